@@ -1,0 +1,279 @@
+"""The facts of a completion: the far half of the seam, and all that a reader can see of it.
+
+A completion's log is a dense sequence of these, from 0, and ends with exactly one `Finished`.
+Every delta carries `tokens`, set when it is logged and never computed again. `block` numbers the
+content blocks of the answer from 0; a text, a refusal, a stretch of reasoning and each tool call is a block,
+opened by its first event and closed by `BlockFinished`.
+
+`to_row` and `from_row` turn an event into a flat list of JSON values and back; the record in the
+store and the channel between actor and replica are made of such rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from actors.core.errors import Failure, FailureCode
+
+__all__ = [
+    "BlockFinished",
+    "CancelSource",
+    "Charge",
+    "ChargeBasis",
+    "Delta",
+    "Event",
+    "FinishReason",
+    "Finished",
+    "ReasoningDelta",
+    "RefusalDelta",
+    "Started",
+    "Status",
+    "TextDelta",
+    "ToolCallDelta",
+    "ToolCallStarted",
+    "Usage",
+    "UsageReported",
+    "from_row",
+    "to_row",
+]
+
+
+class Status(StrEnum):
+    """Terminal states, as every dialect spells them."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class FinishReason(StrEnum):
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CONTENT_FILTER = "content_filter"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+class CancelSource(StrEnum):
+    """Who cancelled. Closed set."""
+
+    CLIENT_REQUEST = "client_request"
+    CLIENT_DISCONNECT = "client_disconnect"
+    DEADLINE = "deadline"
+    BUDGET = "budget"
+    ADMIN = "admin"
+    SHUTDOWN = "shutdown"
+    UNKNOWN = "unknown"
+
+
+class ChargeBasis(StrEnum):
+    """Where a component of a charge comes from."""
+
+    PROVIDER_USAGE = "provider_usage"
+    COUNTED = "counted"
+    ESTIMATED = "estimated"
+    NONE = "none"  # nothing was dispatched, or the completion failed
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens. `completion_tokens` excludes reasoning; `cached_tokens` is part of the prompt."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens + self.reasoning_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a completion cost, in micro-credits; `total` = the three parts and never above the hold.
+
+    Where the actual cost passed the hold, the parts are cut in the order reasoning, output, input
+    and `absorbed_microcredits` has the rest.
+    """
+
+    input_microcredits: int = 0
+    output_microcredits: int = 0
+    reasoning_microcredits: int = 0
+    absorbed_microcredits: int = 0
+    prompt_basis: ChargeBasis = ChargeBasis.NONE
+    output_basis: ChargeBasis = ChargeBasis.NONE
+    pricing_version: int = 1
+
+    @property
+    def total_microcredits(self) -> int:
+        return self.input_microcredits + self.output_microcredits + self.reasoning_microcredits
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Dispatched: the hold is durable and the provider is being asked."""
+
+    prompt_tokens_estimated: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    block: int
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    block: int
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalDelta:
+    block: int
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    block: int
+    call_id: str
+    name: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of the call's arguments, JSON text as the model writes it."""
+
+    block: int
+    arguments: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFinished:
+    """`is_complete` is False for a block that a cancel or a failure cut: such a call is never callable."""
+
+    block: int
+    is_complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReported:
+    """The provider's own running or final figures; a later one replaces an earlier."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The terminal event: always last, exactly one, and only after its record is durable."""
+
+    status: Status
+    finish_reason: FinishReason
+    source: CancelSource | None
+    error: Failure | None
+    usage: Usage
+    charge: Charge
+
+
+Delta = TextDelta | ReasoningDelta | RefusalDelta | ToolCallStarted | ToolCallDelta
+Event = Started | Delta | BlockFinished | UsageReported | Finished
+
+
+def to_row(event: Event) -> list[Any]:
+    """Return the event as `[tag, field...]` of JSON values."""
+    return _WRITE[type(event)](event)
+
+
+def from_row(row: Sequence[Any]) -> Event:
+    """Rebuild an event from `to_row`'s answer.
+
+    Raises:
+        KeyError, TypeError, ValueError: the row was not written by `to_row`: our own bug.
+    """
+    return _READ[row[0]](*row[1:])
+
+
+def _usage_row(usage: Usage) -> list[int]:
+    return [
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.reasoning_tokens,
+        usage.cached_tokens,
+    ]
+
+
+def _finished_row(event: Finished) -> list[Any]:
+    error, charge = event.error, event.charge
+    return [
+        "end",
+        event.status.value,
+        event.finish_reason.value,
+        event.source.value if event.source else None,
+        [error.code.value, error.message, error.upstream_status, error.retry_after_s]
+        if error
+        else None,
+        _usage_row(event.usage),
+        [
+            charge.input_microcredits,
+            charge.output_microcredits,
+            charge.reasoning_microcredits,
+            charge.absorbed_microcredits,
+            charge.prompt_basis.value,
+            charge.output_basis.value,
+            charge.pricing_version,
+        ],
+    ]
+
+
+def _finished_from(
+    status: str,
+    finish_reason: str,
+    source: str | None,
+    error: list[Any] | None,
+    usage: list[int],
+    charge: list[Any],
+) -> Finished:
+    return Finished(
+        Status(status),
+        FinishReason(finish_reason),
+        CancelSource(source) if source else None,
+        Failure(FailureCode(error[0]), *error[1:]) if error else None,
+        Usage(*usage),
+        Charge(*charge[:4], ChargeBasis(charge[4]), ChargeBasis(charge[5]), charge[6]),
+    )
+
+
+_WRITE: dict[type, Callable[[Any], list[Any]]] = {
+    Started: lambda e: ["start", e.prompt_tokens_estimated],
+    TextDelta: lambda e: ["text", e.block, e.text, e.tokens],
+    ReasoningDelta: lambda e: ["reasoning", e.block, e.text, e.tokens],
+    RefusalDelta: lambda e: ["refusal", e.block, e.text, e.tokens],
+    ToolCallStarted: lambda e: ["call", e.block, e.call_id, e.name, e.tokens],
+    ToolCallDelta: lambda e: ["arguments", e.block, e.arguments, e.tokens],
+    BlockFinished: lambda e: ["block", e.block, e.is_complete],
+    UsageReported: lambda e: ["usage", _usage_row(e.usage)],
+    Finished: _finished_row,
+}
+
+_READ: dict[str, Callable[..., Event]] = {
+    "start": Started,
+    "text": TextDelta,
+    "reasoning": ReasoningDelta,
+    "refusal": RefusalDelta,
+    "call": ToolCallStarted,
+    "arguments": ToolCallDelta,
+    "block": BlockFinished,
+    "usage": lambda row: UsageReported(Usage(*row)),
+    "end": _finished_from,
+}
