@@ -55,7 +55,9 @@ __all__ = [
 class FailureCode(StrEnum):
     """Why a completion FAILED. Closed set; nothing that failed is ever charged."""
 
-    UPSTREAM_UNAVAILABLE = "upstream_unavailable"  # 5xx, refused, dropped, or bytes that are no stream
+    UPSTREAM_UNAVAILABLE = (
+        "upstream_unavailable"  # 5xx, refused, dropped, or bytes that are no stream
+    )
     UPSTREAM_UNAUTHORIZED = "upstream_unauthorized"  # our key was refused: the operator's fault
     UPSTREAM_RATE_LIMITED = "upstream_rate_limited"  # 429 after retries
     UPSTREAM_REJECTED = "upstream_rejected"  # 400: the provider refused the request itself

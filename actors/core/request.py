@@ -14,7 +14,6 @@ from enum import StrEnum
 from typing import Any
 
 __all__ = [
-    "Sampling",
     "CompletionRequest",
     "Dialect",
     "DisconnectPolicy",
@@ -26,6 +25,7 @@ __all__ = [
     "ReasoningPart",
     "RefusalPart",
     "Role",
+    "Sampling",
     "StartCommand",
     "TextPart",
     "Tool",

@@ -1,0 +1,138 @@
+"""The ledger as its callers see it: messages and the port. The rules are `actors.core.ledger`'s.
+
+Two implementations: `ledger_actor` (Ray, durable) and `testing.InMemoryLedger`. Every call that
+moves money carries the completion's id as its idempotency key: the same call again gives the same
+answer and moves nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from actors.core.request import Dialect, IdempotencyKey
+from actors.record import CompletionHeader, CompletionRecord
+
+__all__ = [
+    "Balance",
+    "CompletionKey",
+    "HoldLedger",
+    "HoldPlacement",
+    "Placed",
+    "Principal",
+    "RateState",
+    "Settlement",
+    "TeamLimits",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionKey:
+    """How a client names a completion: the team is its key's, the dialect its route's."""
+
+    team: str
+    dialect: Dialect
+    wire_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TeamLimits:
+    """None means no limit. `requests_per_minute` is a bucket of that size, refilled evenly."""
+
+    requests_per_minute: int | None = None
+    completions_concurrent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whose key it is."""
+
+    team: str
+    organization: str
+    key_id: str
+    limits: TeamLimits = TeamLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Micro-credits; available = credits - held."""
+
+    credits_microcredits: int
+    held_microcredits: int
+    billing_mode: str = "metered"
+
+    @property
+    def available_microcredits(self) -> int:
+        return self.credits_microcredits - self.held_microcredits
+
+
+@dataclass(frozen=True, slots=True)
+class RateState:
+    """The team's request bucket after a draw; `reset_at_s` is when it would be full again."""
+
+    limit: int
+    remaining: int
+    reset_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HoldPlacement:
+    """Place a hold and, in the same transaction, write who carries the completion.
+
+    Args:
+        header: names the completion, its team, dialect, wire id, actor and the amount to hold.
+        expires_at_s: wall clock; past it the hold is void, whatever became of its owner.
+    """
+
+    header: CompletionHeader
+    key_id: str
+    expires_at_s: float
+    idempotency: IdempotencyKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The hold is durable.
+
+    `is_cancelled` says that a remembered cancellation waited for this wire id, and is now used up.
+    """
+
+    is_cancelled: bool = False
+    rate: RateState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Resolve a completion's hold and write its record, in one transaction.
+
+    Posts `record.finished.charge.total_microcredits`; where that is 0 and the completion did not
+    complete the hold is voided.
+    """
+
+    record: CompletionRecord
+
+
+class HoldLedger(Protocol):
+    """What a driver needs of the ledger."""
+
+    async def place(self, placement: HoldPlacement) -> Placed:
+        """Place a hold durably.
+
+        Raises:
+            InsufficientCredit, RateLimited, CompletionIdInUse, IdempotencyConflict,
+            Unauthenticated: nothing is held.
+            Overloaded: the ledger is away; the hold may exist, and then the caller voids it by
+                `settle` or it expires.
+        Cancel: the hold may have been placed; the caller settles it.
+        """
+        ...
+
+    async def settle(self, settlement: Settlement) -> CompletionRecord:
+        """Resolve the hold and keep the record; durable when it returns.
+
+        Returns: the record that stands: the caller's, or an earlier one (a loss that was declared
+            meanwhile), which the caller must adopt.
+        Raises:
+            Overloaded: the ledger is away; call again, it is idempotent.
+        """
+        ...

@@ -1,0 +1,244 @@
+"""The port between the HTTP shell and whatever runs completions.
+
+`actors.ray_runtime` implements it with Ray actors, `actors.testing.InMemoryRuntime` with drivers in
+this process; one conformance suite runs on both. No Ray here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from actors.core.events import CancelSource, Event
+from actors.core.request import StartCommand
+from actors.ledger import Balance, CompletionKey, Principal, RateState, TeamLimits
+from actors.record import CompletionRecord
+
+__all__ = [
+    "CancelAnswer",
+    "CancelOutcome",
+    "CompletionFilter",
+    "CompletionRow",
+    "CompletionRuntime",
+    "IssuedKey",
+    "KeyRow",
+    "ReaderLeft",
+    "RememberedCancellation",
+    "StartedCompletion",
+    "Subscription",
+]
+
+
+class ReaderLeft(StrEnum):
+    """Why a reader ends its subscription; only CLIENT_GONE may cancel a completion."""
+
+    FINISHED = "finished"  # it read the terminal event
+    CLIENT_GONE = "client_gone"  # http.disconnect, seen by a replica that is not draining
+    DETACHED = "detached"  # the replica drains, or the reader ended for a reason of ours
+
+
+class Subscription(Protocol):
+    """One reader of one completion, from event 0; pulls, so it can be as slow as it likes."""
+
+    @property
+    def completion_id(self) -> str: ...
+
+    async def read(self) -> Sequence[Event]:
+        """Return the events since the last read, in order; waits while there are none.
+
+        Returns: at least one event; the last of the last batch is `Finished`. A live completion
+            whose owner died ends with a `Finished` that says `completion_lost`.
+        Raises:
+            EOFError: read again after `Finished`: the caller's bug.
+        Cancel: nothing is lost; the next read returns the same events.
+        """
+        ...
+
+    async def aclose(self, reason: ReaderLeft) -> None:
+        """End the subscription. Idempotent; the first reason stands."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StartedCompletion:
+    subscription: Subscription
+    rate: RateState | None
+
+
+class CancelOutcome(StrEnum):
+    TERMINAL = "terminal"  # it was settled before this cancel came: nothing was done
+    JOINED = "joined"  # this cancel, or one it joined, or the end it raced, settled the completion
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAnswer:
+    """`record` is terminal in both cases; a dialect answers TERMINAL with its own refusal."""
+
+    outcome: CancelOutcome
+    record: CompletionRecord
+
+
+@dataclass(frozen=True, slots=True)
+class RememberedCancellation:
+    wire_id: str
+    expires_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRow:
+    """A line of the list of completions. `status` is `pending`, `connecting`, ... or a terminal state."""
+
+    id: str
+    wire_id: str
+    team: str
+    dialect: str
+    model: str
+    status: str
+    source: str | None
+    node_id: str
+    actor: str
+    pid: int
+    created_at: float
+    tokens_output: int
+    charge_microcredits: int
+    readers: int
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionFilter:
+    """Members that are None match everything."""
+
+    team: str | None = None
+    model: str | None = None
+    dialect: str | None = None
+    status: str | None = None
+    node_id: str | None = None
+    tag: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A new key; the only time that `secret` is seen."""
+
+    key_id: str
+    secret: str
+    team: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    key_id: str
+    team: str
+    name: str
+    created_at_s: float
+    revoked_at_s: float | None
+
+
+class CompletionRuntime(Protocol):
+    """Everything that HTTP asks of the runtime.
+
+    Every method may raise `Overloaded` (an actor it needs is away; nothing was done that the same
+    call would do twice).
+    """
+
+    # Completions
+
+    async def start(self, command: StartCommand) -> StartedCompletion:
+        """Admit and dispatch a completion, and subscribe to it.
+
+        Returns: when its hold is durable.
+        Raises: RequestError, AdmissionError: nothing is held.
+        Cancel: the completion may have started; it then has a reader that left, so its disconnect
+            policy decides.
+        """
+        ...
+
+    async def subscribe(self, key: CompletionKey) -> Subscription:
+        """Attach a reader to a live completion, or replay a settled one.
+
+        Raises: CompletionNotFound.
+        """
+        ...
+
+    async def get(self, key: CompletionKey) -> CompletionRecord:
+        """Return the completion as it stands, running or settled.
+
+        Raises: CompletionNotFound.
+        """
+        ...
+
+    async def cancel(self, key: CompletionKey, source: CancelSource) -> CancelAnswer:
+        """Cancel, and answer when the completion is settled.
+
+        Raises:
+            CompletionNotFound: unknown, or another team's.
+            NotCancellable: the owner did not settle it within `cancel_timeout_s`.
+        """
+        ...
+
+    async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation:
+        """Keep a cancellation for a completion that is yet to start (5 minutes, 1,000 per team).
+
+        Raises: RateLimited: the team has as many as it may.
+        """
+        ...
+
+    async def find_idempotent(
+        self, team: str, key: str, fingerprint: str
+    ) -> CompletionRecord | None:
+        """Return the completed record that this idempotency key stands for, None where it is new.
+
+        Raises: IdempotencyConflict: another body, or the first call is still running.
+        """
+        ...
+
+    # Accounts
+
+    async def authenticate(self, secret: str) -> Principal:
+        """Raises: Unauthenticated: unknown or revoked."""
+        ...
+
+    async def balance(self, team: str) -> Balance: ...
+
+    # Administration
+
+    async def list_completions(
+        self, where: CompletionFilter, *, limit: int, cursor: str | None
+    ) -> tuple[list[CompletionRow], str | None]:
+        """Newest first; the second value is the cursor of the next page, None at the end."""
+        ...
+
+    async def get_by_id(self, completion_id: str) -> CompletionRecord: ...
+
+    async def subscribe_by_id(self, completion_id: str) -> Subscription: ...
+
+    async def cancel_by_id(self, completion_id: str, source: CancelSource) -> CancelAnswer: ...
+
+    async def create_team(
+        self, team: str, organization: str, *, credits_microcredits: int, limits: TeamLimits
+    ) -> None:
+        """Raises: InvalidRequest: the team exists with another organization."""
+        ...
+
+    async def create_key(self, team: str, name: str) -> IssuedKey:
+        """Raises: CompletionNotFound: no such team."""
+        ...
+
+    async def list_keys(self, team: str | None) -> list[KeyRow]: ...
+
+    async def revoke_key(self, key_id: str) -> None:
+        """Raises: CompletionNotFound: no such key."""
+        ...
+
+    async def grant_credits(self, team: str, amount_microcredits: int) -> Balance: ...
+
+    async def audit(self) -> dict[str, Any]:
+        """Check every account against its entries and every hold against its resolution."""
+        ...
+
+    async def describe(self) -> dict[str, Any]:
+        """What runs where: pools, versions, the simulator's address."""
+        ...
