@@ -244,13 +244,22 @@ def _finished_from(
     usage: list[int],
     charge: list[Any],
 ) -> Finished:
+    input_u, output_u, reasoning_u, absorbed_u, prompt_basis, output_basis, version = charge
     return Finished(
         Status(status),
         FinishReason(finish_reason),
         CancelSource(source) if source else None,
         Failure(FailureCode(error[0]), *error[1:]) if error else None,
         Usage(*usage),
-        Charge(*charge[:4], ChargeBasis(charge[4]), ChargeBasis(charge[5]), charge[6]),
+        Charge(
+            input_u,
+            output_u,
+            reasoning_u,
+            absorbed_u,
+            ChargeBasis(prompt_basis),
+            ChargeBasis(output_basis),
+            version,
+        ),
     )
 
 
