@@ -13,6 +13,7 @@
     |  |- InsufficientCredit
     |  |- RateLimited             the team's own limit
     |  `- Overloaded              no slot in time, or the ledger is away
+    |     `- CarrierBusy          this actor is full: ask for another slot
     |- UpstreamError              the provider's fault; `failure` says what happened
     |- CompletionNotFound         unknown here, or another team's: never told apart
     |- NotCancellable             live, but its owner did not answer in time
@@ -30,6 +31,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "AdmissionError",
+    "CarrierBusy",
     "CompletionIdInUse",
     "CompletionNotFound",
     "CompletionRuntimeError",
@@ -201,6 +203,12 @@ class Overloaded(AdmissionError):
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class CarrierBusy(Overloaded):
+    """The actor carries as many completions as it may, or drains; nothing was begun there."""
+
+    code = "carrier_busy"
 
 
 class UpstreamError(CompletionRuntimeError):

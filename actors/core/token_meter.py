@@ -133,20 +133,22 @@ class TokenMeter:
 
     def _charge(self, usage: Usage, prompt_basis: ChargeBasis, output_basis: ChargeBasis) -> Charge:
         left = self._hold_microcredits
-        actual = 0
-        parts: list[int] = []
-        for tokens, price in (
-            (usage.prompt_tokens, self._prices.input_microcredits),
-            (usage.completion_tokens, self._prices.output_microcredits),
-            (usage.reasoning_tokens, self._prices.output_microcredits),
-        ):
-            actual += tokens * price
-            parts.append(min(tokens * price, left))
-            left -= parts[-1]
+        prices = self._prices
+        actual = [
+            usage.prompt_tokens * prices.input_microcredits,
+            usage.completion_tokens * prices.output_microcredits,
+            usage.reasoning_tokens * prices.output_microcredits,
+        ]
+        charged: list[int] = []
+        for cost in actual:
+            charged.append(min(cost, left))
+            left -= charged[-1]
         return Charge(
-            *parts,
-            absorbed_microcredits=actual - sum(parts),
+            input_microcredits=charged[0],
+            output_microcredits=charged[1],
+            reasoning_microcredits=charged[2],
+            absorbed_microcredits=sum(actual) - sum(charged),
             prompt_basis=prompt_basis,
             output_basis=output_basis,
-            pricing_version=self._prices.version,
+            pricing_version=prices.version,
         )

@@ -1,0 +1,234 @@
+"""What carries completions: drivers by id, channels by name, and a number of slots.
+
+A `CompletionActor` is a carrier in a process of its own; `InMemoryRuntime` has one in this process.
+`CarrierLink` is a carrier as its callers see it, near or far. No Ray here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from actors.channel import ChannelBatch, ChannelSource
+from actors.clock import Clock
+from actors.core.errors import CarrierBusy, CompletionNotFound
+from actors.core.event_log import EventLog
+from actors.core.events import CancelSource
+from actors.core.readers import Departure
+from actors.core.request import StartCommand
+from actors.driver import CompletionDriver
+from actors.ledger import HoldLedger, Placed
+from actors.provider import Provider
+from actors.record import CompletionHeader, CompletionRecord
+from actors.runtime import CancelAnswer, CancelOutcome
+from actors.settings import Settings
+
+__all__ = ["Carrier", "CarrierLink", "Owner"]
+
+
+class CarrierLink(Protocol):
+    """A carrier, near or far. Far ones may raise `Overloaded` from every call."""
+
+    async def start(self, command: StartCommand, channel: str) -> Placed:
+        """Carry a completion, read by that channel from its first event; returns when its hold is durable.
+
+        Raises: CarrierBusy: no slot is free. RequestError, AdmissionError: the ledger refused.
+        Cancel: the completion goes on.
+        """
+        ...
+
+    async def cancel(
+        self, completion_id: str, source: CancelSource, requested_at_s: float
+    ) -> CancelAnswer:
+        """Cancel and wait for the settlement. Raises: CompletionNotFound: it is not here."""
+        ...
+
+    async def record(self, completion_id: str) -> CompletionRecord:
+        """Return the completion as it stands. Raises: CompletionNotFound."""
+        ...
+
+    async def attach(self, completion_id: str, channel: str, cursor: int) -> None:
+        """Let the channel read after that sequence. Raises: CompletionNotFound."""
+        ...
+
+    async def detach(self, completion_id: str, channel: str, departure: Departure) -> None:
+        """The channel's last reader has left; unknown ids are ignored."""
+        ...
+
+    def channel(self, channel: str) -> AsyncIterator[ChannelBatch]:
+        """Open the channel's stream of batches for one lease."""
+        ...
+
+
+class Owner(Protocol):
+    """Who the carrier is: written into headers so that others find it."""
+
+    @property
+    def actor(self) -> str: ...
+    @property
+    def node_id(self) -> str: ...
+    @property
+    def pid(self) -> int: ...
+
+
+class Carrier:
+    """Drivers of up to `slots` completions at once, each with its own machine, log and meter.
+
+    Args:
+        provider_of: resolves a command's provider name.
+        on_freed: called with each completion that was settled or refused: its slot is free.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        *,
+        slots: int,
+        provider_of: Callable[[str], Provider],
+        ledger: HoldLedger,
+        clock: Clock,
+        settings: Settings,
+        on_freed: Callable[[CompletionDriver], None],
+    ) -> None:
+        self._owner = owner
+        self._slots = slots
+        self._provider_of = provider_of
+        self._ledger = ledger
+        self._clock = clock
+        self._settings = settings
+        self._on_freed = on_freed
+        self._drivers: dict[str, CompletionDriver] = {}
+        self._running: set[str] = set()
+        self._channels: dict[str, ChannelSource] = {}
+        self._is_draining = False
+
+    def __repr__(self) -> str:
+        return f"<Carrier {len(self._running)}/{self._slots} {sorted(self._running)[:1]}>"
+
+    @property
+    def running(self) -> tuple[CompletionDriver, ...]:
+        """The completions that hold a slot."""
+        return tuple(self._drivers[completion_id] for completion_id in self._running)
+
+    async def start(self, command: StartCommand, channel: str) -> Placed:
+        driver = self._drivers.get(command.completion_id)
+        if driver is None:
+            driver = self._begin(command, channel)
+        return await driver.placed()
+
+    async def cancel(
+        self, completion_id: str, source: CancelSource, requested_at_s: float
+    ) -> CancelAnswer:
+        driver = self._driver(completion_id)
+        if driver.completion.is_settled:
+            return CancelAnswer(CancelOutcome.TERMINAL, await driver.settled())
+        driver.cancel(source, requested_at_s=requested_at_s)
+        return CancelAnswer(CancelOutcome.JOINED, await driver.settled())
+
+    async def record(self, completion_id: str) -> CompletionRecord:
+        return self._driver(completion_id).record()
+
+    async def attach(self, completion_id: str, channel: str, cursor: int) -> None:
+        driver = self._driver(completion_id)
+        driver.readers.attach(channel)
+        self._channel(channel).attach(completion_id, cursor)
+
+    async def detach(self, completion_id: str, channel: str, departure: Departure) -> None:
+        source = self._channels.get(channel)
+        if source is not None:
+            source.detach(completion_id)
+        driver = self._drivers.get(completion_id)
+        if driver is not None:
+            driver.reader_left(channel, departure)
+            self._forget_if_read(completion_id)
+
+    def channel(self, channel: str) -> AsyncIterator[ChannelBatch]:
+        return self._channel(channel).batches()
+
+    def drain(self) -> None:
+        """Refuse new completions; those that run go on."""
+        self._is_draining = True
+
+    async def shut_down(self, timeout_s: float) -> None:
+        """Cancel what still runs with source `shutdown` and wait until it is settled, or for the timeout."""
+        self.drain()
+        drivers = self.running
+        for driver in drivers:
+            driver.cancel(CancelSource.SHUTDOWN)
+        if drivers:
+            waits = [asyncio.ensure_future(driver.settled()) for driver in drivers]
+            _, late = await asyncio.wait(waits, timeout=timeout_s)
+            for wait in late:
+                wait.cancel()
+
+    # For the channels: see channel.LogOwner.
+
+    def log_of(self, completion_id: str) -> EventLog | None:
+        driver = self._drivers.get(completion_id)
+        return driver.completion.log if driver else None
+
+    def delivered(self, completion_id: str) -> None:
+        self._forget_if_read(completion_id)
+
+    # Inside.
+
+    def _begin(self, command: StartCommand, channel: str) -> CompletionDriver:
+        if self._is_draining or len(self._running) >= self._slots:
+            raise CarrierBusy("This actor carries as many completions as it may.")
+        owner = self._owner
+        driver = CompletionDriver(
+            command,
+            CompletionHeader.of(command, actor=owner.actor, node_id=owner.node_id, pid=owner.pid),
+            provider=self._provider_of(command.provider),
+            ledger=self._ledger,
+            clock=self._clock,
+            settings=self._settings,
+            on_change=self._changed,
+            on_settled=self._settled,
+        )
+        self._drivers[command.completion_id] = driver
+        self._running.add(command.completion_id)
+        driver.readers.attach(channel)
+        self._channel(channel).attach(command.completion_id, -1)
+        driver.start()
+        return driver
+
+    def _driver(self, completion_id: str) -> CompletionDriver:
+        try:
+            return self._drivers[completion_id]
+        except KeyError:
+            raise CompletionNotFound from None
+
+    def _channel(self, name: str) -> ChannelSource:
+        source = self._channels.get(name)
+        if source is None:
+            source = ChannelSource(self, on_lost=lambda lost: self._channel_lost(name, lost))
+            self._channels[name] = source
+        return source
+
+    def _channel_lost(self, name: str, source: ChannelSource) -> None:
+        if self._channels.get(name) is source:
+            del self._channels[name]
+        for completion_id in source.completions:
+            driver = self._drivers.get(completion_id)
+            if driver is not None:
+                driver.reader_left(name, Departure.LOST)
+                self._forget_if_read(completion_id)
+
+    def _changed(self, driver: CompletionDriver) -> None:
+        for source in self._channels.values():
+            source.mark(driver.header.completion_id)
+
+    def _settled(self, driver: CompletionDriver) -> None:
+        self._running.discard(driver.header.completion_id)
+        self._on_freed(driver)
+        self._forget_if_read(driver.header.completion_id)
+
+    def _forget_if_read(self, completion_id: str) -> None:
+        """Drop a settled completion once every channel has its end; its record is in the store."""
+        driver = self._drivers.get(completion_id)
+        if driver is None or completion_id in self._running:
+            return
+        if not any(completion_id in source.completions for source in self._channels.values()):
+            del self._drivers[completion_id]

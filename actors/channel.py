@@ -1,0 +1,220 @@
+"""The channel between an actor and a replica: one stream of batches for all completions they share.
+
+A Ray call per token would cost more than the token. So a replica keeps one channel per actor, and a
+batch carries what is new in every completion that the replica reads there. The near end belongs to
+the carrier and keeps a cursor per completion, no events; the far end mirrors the logs for the replica's readers.
+
+A channel is leased: its stream of batches ends after `CHANNEL_LEASE_S`, and a replica that still reads
+opens it again. One that does not, within `CHANNEL_REOPEN_S`, has died or been cut off: its readers are lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Protocol
+
+from actors.core.event_log import EventLog
+from actors.core.events import Event, Finished, from_row, to_row
+from actors.runtime import ReaderLeft
+
+__all__ = [
+    "CHANNEL_LEASE_S",
+    "CHANNEL_REOPEN_S",
+    "ChannelBatch",
+    "ChannelSource",
+    "Mirror",
+    "MirrorSubscription",
+]
+
+CHANNEL_LEASE_S = 3.0
+CHANNEL_REOPEN_S = 2.0
+
+_FLUSH_PAUSE_S = 0.002
+"""After a flush, events gather for as long: at once when idle, in batches when busy."""
+
+_EVENTS_PER_FLUSH = 2_000
+"""Per completion and flush; the rest goes with the next, so one long replay delays nobody."""
+
+ChannelBatch = list[tuple[str, int, list[list[Any]]]]
+"""(completion id, sequence of the first row, rows of `events.to_row`) per completion with news."""
+
+
+class LogOwner(Protocol):
+    """Whoever owns the logs that a channel reads."""
+
+    def log_of(self, completion_id: str) -> EventLog | None: ...
+
+    def delivered(self, completion_id: str) -> None:
+        """The terminal event of that completion was handed to the channel."""
+        ...
+
+
+class ChannelSource:
+    """The near end: cursors of one replica's readers, and the stream of what they have not seen.
+
+    Args:
+        owner: where the logs are.
+        on_lost: called when the lease ran out and nobody came back.
+    """
+
+    def __init__(self, owner: LogOwner, *, on_lost: Callable[[ChannelSource], None]) -> None:
+        self._owner = owner
+        self._on_lost = on_lost
+        self._cursors: dict[str, int] = {}
+        self._dirty: dict[str, None] = {}
+        self._wake = asyncio.Event()
+        self._opening = 0
+        self._watch: asyncio.TimerHandle | None = None
+        self._watch_from_now()
+
+    def __repr__(self) -> str:
+        return f"<ChannelSource {len(self._cursors)} completions>"
+
+    @property
+    def completions(self) -> tuple[str, ...]:
+        return tuple(self._cursors)
+
+    def attach(self, completion_id: str, cursor: int) -> None:
+        """Begin after that sequence; -1 for the whole log. Attaching again moves the cursor."""
+        self._cursors[completion_id] = cursor
+        self.mark(completion_id)
+
+    def detach(self, completion_id: str) -> None:
+        self._cursors.pop(completion_id, None)
+        self._dirty.pop(completion_id, None)
+
+    def mark(self, completion_id: str) -> None:
+        """Say that the completion's log has grown; one this channel does not read is ignored."""
+        if completion_id in self._cursors:
+            self._dirty[completion_id] = None
+            self._wake.set()
+
+    async def batches(self) -> AsyncIterator[ChannelBatch]:
+        """Yield what is new until the lease ends; opening again ends an earlier stream."""
+        self._opening += 1
+        opening = self._opening
+        self._unwatch()
+        loop = asyncio.get_running_loop()
+        lease_end_s = loop.time() + CHANNEL_LEASE_S
+        try:
+            while opening == self._opening and await self._has_news(lease_end_s):
+                if opening != self._opening:
+                    return
+                yield self._collect()
+                await asyncio.sleep(_FLUSH_PAUSE_S)
+        finally:
+            if opening == self._opening:
+                self._watch_from_now()
+
+    async def _has_news(self, lease_end_s: float) -> bool:
+        """Wait for something to send; False when the lease has ended."""
+        left_s = lease_end_s - asyncio.get_running_loop().time()
+        if left_s <= 0:
+            return False
+        if self._dirty:
+            return True
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(left_s):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _collect(self) -> ChannelBatch:
+        batch: ChannelBatch = []
+        dirty, self._dirty = self._dirty, {}
+        for completion_id in dirty:
+            log = self._owner.log_of(completion_id)
+            cursor = self._cursors.get(completion_id)
+            if log is None or cursor is None:
+                continue
+            events = log.read_after(cursor, _EVENTS_PER_FLUSH)
+            if not events:
+                continue
+            batch.append((completion_id, cursor + 1, [to_row(event) for event in events]))
+            self._cursors[completion_id] = cursor + len(events)
+            if isinstance(events[-1], Finished):
+                self.detach(completion_id)
+                self._owner.delivered(completion_id)
+            elif cursor + len(events) < len(log) - 1:
+                self._dirty[completion_id] = None
+        return batch
+
+    def _watch_from_now(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._watch = loop.call_later(CHANNEL_REOPEN_S, self._on_lost, self)
+
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+
+class Mirror:
+    """The far end's copy of one completion's log, shared by all readers of this replica.
+
+    It grows to the log's own bound and goes with its last reader.
+    """
+
+    def __init__(self, completion_id: str) -> None:
+        self.completion_id = completion_id
+        self.events: list[Event] = []
+        self.readers = 0
+        self._news = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Mirror {self.completion_id} {len(self.events)} events, {self.readers} readers>"
+
+    @property
+    def is_finished(self) -> bool:
+        return bool(self.events) and isinstance(self.events[-1], Finished)
+
+    def receive(self, first: int, rows: Sequence[Sequence[Any]]) -> bool:
+        """Add rows; repeats are dropped. False if rows are missing in between: attach again."""
+        have = len(self.events)
+        if first > have:
+            return False
+        if not self.is_finished:
+            self.extend([from_row(row) for row in rows[have - first :]])
+        return True
+
+    def extend(self, events: Sequence[Event]) -> None:
+        self.events.extend(events)
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def changed(self) -> None:
+        """Wait for the next `extend`. Cancel: nothing is lost."""
+        await self._news.wait()
+
+
+class MirrorSubscription:
+    """A reader of a mirror; see `actors.runtime.Subscription`."""
+
+    def __init__(self, mirror: Mirror, *, on_close: Callable[[Mirror, ReaderLeft], None]) -> None:
+        self._mirror = mirror
+        self._on_close: Callable[[Mirror, ReaderLeft], None] | None = on_close
+        self._read = 0
+        mirror.readers += 1
+
+    @property
+    def completion_id(self) -> str:
+        return self._mirror.completion_id
+
+    async def read(self) -> Sequence[Event]:
+        mirror = self._mirror
+        if self._read == len(mirror.events):
+            if mirror.is_finished:
+                raise EOFError("the terminal event was read")
+            await mirror.changed()
+        events = mirror.events[self._read :]
+        self._read += len(events)
+        return events
+
+    async def aclose(self, reason: ReaderLeft) -> None:
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            self._mirror.readers -= 1
+            on_close(self._mirror, reason)

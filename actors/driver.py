@@ -1,0 +1,413 @@
+"""The only asyncio loop around a completion: inputs in, effects carried out, readers woken.
+
+A driver owns one machine, its upstream connection and its settlement. Everything runs on one event
+loop, and `_feed` is the one door to the machine: it hands over an input, carries out the effects,
+wakes the readers and re-arms one timer. What takes time (placing the hold, the upstream, settling)
+runs in tasks of the driver's own, so a caller that is cancelled stops waiting and stops nothing else.
+
+It knows the provider and the ledger as ports, and no Ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from actors.clock import Clock, Timer
+from actors.core.completion import (
+    CancelRequested,
+    CloseUpstream,
+    Completion,
+    DeltasReceived,
+    HoldPlaced,
+    HoldRefused,
+    HoldState,
+    Input,
+    OpenUpstream,
+    Settle,
+    SettlementStood,
+    StreamState,
+    Timeouts,
+    UpstreamClosed,
+    UpstreamFailed,
+    UpstreamFinished,
+    UpstreamOpened,
+)
+from actors.core.errors import (
+    CompletionRuntimeError,
+    Failure,
+    FailureCode,
+    Overloaded,
+    UpstreamError,
+)
+from actors.core.events import CancelSource, Finished, FinishReason, Status
+from actors.core.readers import Departure, Readers
+from actors.core.request import DisconnectPolicy, StartCommand
+from actors.ledger import HoldLedger, HoldPlacement, Placed, Settlement
+from actors.provider import Provider, UpstreamStream
+from actors.record import CompletionHeader, CompletionRecord, Receipt, Timeline
+from actors.settings import Settings
+
+__all__ = ["HOLD_SLACK_S", "CompletionDriver", "timeouts_of"]
+
+_log = logging.getLogger(__name__)
+
+HOLD_SLACK_S = 120.0
+"""How long a hold outlives its completion's last possible moment, for a ledger that is away."""
+
+_END_GRACE_S = 5.0
+"""How long a provider that gave its finish reason may take for its usage and the end of the stream."""
+
+_CLOSE_TIMEOUT_S = 1.0
+"""A close is local work; one that takes longer is given up, and the connection left to the kernel."""
+
+_SETTLE_RETRY_S = (0.05, 1.0)
+"""First and largest pause between tries to settle; they end when the hold has expired."""
+
+
+def timeouts_of(command: StartCommand, settings: Settings) -> Timeouts:
+    return Timeouts(
+        connect_ns=_ns(settings.connect_timeout_s),
+        first_token_ns=_ns(settings.first_token_timeout_s),
+        idle_ns=_ns(settings.idle_timeout_s),
+        total_ns=_ns(command.total_timeout_s),
+    )
+
+
+@dataclass
+class _Moments:
+    """Wall-clock seconds of what has happened so far."""
+
+    hold_placed_s: float | None = None
+    dispatched_s: float | None = None
+    opened_s: float | None = None
+    first_token_s: float | None = None
+    finished_s: float | None = None
+    cancel_requested_s: float | None = None
+    upstream_closed_s: float | None = None
+
+
+class CompletionDriver:
+    """Runs one completion from its hold to its settlement.
+
+    Args:
+        on_change: called after each input that may have changed the log; must not raise or wait.
+        on_settled: called once, when the completion is settled or was refused.
+    """
+
+    def __init__(
+        self,
+        command: StartCommand,
+        header: CompletionHeader,
+        *,
+        provider: Provider,
+        ledger: HoldLedger,
+        clock: Clock,
+        settings: Settings,
+        on_change: Callable[[CompletionDriver], None],
+        on_settled: Callable[[CompletionDriver], None],
+    ) -> None:
+        self.command = command
+        self.header = header
+        self.completion = Completion(
+            command,
+            timeouts=timeouts_of(command, settings),
+            log_bytes_max=settings.log_bytes_max,
+        )
+        self.readers = Readers(
+            cancels_when_left=not command.request.background
+            and command.request.on_disconnect is DisconnectPolicy.CANCEL,
+            grace_ns=_ns(settings.reader_grace_s),
+        )
+        self._provider = provider
+        self._ledger = ledger
+        self._clock = clock
+        self._on_change = on_change
+        self._on_settled = on_settled
+        self._moments = _Moments()
+        self._timer: Timer | None = None
+        self._timer_ns: int | None = None
+        self._upstream: UpstreamStream | None = None
+        self._pumping: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._placed: asyncio.Future[Placed] = asyncio.get_running_loop().create_future()
+        self._settled: asyncio.Future[CompletionRecord] = asyncio.get_running_loop().create_future()
+        # (wall seconds, tokens so far) of the latest segments, for the receipt of a cancellation.
+        self._recent: deque[tuple[float, int]] = deque(maxlen=512)
+
+    def __repr__(self) -> str:
+        return f"<CompletionDriver {self.header.completion_id} {self.completion!r}>"
+
+    # What callers ask.
+
+    def start(self) -> None:
+        """Begin to place the hold. Call once."""
+        self._spawn(self._place())
+
+    async def placed(self) -> Placed:
+        """Wait until the hold is durable.
+
+        Raises: what the ledger refused with; nothing is held then.
+        Cancel: nothing changes; the completion goes on.
+        """
+        return await asyncio.shield(self._placed)
+
+    async def settled(self) -> CompletionRecord:
+        """Wait for the record that stands.
+
+        Raises: what the ledger refused the hold with.
+        Cancel: nothing changes.
+        """
+        return await asyncio.shield(self._settled)
+
+    def cancel(self, source: CancelSource, *, requested_at_s: float | None = None) -> None:
+        """Request a cancellation; the first source stands. Wait with `settled`."""
+        if self._moments.cancel_requested_s is None:
+            self._moments.cancel_requested_s = requested_at_s or self._clock.wall_s()
+        self._feed(CancelRequested(source))
+
+    def reader_left(self, channel: str, departure: Departure) -> None:
+        """Take a channel off; apply the disconnect policy if it was the last."""
+        if self.readers.leave(channel, departure, now_ns=self._clock.now_ns()):
+            self.cancel(CancelSource.CLIENT_DISCONNECT)
+        else:
+            self._arm()
+
+    def record(self) -> CompletionRecord:
+        """Return the completion as it stands, running or settled; the events are a copy."""
+        moments = self._moments
+        return CompletionRecord(
+            header=self.header,
+            events=tuple(self.completion.log.read_after(-1, len(self.completion.log))),
+            timeline=Timeline(
+                hold_placed_at_s=moments.hold_placed_s,
+                dispatched_at_s=moments.dispatched_s,
+                upstream_opened_at_s=moments.opened_s,
+                first_token_at_s=moments.first_token_s,
+                finished_at_s=moments.finished_s,
+            ),
+            receipt=self._receipt(),
+        )
+
+    # The one door to the machine.
+
+    def _feed(self, input: Input) -> None:
+        self._carry_out(self.completion.handle(input, now_ns=self._clock.now_ns()))
+        self._on_change(self)
+        self._arm()
+
+    def _carry_out(self, effects: tuple[Any, ...]) -> None:
+        for effect in effects:
+            match effect:
+                case OpenUpstream():
+                    self._moments.dispatched_s = self._clock.wall_s()
+                    self._pumping = self._spawn(self._pump())
+                case CloseUpstream():
+                    self._spawn(self._close_upstream())
+                case Settle():
+                    self._moments.finished_s = self._clock.wall_s()
+                    self._spawn(self._settle(effect.finished))
+
+    def _arm(self) -> None:
+        """Keep one timer for the earliest deadline; an unchanged or later one is left to fire early."""
+        deadlines = (self.completion.next_deadline_ns(), self.readers.next_deadline_ns())
+        earliest = min((d for d in deadlines if d is not None), default=None)
+        if earliest is None:
+            self._disarm()
+        elif self._timer_ns is None or earliest < self._timer_ns:
+            # A timer that fires before its deadline only arms the next one: re-arming for every
+            # delta would cost more than the timer itself.
+            self._disarm()
+            self._timer_ns = earliest
+            self._timer = self._clock.call_at(earliest, self._on_timer)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._timer_ns = None
+
+    def _on_timer(self) -> None:
+        self._timer = self._timer_ns = None
+        now_ns = self._clock.now_ns()
+        if self.readers.handle_timer(now_ns=now_ns):
+            self.cancel(CancelSource.CLIENT_DISCONNECT)
+        effects = self.completion.handle_timer(now_ns=now_ns)
+        if effects:
+            if self._moments.cancel_requested_s is None:
+                self._moments.cancel_requested_s = self._clock.wall_s()
+            self._carry_out(effects)
+            self._on_change(self)
+        self._arm()
+
+    # Effects that take time.
+
+    async def _place(self) -> None:
+        expires_at_s = self.command.created_at_s + self.command.total_timeout_s + HOLD_SLACK_S
+        placement = HoldPlacement(
+            header=self.header,
+            key_id=self.command.key_id,
+            expires_at_s=expires_at_s,
+            idempotency=self.command.idempotency,
+        )
+        try:
+            placed = await self._ledger.place(placement)
+        except CompletionRuntimeError as error:
+            self._refused(error)
+            return
+        self._moments.hold_placed_s = self._clock.wall_s()
+        if placed.is_cancelled:
+            self.cancel(CancelSource.CLIENT_REQUEST)
+        self._feed(HoldPlaced())
+        self._placed.set_result(placed)
+
+    def _refused(self, error: CompletionRuntimeError) -> None:
+        self._feed(HoldRefused())
+        for future in (self._placed, self._settled):
+            future.set_exception(error)
+            future.exception()  # Marked as seen: there may be nobody who waits for it.
+        self._on_settled(self)
+
+    async def _pump(self) -> None:
+        """Connect and read until the stream ends; every end is an input, none an exception."""
+        upstream = self._upstream = self._provider.open(self.command)
+        try:
+            await upstream.connect()
+            self._moments.opened_s = self._clock.wall_s()
+            self._feed(UpstreamOpened())
+            await self._read(upstream)
+        except UpstreamError as error:
+            self._feed(UpstreamFailed(error.failure))
+        except Exception:
+            # A bug of ours must not leave a completion running for ever with its hold.
+            _log.exception("reading %s failed", self.header.completion_id)
+            self._feed(UpstreamFailed(_OUR_BUG))
+        finally:
+            await upstream.aclose()
+
+    async def _read(self, upstream: UpstreamStream) -> None:
+        finish_reason: FinishReason | None = None
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as end:
+                async for batch in upstream.batches():
+                    if batch.events or batch.running is not None:
+                        self._receive(batch.events, batch.running)
+                    if batch.failure is not None:
+                        self._feed(UpstreamFailed(batch.failure))
+                        return
+                    if batch.finish_reason is not None:
+                        finish_reason = batch.finish_reason
+                        end.reschedule(loop.time() + _END_GRACE_S)
+                    if batch.is_end:
+                        break
+        except TimeoutError:
+            # The answer is whole, only its end is late: the completion does not fail for that.
+            pass
+        if finish_reason is None:
+            self._feed(UpstreamFailed(_CUT_SHORT))
+        else:
+            self._feed(UpstreamFinished(finish_reason))
+
+    def _receive(self, events: Any, running: Any) -> None:
+        now_s = self._clock.wall_s()
+        if self._moments.first_token_s is None:
+            self._moments.first_token_s = now_s
+        self._feed(DeltasReceived(events, running))
+        self._recent.append((now_s, self.completion.meter.tokens_output))
+
+    async def _close_upstream(self) -> None:
+        """Close the connection, then say so; the pump's own end does nothing more."""
+        if self._pumping is not None:
+            self._pumping.cancel()
+            await asyncio.wait({self._pumping}, timeout=_CLOSE_TIMEOUT_S)
+        if self._upstream is not None:
+            # The cancel may have hit the pump while it was closing: closing twice is harmless.
+            await self._upstream.aclose()
+            self._moments.upstream_closed_s = self._clock.wall_s()
+        if self.completion.stream is StreamState.CANCELLING:
+            self._feed(UpstreamClosed())
+
+    async def _settle(self, finished: Finished) -> None:
+        if finished.status is Status.FAILED:
+            await self._closed_after_failure()
+        record = self.record()
+        record = CompletionRecord(
+            record.header, (*record.events, finished), record.timeline, record.receipt
+        )
+        try:
+            stands = await self._settle_durably(Settlement(record))
+        except Overloaded:
+            stands = _expired(record)
+        end = stands.finished
+        assert end is not None, "the ledger keeps terminal records only"
+        self._disarm()
+        self._feed(SettlementStood(end, _hold_state(end)))
+        self._settled.set_result(stands)
+        self._on_settled(self)
+
+    async def _closed_after_failure(self) -> None:
+        if self._pumping is not None:
+            await asyncio.wait({self._pumping}, timeout=_CLOSE_TIMEOUT_S)
+
+    async def _settle_durably(self, settlement: Settlement) -> CompletionRecord:
+        """Settle, again and again while the ledger is away, until the hold has expired by itself."""
+        expires_at_s = self.command.created_at_s + self.command.total_timeout_s + HOLD_SLACK_S
+        pause_s, pause_max_s = _SETTLE_RETRY_S
+        while True:
+            try:
+                return await self._ledger.settle(settlement)
+            except CompletionRuntimeError as error:
+                if not isinstance(error, Overloaded):
+                    _log.exception("settling %s failed", self.header.completion_id)
+                if self._clock.wall_s() >= expires_at_s:
+                    raise Overloaded("The ledger was away until the hold expired.") from error
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, pause_max_s)
+
+    def _receipt(self) -> Receipt | None:
+        source, moments = self.completion.source, self._moments
+        if source is None or moments.cancel_requested_s is None:
+            return None
+        before = max((t for at, t in self._recent if at <= moments.cancel_requested_s), default=0)
+        return Receipt(
+            source=source,
+            requested_at_s=moments.cancel_requested_s,
+            upstream_closed_at_s=moments.upstream_closed_s,
+            tokens_after_request=self.completion.meter.tokens_output - before,
+        )
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # The loop itself keeps only weak references.
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+_OUR_BUG = Failure(FailureCode.INTERNAL, "The runtime failed while reading the answer.")
+
+_CUT_SHORT = Failure(
+    FailureCode.UPSTREAM_UNAVAILABLE, "The provider ended the stream before the answer was whole."
+)
+
+
+def _ns(seconds: float) -> int:
+    return int(seconds * 1e9)
+
+
+def _hold_state(end: Finished) -> HoldState:
+    if end.status is Status.COMPLETED or end.charge.total_microcredits:
+        return HoldState.POSTED
+    return HoldState.VOIDED
+
+
+def _expired(record: CompletionRecord) -> CompletionRecord:
+    """What stands when the ledger stayed away until the hold expired: nothing was charged."""
+    end = record.finished
+    assert end is not None
+    failure = Failure(FailureCode.COMPLETION_LOST, "The ledger was away until the hold expired.")
+    lost = Finished(Status.FAILED, FinishReason.ERROR, None, failure, end.usage, type(end.charge)())
+    return CompletionRecord(record.header, (*record.events[:-1], lost), record.timeline)
