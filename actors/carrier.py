@@ -221,9 +221,14 @@ class Carrier:
             source.mark(driver.header.completion_id)
 
     def _settled(self, driver: CompletionDriver) -> None:
-        self._running.discard(driver.header.completion_id)
+        completion_id = driver.header.completion_id
+        self._running.discard(completion_id)
+        if driver.completion.log.finished is None:
+            # Its hold was refused: there is no end that a channel could deliver.
+            for source in self._channels.values():
+                source.detach(completion_id)
         self._on_freed(driver)
-        self._forget_if_read(driver.header.completion_id)
+        self._forget_if_read(completion_id)
 
     def _forget_if_read(self, completion_id: str) -> None:
         """Drop a settled completion once every channel has its end; its record is in the store."""

@@ -2,7 +2,8 @@
 
 A Ray call per token would cost more than the token. So a replica keeps one channel per actor, and a
 batch carries what is new in every completion that the replica reads there. The near end belongs to
-the carrier and keeps a cursor per completion, no events; the far end mirrors the logs for the replica's readers.
+the carrier and keeps a cursor per completion, no events; the far end mirrors the logs for the
+replica's readers.
 
 A channel is leased: its stream of batches ends after `CHANNEL_LEASE_S`, and a replica that still reads
 opens it again. One that does not, within `CHANNEL_REOPEN_S`, has died or been cut off: its readers are lost.

@@ -18,6 +18,7 @@ __all__ = [
     "CompletionKey",
     "HoldLedger",
     "HoldPlacement",
+    "Located",
     "Placed",
     "Principal",
     "RateState",
@@ -110,6 +111,16 @@ class Settlement:
     """
 
     record: CompletionRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where a completion is, or was: settled ones are in the store, the others with their actor."""
+
+    completion_id: str
+    actor: str
+    node_id: str
+    is_settled: bool
 
 
 class HoldLedger(Protocol):
