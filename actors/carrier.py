@@ -77,7 +77,8 @@ class Carrier:
 
     Args:
         provider_of: resolves a command's provider name.
-        on_freed: called with each completion that was settled or refused: its slot is free.
+        on_began, on_freed: called with each completion that took a slot, and when it was settled or
+            refused and the slot is free again.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Carrier:
         ledger: HoldLedger,
         clock: Clock,
         settings: Settings,
+        on_began: Callable[[CompletionDriver], None],
         on_freed: Callable[[CompletionDriver], None],
     ) -> None:
         self._owner = owner
@@ -97,6 +99,7 @@ class Carrier:
         self._ledger = ledger
         self._clock = clock
         self._settings = settings
+        self._on_began = on_began
         self._on_freed = on_freed
         self._drivers: dict[str, CompletionDriver] = {}
         self._running: set[str] = set()
@@ -192,6 +195,7 @@ class Carrier:
         driver.readers.attach(channel)
         self._channel(channel).attach(command.completion_id, -1)
         driver.start()
+        self._on_began(driver)
         return driver
 
     def _driver(self, completion_id: str) -> CompletionDriver:

@@ -1,0 +1,191 @@
+"""Bring the runtime's actors up on a cluster, and take them down again. Blocking.
+
+The singletons are named, detached and restarted for ever; a deploy keeps those that speak its
+protocol and were made for its settings, and replaces the others: drained, killed, created.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.config import Config
+from actors.deployed import LOCATION, Deployed
+from actors.ledger_actor import LedgerActor
+from actors.ray_ledger import LEDGER_NAME
+from actors.registry_actor import REGISTRY_NAME, RegistryActor
+from actors.settings import NAMESPACE, PROTOCOL_VERSION, Settings
+from actors.simulator_actor import UpstreamSimulator
+
+__all__ = ["DeployError", "deploy_actors", "drain_actors", "remove_actors"]
+
+_log = logging.getLogger(__name__)
+
+SIMULATOR_NAME = "upstream-simulator"
+
+_CALL_TIMEOUT_S = 60.0
+_GONE_TIMEOUT_S = 10.0
+_CALLS_MAX = 100_000
+"""Concurrent calls of an async actor; the default of 1,000 would let waiting starts block a cancel."""
+
+
+class DeployError(RuntimeError):
+    """The actors could not be brought up; the message is one sentence for the operator."""
+
+
+def deploy_actors(
+    settings: Settings, config: Config, *, demo_key_digest: str = ""
+) -> dict[str, Any]:
+    """Create or keep the ledger, the registry and the simulator, and warm the pool of this node.
+
+    Returns: `{"simulator": url or None, "actors": ready ones, "nodes": ids}`.
+    Raises:
+        DeployError: an actor did not come up.
+    """
+    deployed = _plan(settings, config, demo_key_digest)
+    is_same = _is_published(deployed)
+    deployed.publish()
+    here = NodeAffinitySchedulingStrategy(deployed.ledger_node_id, soft=False)
+    try:
+        if deployed.simulator_port:
+            simulator = _singleton(SIMULATOR_NAME, UpstreamSimulator, here, keep=is_same)
+            _ask(simulator.describe)
+        ledger = _singleton(LEDGER_NAME, LedgerActor, here, keep=is_same)
+        _ask(ledger.describe)
+        registry = _singleton(REGISTRY_NAME, RegistryActor, here, keep=is_same)
+        warm = settings.actors_warm if settings.streams_per_actor == 1 else 1
+        ready = _ask(registry.warm, min(warm, settings.actors_per_node), _CALL_TIMEOUT_S / 2)
+    except ray.exceptions.RayError as error:
+        raise DeployError(f"An actor did not come up: {_reason(error)}") from error
+    return {"simulator": deployed.simulator_url, "actors": ready}
+
+
+def drain_actors(timeout_s: float) -> None:
+    """Refuse new completions, cancel those that run with source `shutdown`, wait for their settlement."""
+    try:
+        registry = ray.get_actor(REGISTRY_NAME, namespace=NAMESPACE)
+        ray.get(registry.drain.remote(timeout_s), timeout=timeout_s + 1.0)
+    except (ValueError, ray.exceptions.RayError):
+        _log.warning("the registry did not drain; what runs is failed when its hold expires")
+
+
+def remove_actors() -> None:
+    """Kill every actor of the runtime, the ledger last: it takes what the others still say."""
+    names = [
+        entry["name"]
+        for entry in ray.util.list_named_actors(all_namespaces=True)
+        if entry["namespace"] == NAMESPACE
+    ]
+    last = (SIMULATOR_NAME, LEDGER_NAME)
+    for name in [n for n in names if n not in last] + [n for n in last if n in names]:
+        _kill(name)
+
+
+def _plan(settings: Settings, config: Config, demo_key_digest: str) -> Deployed:
+    """Keep the addresses of a deploy that stands; choose new ones otherwise."""
+    node_id = ray.get_runtime_context().get_node_id()
+    try:
+        before = Deployed.load()
+    except LookupError:
+        before = None
+    host, port = "", 0
+    if config.simulator:
+        if before is not None and before.simulator_port:
+            host, port = before.simulator_host, before.simulator_port
+        else:
+            host = _simulator_host(settings)
+            port = _free_port(host)
+    return Deployed(
+        settings,
+        config,
+        demo_key_digest=demo_key_digest,
+        ledger_node_id=before.ledger_node_id if before else node_id,
+        simulator_host=host,
+        simulator_port=port,
+    )
+
+
+def _is_published(deployed: Deployed) -> bool:
+    try:
+        return Deployed.load() == deployed
+    except LookupError:
+        return False
+
+
+def _simulator_host(settings: Settings) -> str:
+    """On a loopback deploy the simulator is reached there alone; else on the node's own address."""
+    if settings.host in ("127.0.0.1", "localhost", "::1") and len(_alive_nodes()) == 1:
+        return "127.0.0.1"
+    return str(ray.util.get_node_ip_address())
+
+
+def _free_port(host: str) -> int:
+    # The simulator binds it again in its own process, and after every restart of that.
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _alive_nodes() -> list[str]:
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+
+
+def _singleton(name: str, kind: type, where: Any, *, keep: bool) -> Any:
+    try:
+        handle = ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError:
+        handle = None
+    if handle is not None:
+        if keep and _protocol(handle) == PROTOCOL_VERSION:
+            return handle
+        _kill(name)
+    return (
+        ray.remote(kind)
+        .options(
+            name=name,
+            namespace=NAMESPACE,
+            lifetime="detached",
+            num_cpus=0,
+            max_restarts=-1,
+            max_concurrency=_CALLS_MAX,
+            scheduling_strategy=where,
+        )
+        .remote(LOCATION)
+    )
+
+
+def _protocol(handle: Any) -> int | None:
+    try:
+        return int(_ask(handle.describe)["protocol"])
+    except ray.exceptions.RayError:
+        return None
+
+
+def _ask(method: Any, *args: Any) -> Any:
+    return ray.get(method.remote(*args), timeout=_CALL_TIMEOUT_S)
+
+
+def _kill(name: str) -> None:
+    """Kill a named actor and wait until its name is free."""
+    try:
+        ray.kill(ray.get_actor(name, namespace=NAMESPACE))
+    except ValueError:
+        return
+    deadline_s = time.monotonic() + _GONE_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        try:
+            ray.get_actor(name, namespace=NAMESPACE)
+        except ValueError:
+            return
+        time.sleep(0.05)
+
+
+def _reason(error: BaseException) -> str:
+    cause = getattr(error, "cause", None) or error
+    lines = str(cause).strip().splitlines()
+    return lines[-1] if lines else type(cause).__name__

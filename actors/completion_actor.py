@@ -1,0 +1,227 @@
+"""The actor that owns completions in flight: a carrier in a process of its own.
+
+By default it carries one completion at a time and is reused for the next; `streams_per_actor` makes
+it carry more. The methods are the carrier's; Ray gives the process, the name and the transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray._raylet import setproctitle
+
+from actors.carrier import Carrier
+from actors.channel import ChannelBatch
+from actors.clock import SystemClock
+from actors.core.events import CancelSource
+from actors.core.readers import Departure
+from actors.core.request import StartCommand
+from actors.deployed import Deployed
+from actors.driver import CompletionDriver
+from actors.ledger import Placed
+from actors.provider import Provider
+from actors.provider_client import ProviderClient
+from actors.ray_calls import find_actor
+from actors.ray_ledger import LEDGER_NAME, RayLedger
+from actors.record import CompletionRecord
+from actors.registry_actor import REGISTRY_NAME, CarrierReport
+from actors.runtime import CancelAnswer, CompletionRow
+from actors.settings import PROTOCOL_VERSION
+from actors.tokenizer import count_text
+
+__all__ = ["CompletionActor"]
+
+_REPORT_PAUSE_S = 0.005
+"""Reports to the registry gather for as long after one was sent; they are off every critical path."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    actor: str
+    node_id: str
+    pid: int
+
+
+class CompletionActor:
+    """See `actors.carrier.CarrierLink` for the calls; Ray makes them remote.
+
+    Args:
+        location: where `Deployed` is kept.
+    """
+
+    def __init__(self, location: str) -> None:
+        context = ray.get_runtime_context()
+        self._identity = _Identity(
+            actor=context.get_actor_name() or "", node_id=context.get_node_id(), pid=os.getpid()
+        )
+        self._deployed = Deployed.load(location)
+        self._carrier: Carrier | None = None
+        self._opening: asyncio.Task[Carrier] | None = None
+        self._catalogue = self._deployed.catalogue()
+        self._clients: dict[str, ProviderClient] = {}
+        self._registry: Any = None
+        self._began = 0
+        self._begun: list[tuple[str, str, str, str]] = []
+        self._ended: list[str] = []
+        self._news = asyncio.Event()
+        self._show()
+
+    def __repr__(self) -> str:
+        return f"CompletionActor({self._carries()})"
+
+    async def start(self, command: StartCommand, channel: str) -> Placed:
+        carrier = await self._ready()
+        return await carrier.start(command, channel)
+
+    async def cancel(
+        self, completion_id: str, source: CancelSource, requested_at_s: float
+    ) -> CancelAnswer:
+        return await (await self._ready()).cancel(completion_id, source, requested_at_s)
+
+    async def record(self, completion_id: str) -> CompletionRecord:
+        return await (await self._ready()).record(completion_id)
+
+    async def attach(self, completion_id: str, channel: str, cursor: int) -> None:
+        await (await self._ready()).attach(completion_id, channel, cursor)
+
+    async def detach(self, completion_id: str, channel: str, departure: Departure) -> None:
+        await (await self._ready()).detach(completion_id, channel, departure)
+
+    async def channel(self, channel: str) -> AsyncIterator[ChannelBatch]:
+        async for batch in (await self._ready()).channel(channel):
+            yield batch
+
+    async def watch(self) -> None:
+        """Never return: the caller learns of this process's death by this call's breaking."""
+        await asyncio.Event().wait()
+
+    async def describe(self) -> dict[str, Any]:
+        carrier = await self._ready()
+        return {
+            "protocol": PROTOCOL_VERSION,
+            "kind": "completion",
+            "actor": self._identity.actor,
+            "node_id": self._identity.node_id,
+            "pid": self._identity.pid,
+            "slots": self._deployed.settings.streams_per_actor,
+            "report": self._report(map(_key, carrier.running), ()),
+            "rows": [_row(driver, self._identity) for driver in carrier.running],
+        }
+
+    async def shut_down(self, timeout_s: float) -> None:
+        """Cancel what runs, settle it, and refuse the rest."""
+        await (await self._ready()).shut_down(timeout_s)
+
+    # Inside.
+
+    async def _ready(self) -> Carrier:
+        if self._carrier is None:
+            if self._opening is None:
+                self._opening = asyncio.ensure_future(self._open())
+            # Shielded: a caller that is cancelled must not take the carrier from the others.
+            self._carrier = await asyncio.shield(self._opening)
+        return self._carrier
+
+    async def _open(self) -> Carrier:
+        ledger = RayLedger(await find_actor(LEDGER_NAME))
+        self._registry = await find_actor(REGISTRY_NAME)
+        settings = self._deployed.settings
+        self._reporting = asyncio.ensure_future(self._keep_reporting())
+        return Carrier(
+            self._identity,
+            slots=settings.streams_per_actor,
+            provider_of=self._provider,
+            ledger=ledger,
+            clock=SystemClock(),
+            settings=settings,
+            on_began=self._on_began,
+            on_freed=self._on_freed,
+        )
+
+    def _provider(self, name: str) -> Provider:
+        """Return the client of a provider, one per process: its connections outlive completions."""
+        client = self._clients.get(name)
+        if client is None:
+            config = self._catalogue.provider(name)
+            client = self._clients[name] = ProviderClient(
+                name,
+                config,
+                # The one read of the environment outside of the settings: a provider's key.
+                api_key=os.environ.get(config.api_key_env) if config.api_key_env else None,
+                settings=self._deployed.settings,
+                count=count_text,
+            )
+        return client
+
+    def _on_began(self, driver: CompletionDriver) -> None:
+        self._began += 1
+        self._begun.append(_key(driver))
+        self._changed()
+
+    def _on_freed(self, driver: CompletionDriver) -> None:
+        self._ended.append(driver.header.completion_id)
+        self._changed()
+
+    def _changed(self) -> None:
+        self._show()
+        self._news.set()
+
+    def _show(self) -> None:
+        setproctitle(f"midstream {self._identity.actor} {self._carries()}")
+
+    def _carries(self) -> str:
+        running = self._carrier.running if self._carrier else ()
+        if len(running) == 1:
+            return running[0].header.completion_id
+        return f"{len(running)} completions" if running else "idle"
+
+    def _report(
+        self, news: Iterable[tuple[str, str, str, str]], ended: Iterable[str]
+    ) -> CarrierReport:
+        return CarrierReport(
+            actor=self._identity.actor,
+            running=len(self._carrier.running) if self._carrier else 0,
+            began=self._began,
+            news=tuple(news),
+            ended=tuple(ended),
+        )
+
+    async def _keep_reporting(self) -> None:
+        """Tell the registry what runs here, after each change and at most every few milliseconds."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            self._registry.report.remote(self._report(self._begun, self._ended))
+            self._begun, self._ended = [], []
+            await asyncio.sleep(_REPORT_PAUSE_S)
+
+
+def _key(driver: CompletionDriver) -> tuple[str, str, str, str]:
+    header = driver.header
+    return header.completion_id, header.team, header.dialect.value, header.wire_id
+
+
+def _row(driver: CompletionDriver, identity: _Identity) -> CompletionRow:
+    header, completion = driver.header, driver.completion
+    return CompletionRow(
+        id=header.completion_id,
+        wire_id=header.wire_id,
+        team=header.team,
+        dialect=header.dialect.value,
+        model=header.model,
+        status=completion.stream.value,
+        source=completion.source.value if completion.source else None,
+        node_id=identity.node_id,
+        actor=identity.actor,
+        pid=identity.pid,
+        created_at=header.created_at_s,
+        tokens_output=completion.meter.tokens_output,
+        charge_microcredits=0,
+        readers=len(driver.readers),
+        tags=header.tags,
+    )

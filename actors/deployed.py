@@ -1,0 +1,75 @@
+"""What every actor and replica of a deploy must know: settings, configuration, addresses.
+
+It is kept in the cluster's own key-value store, so that an actor's constructor needs nothing but
+the location: one that Ray restarts after a crash finds what is in force now, on whatever node.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
+
+from actors.catalogue import Catalogue
+from actors.config import Config
+from actors.settings import NAMESPACE, Settings
+
+__all__ = ["LOCATION", "Deployed"]
+
+LOCATION = "deployed"
+"""The key of the one deploy that a cluster holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """`simulator_host` and `simulator_port` are where the simulator listens; port 0 is none."""
+
+    settings: Settings
+    config: Config
+    demo_key_digest: str = ""
+    ledger_node_id: str = ""
+    simulator_host: str = ""
+    simulator_port: int = 0
+
+    @property
+    def simulator_url(self) -> str | None:
+        if not self.simulator_port:
+            return None
+        return f"http://{self.simulator_host}:{self.simulator_port}"
+
+    def catalogue(self) -> Catalogue:
+        return Catalogue(self.config, simulator_url=self.simulator_url)
+
+    def publish(self) -> str:
+        """Store it; return its location. Blocking."""
+        value = {
+            "settings": self.settings.to_json(),
+            "config": self.config.model_dump_json(),
+            "demo_key_digest": self.demo_key_digest,
+            "ledger_node_id": self.ledger_node_id,
+            "simulator_host": self.simulator_host,
+            "simulator_port": self.simulator_port,
+        }
+        _internal_kv_put(
+            LOCATION, json.dumps(value).encode(), overwrite=True, namespace=NAMESPACE.encode()
+        )
+        return LOCATION
+
+    @classmethod
+    def load(cls, location: str = LOCATION) -> Deployed:
+        """Read what is in force. Blocking.
+
+        Raises: LookupError: nothing was deployed on this cluster.
+        """
+        data = _internal_kv_get(location, namespace=NAMESPACE.encode())
+        if data is None:
+            raise LookupError("Midstream is not deployed on this cluster.")
+        value = json.loads(data)
+        return cls(
+            **{
+                **value,
+                "settings": Settings.from_json(value["settings"]),
+                "config": Config.model_validate_json(value["config"]),
+            }
+        )

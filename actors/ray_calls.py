@@ -1,0 +1,83 @@
+"""The one place where Ray's exceptions become ours, and where Ray's key-value store is touched.
+
+Nothing above this layer sees a Ray exception: an actor that died is `CarrierLost` (or `Overloaded`,
+for the singletons that Ray restarts), one that is out of reach for a moment is `Overloaded`, and an
+error that our own code raised over there is raised here as itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, TypeVar, cast
+
+import ray
+from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
+
+from actors.core.errors import CompletionRuntimeError, Overloaded
+from actors.linked_runtime import CarrierLost
+from actors.settings import NAMESPACE
+
+__all__ = ["ActorAway", "find_actor", "from_carrier", "from_singleton", "from_stream"]
+
+T = TypeVar("T")
+
+
+class ActorAway(Overloaded):
+    """The actor could not be asked: Ray restarts it, or the network is cut. It said nothing itself."""
+
+
+async def from_carrier(answer: Awaitable[T]) -> T:
+    """Await a completion actor's answer.
+
+    Raises: CarrierLost: its process is dead. Overloaded: out of reach. Whatever our code raised.
+    """
+    try:
+        return await answer
+    except ActorDiedError:
+        raise CarrierLost from None
+    except RayError as error:
+        raise _ours(error) from None
+
+
+async def from_singleton(answer: Awaitable[T]) -> T:
+    """Await the registry's or the ledger's answer: Ray restarts them, so dead means not now."""
+    try:
+        return await answer
+    except RayError as error:
+        raise _ours(error) from None
+
+
+async def from_stream(stream: Any) -> AsyncIterator[Any]:
+    """Yield what a completion actor's streaming call yields; errors as `from_carrier` has them."""
+    try:
+        async for reference in stream:
+            yield await reference
+    except ActorDiedError:
+        raise CarrierLost from None
+    except RayError as error:
+        raise _ours(error) from None
+
+
+async def find_actor(name: str) -> Any:
+    """Return the handle of a named actor; off the loop, since Ray's lookup blocks.
+
+    Raises: CarrierLost: there is none of that name.
+    """
+    try:
+        return await asyncio.to_thread(ray.get_actor, name, namespace=NAMESPACE)
+    except ValueError:
+        raise CarrierLost from None
+    except RayError as error:
+        raise _ours(error) from None
+
+
+def _ours(error: RayError) -> Exception:
+    if isinstance(error, RayTaskError):
+        cause = cast(Exception, error.cause)
+        if isinstance(cause, CompletionRuntimeError | CarrierLost):
+            return cause
+        return Overloaded(f"An actor failed: {type(cause).__name__}.")
+    if isinstance(error, RayActorError):
+        return ActorAway("An actor of the runtime is being restarted.")
+    return ActorAway("The cluster did not answer.")

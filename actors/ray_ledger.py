@@ -1,0 +1,176 @@
+"""The ledger from afar: holds and settlements of one loop turn travel as one call.
+
+A Ray call costs about half a millisecond of CPU on each side, which is more than the ledger's own
+work. So what a process wants within one turn of its loop goes in one call, and each caller gets its own
+answer back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from actors.core.errors import CompletionRuntimeError, Overloaded
+from actors.ledger import (
+    Balance,
+    CompletionKey,
+    HoldPlacement,
+    Located,
+    Placed,
+    Principal,
+    Settlement,
+    TeamLimits,
+)
+from actors.ray_calls import from_singleton
+from actors.record import CompletionRecord
+from actors.runtime import (
+    CompletionFilter,
+    CompletionRow,
+    IssuedKey,
+    KeyRow,
+    RememberedCancellation,
+)
+
+__all__ = ["LEDGER_NAME", "Gathered", "RayLedger"]
+
+LEDGER_NAME = "completion-ledger"
+
+_BATCH_MAX = 256
+"""Calls of one batch; more in one loop turn make more batches."""
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+class Gathered(Generic[A, R]):
+    """Gathers the calls of one loop turn into one.
+
+    Args:
+        send: takes the arguments of all of them, returns an awaitable of as many results, each the
+            answer or the exception for that caller.
+    """
+
+    def __init__(self, send: Callable[[list[A]], Any]) -> None:
+        self._send = send
+        self._waiting: list[tuple[A, asyncio.Future[R]]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def call(self, argument: A) -> R:
+        """Cancel: the call may have been made all the same."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
+        self._waiting.append((argument, future))
+        if len(self._waiting) == 1:
+            loop.call_soon(self._flush)
+        return await future
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for start in range(0, len(waiting), _BATCH_MAX):
+            task = asyncio.get_running_loop().create_task(
+                self._run(waiting[start : start + _BATCH_MAX])
+            )
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, batch: list[tuple[A, asyncio.Future[R]]]) -> None:
+        results: list[Any]
+        try:
+            results = await from_singleton(self._send([argument for argument, _ in batch]))
+        except CompletionRuntimeError as error:
+            results = [error] * len(batch)
+        except Exception:
+            results = [Overloaded("The call could not be made.")] * len(batch)
+        for (_, future), result in zip(batch, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+
+class RayLedger:
+    """Forwards `actors.accounts.Ledger` to the ledger actor."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+        self._placements: Gathered[HoldPlacement, Placed] = Gathered(
+            lambda batch: handle.place_many.remote(batch)
+        )
+        self._settlements: Gathered[Settlement, CompletionRecord] = Gathered(
+            lambda batch: handle.settle_many.remote(batch)
+        )
+
+    async def place(self, placement: HoldPlacement) -> Placed:
+        return await self._placements.call(placement)
+
+    async def settle(self, settlement: Settlement) -> CompletionRecord:
+        return await self._settlements.call(settlement)
+
+    async def find(self, key: CompletionKey) -> Located | None:
+        return await self._ask("find", key)
+
+    async def find_by_id(self, completion_id: str) -> Located | None:
+        return await self._ask("find_by_id", completion_id)
+
+    async def record(self, completion_id: str) -> CompletionRecord:
+        return await self._ask("record", completion_id)
+
+    async def lose(self, actor: str) -> list[str]:
+        return await self._ask("lose", actor)
+
+    async def lose_completions(self, completion_ids: list[str]) -> list[str]:
+        return await self._ask("lose_completions", completion_ids)
+
+    async def open_completions(self) -> list[Located]:
+        return await self._ask("open_completions")
+
+    async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation:
+        return await self._ask("remember_cancellation", key)
+
+    async def find_idempotent(
+        self, team: str, key: str, fingerprint: str
+    ) -> CompletionRecord | None:
+        return await self._ask("find_idempotent", team, key, fingerprint)
+
+    async def authenticate(self, digest: str) -> Principal:
+        return await self._ask("authenticate", digest)
+
+    async def balance(self, team: str) -> Balance:
+        return await self._ask("balance", team)
+
+    async def create_team(
+        self, team: str, organization: str, *, credits_microcredits: int, limits: TeamLimits
+    ) -> None:
+        await self._ask(
+            "create_team",
+            team,
+            organization,
+            credits_microcredits=credits_microcredits,
+            limits=limits,
+        )
+
+    async def create_key(self, team: str, name: str) -> IssuedKey:
+        return await self._ask("create_key", team, name)
+
+    async def list_keys(self, team: str | None) -> list[KeyRow]:
+        return await self._ask("list_keys", team)
+
+    async def revoke_key(self, key_id: str) -> None:
+        await self._ask("revoke_key", key_id)
+
+    async def grant_credits(self, team: str, amount_microcredits: int) -> Balance:
+        return await self._ask("grant_credits", team, amount_microcredits)
+
+    async def list_completions(
+        self, where: CompletionFilter, *, limit: int, cursor: str | None
+    ) -> tuple[list[CompletionRow], str | None]:
+        return await self._ask("list_completions", where, limit=limit, cursor=cursor)
+
+    async def audit(self) -> dict[str, Any]:
+        return await self._ask("audit")
+
+    async def _ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        return await from_singleton(getattr(self._handle, method).remote(*args, **kwargs))

@@ -1,0 +1,165 @@
+"""The runtime on Ray: links to completion actors by their handles, slots from the registry.
+
+A name is resolved once and its handle kept; slots that are wanted in one turn of the loop are asked
+for in one call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import ray
+
+from actors.channel import ChannelBatch
+from actors.core.errors import CompletionRuntimeError, Overloaded
+from actors.core.events import CancelSource
+from actors.core.readers import Departure
+from actors.core.request import StartCommand
+from actors.deployed import Deployed
+from actors.ledger import CompletionKey, Located, Placed
+from actors.linked_runtime import LinkedRuntime
+from actors.ray_calls import ActorAway, find_actor, from_carrier, from_singleton, from_stream
+from actors.ray_ledger import LEDGER_NAME, RayLedger
+from actors.record import CompletionRecord
+from actors.registry_actor import REGISTRY_NAME
+from actors.runtime import CancelAnswer, CompletionRow
+from actors.settings import NAMESPACE, Settings
+
+__all__ = ["RayDirectory", "RayLink", "connect"]
+
+_HANDLES_MAX = 4_096
+"""Handles kept of completion actors; past it the oldest are looked up again when they are needed."""
+
+_REGISTRY_PAUSE_S = 0.1
+"""Between tries to reach a registry that Ray is restarting; they end with the admission timeout."""
+
+
+class RayLink:
+    """A completion actor as replicas call it; see `actors.carrier.CarrierLink`."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    async def start(self, command: StartCommand, channel: str) -> Placed:
+        return cast(Placed, await from_carrier(self._handle.start.remote(command, channel)))
+
+    async def cancel(
+        self, completion_id: str, source: CancelSource, requested_at_s: float
+    ) -> CancelAnswer:
+        call = self._handle.cancel.remote(completion_id, source, requested_at_s)
+        return cast(CancelAnswer, await from_carrier(call))
+
+    async def record(self, completion_id: str) -> CompletionRecord:
+        return cast(CompletionRecord, await from_carrier(self._handle.record.remote(completion_id)))
+
+    async def attach(self, completion_id: str, channel: str, cursor: int) -> None:
+        await from_carrier(self._handle.attach.remote(completion_id, channel, cursor))
+
+    async def detach(self, completion_id: str, channel: str, departure: Departure) -> None:
+        await from_carrier(self._handle.detach.remote(completion_id, channel, departure))
+
+    def channel(self, channel: str) -> AsyncIterator[ChannelBatch]:
+        stream = self._handle.channel.options(num_returns="streaming").remote(channel)
+        return from_stream(stream)
+
+
+class RayDirectory:
+    """Finds completion actors through the registry; see `actors.linked_runtime.Directory`."""
+
+    def __init__(
+        self, registry: Any, ledger: RayLedger, *, settings: Settings, deployed: Deployed
+    ) -> None:
+        self._registry = registry
+        self._ledger = ledger
+        self._settings = settings
+        self._deployed = deployed
+        self._node_id = ray.get_runtime_context().get_node_id()
+        self._links: dict[str, RayLink] = {}
+        self._wanting: deque[asyncio.Future[str]] = deque()
+        self._asking: asyncio.Task[None] | None = None
+
+    async def acquire(self) -> str:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[str] = loop.create_future()
+        self._wanting.append(future)
+        if self._asking is None:
+            self._asking = loop.create_task(self._ask_for_slots())
+        try:
+            async with asyncio.timeout(self._settings.admission_timeout_s + 1.0):
+                return await future
+        except TimeoutError:
+            raise Overloaded("No actor came free in time.", retry_after_s=5.0) from None
+
+    async def link(self, actor: str) -> RayLink:
+        link = self._links.get(actor)
+        if link is None:
+            link = RayLink(await find_actor(actor))
+            if len(self._links) >= _HANDLES_MAX:
+                del self._links[next(iter(self._links))]
+            self._links[actor] = link
+        return link
+
+    async def locate(self, key: CompletionKey) -> Located | None:
+        try:
+            located = await from_singleton(self._registry.locate.remote(key))
+        except CompletionRuntimeError:
+            # The registry is a cache: while Ray restarts it, the store knows as much.
+            located = await self._ledger.find(key)
+        return cast("Located | None", located)
+
+    async def rows(self) -> list[CompletionRow]:
+        return cast(list[CompletionRow], await from_singleton(self._registry.rows.remote()))
+
+    async def describe(self) -> dict[str, Any]:
+        pool = await from_singleton(self._registry.describe.remote())
+        return {"simulator": self._deployed.simulator_url, "pool": pool}
+
+    async def _ask_for_slots(self) -> None:
+        """Ask for as many slots as are wanted now, again until nobody wants one."""
+        try:
+            while self._wanting:
+                await self._ask_once()
+        finally:
+            self._asking = None
+
+    async def _ask_once(self) -> None:
+        names: list[str] = []
+        try:
+            count = len(self._wanting)
+            names = await from_singleton(self._registry.acquire.remote(self._node_id, count))
+        except CompletionRuntimeError as error:
+            self._refuse(error)
+            await asyncio.sleep(_REGISTRY_PAUSE_S)
+        for name in names:
+            while self._wanting:
+                future = self._wanting.popleft()
+                if not future.done():
+                    future.set_result(name)
+                    break
+
+    def _refuse(self, error: CompletionRuntimeError) -> None:
+        """Tell those who wait; a registry that is only away for a moment is waited for instead."""
+        if isinstance(error, ActorAway):
+            return
+        while self._wanting:
+            future = self._wanting.popleft()
+            if not future.done():
+                future.set_exception(error)
+
+
+def connect(location: str) -> tuple[LinkedRuntime, Deployed]:
+    """Join the deploy of this cluster from a replica. Blocking: call it off any event loop.
+
+    Raises: LookupError: nothing is deployed. ValueError: an actor of the deploy is missing.
+    """
+    deployed = Deployed.load(location)
+    settings = deployed.settings
+    ledger = RayLedger(ray.get_actor(LEDGER_NAME, namespace=NAMESPACE))
+    registry = ray.get_actor(REGISTRY_NAME, namespace=NAMESPACE)
+    directory = RayDirectory(registry, ledger, settings=settings, deployed=deployed)
+    channel = f"{ray.get_runtime_context().get_node_id()}-{secrets.token_hex(8)}"
+    return LinkedRuntime(directory, ledger, settings=settings, channel=channel), deployed

@@ -1,0 +1,385 @@
+"""The registry: which actor carries which completion, and the pool of actors ready for the next.
+
+A named, detached actor that Ray restarts for ever. It is a cache and never the truth: what it knows
+comes from the living actors and from the store, and it is rebuilt from both after a restart. It is off the
+token path, and a cancel that cannot reach it asks the store instead.
+
+It holds one unanswered call (`watch`) to every completion actor: when that breaks, the process is
+dead, and the ledger is told to fail what it carried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.util import list_named_actors
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.core.errors import CompletionRuntimeError, Overloaded
+from actors.core.ids import format_ulid
+from actors.core.request import Dialect
+from actors.deployed import Deployed
+from actors.ledger import CompletionKey, Located
+from actors.linked_runtime import CarrierLost
+from actors.pool import Pool
+from actors.ray_calls import find_actor, from_carrier
+from actors.ray_ledger import LEDGER_NAME, RayLedger
+from actors.runtime import CompletionRow
+from actors.settings import NAMESPACE, PROTOCOL_VERSION
+
+__all__ = ["REGISTRY_NAME", "CarrierReport", "RegistryActor"]
+
+REGISTRY_NAME = "completion-registry"
+
+_CARRIER_PREFIX = "completion-"
+_SINGLETONS = (REGISTRY_NAME, LEDGER_NAME)
+_WAITERS_MAX = 10_000
+"""Callers that wait for a slot; one more is told at once that we are overloaded."""
+_TICK_S = 1.0
+_REFRESH_TICKS = 5
+_REAP_TICKS = 30
+_IDLE_S = 120.0
+_DESCRIBE_TIMEOUT_S = 5.0
+_CALLS_MAX = 100_000
+"""Concurrent calls of an actor: above every wait there can be, so that a cancel always gets in."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierReport:
+    """What changed on a completion actor since its last report.
+
+    Args:
+        running: how many completions it carries now.
+        began: how many it ever began.
+        news: (completion id, team, dialect, wire id) of those that began.
+        ended: ids of those that were settled or refused.
+    """
+
+    actor: str
+    running: int
+    began: int
+    news: tuple[tuple[str, str, str, str], ...] = ()
+    ended: tuple[str, ...] = ()
+
+
+class RegistryActor:
+    """See the module. The constructor takes only the place where `Deployed` is kept."""
+
+    def __init__(self, location: str) -> None:
+        self._location = location
+        deployed = Deployed.load(location)
+        settings = deployed.settings
+        self._settings = settings
+        self._pool = Pool(
+            slots_per_carrier=settings.streams_per_actor,
+            carriers_warm=settings.actors_warm,
+            carriers_per_node=settings.actors_per_node,
+        )
+        self._handles: dict[str, Any] = {}
+        self._located: dict[CompletionKey, Located] = {}
+        self._keys: dict[str, CompletionKey] = {}
+        self._waiters: deque[tuple[str, int, asyncio.Future[list[str]]]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._opening: asyncio.Task[None] | None = None
+        self._ledger: RayLedger
+        self._is_draining = False
+
+    def __repr__(self) -> str:
+        return f"RegistryActor({self._pool!r})"
+
+    # What replicas ask.
+
+    async def acquire(self, node_id: str, count: int) -> list[str]:
+        """Give away up to `count` slots, at least one; waits for it up to `admission_timeout_s`.
+
+        Returns: an actor's name per slot.
+        Raises: Overloaded.
+        """
+        await self._ready()
+        if self._is_draining:
+            raise Overloaded("Midstream is shutting down.")
+        if not self._waiters:
+            names = self._pool.take(node_id, count, now_s=time.monotonic())
+            if names:
+                self._grow()
+                return names
+        if len(self._waiters) >= _WAITERS_MAX:
+            raise Overloaded("Too many requests wait for an actor.", retry_after_s=5.0)
+        return await self._wait_for_slots(node_id, count)
+
+    async def locate(self, key: CompletionKey) -> Located | None:
+        """Return where a completion is; the store answers what is not known here."""
+        await self._ready()
+        return self._located.get(key) or await self._ledger.find(key)
+
+    async def rows(self) -> list[CompletionRow]:
+        """Return what every actor carries now; one that does not answer in time is left out."""
+        await self._ready()
+        names = [state.name for state in self._pool.carriers if state.running]
+        answers = await asyncio.gather(*(self._describe(name) for name in names))
+        return [row for answer in answers if answer for row in answer["rows"]]
+
+    async def describe(self) -> dict[str, Any]:
+        await self._ready()
+        carriers = self._pool.carriers
+        return {
+            "protocol": PROTOCOL_VERSION,
+            "kind": "registry",
+            "pid": os.getpid(),
+            "node_id": ray.get_runtime_context().get_node_id(),
+            "actors": len(carriers),
+            "slots": sum(state.slots for state in carriers),
+            "slots_free": sum(state.free for state in carriers),
+            "running": sum(state.running for state in carriers),
+            "waiting": sum(count for _, count, _ in self._waiters),
+            "nodes": sorted({state.node_id for state in carriers}),
+        }
+
+    # What completion actors tell.
+
+    async def report(self, report: CarrierReport) -> None:
+        await self._ready()
+        self._take_report(report)
+        self._serve_waiters()
+        self._grow()
+
+    # What the deployer asks.
+
+    async def warm(self, actors: int, timeout_s: float) -> int:
+        """Wait until so many actors stand ready, or for the timeout; return how many do."""
+        await self._ready()
+        deadline_s = time.monotonic() + timeout_s
+        while len(self._pool.carriers) < actors and time.monotonic() < deadline_s:
+            self._grow()
+            await asyncio.sleep(0.05)
+        return len(self._pool.carriers)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Give away no more slots; cancel what runs with source `shutdown` and wait for its settlement."""
+        await self._ready()
+        self._is_draining = True
+        for _, _, future in self._waiters:
+            if not future.done():
+                future.set_exception(Overloaded("Midstream is shutting down."))
+        shutdowns = [
+            asyncio.ensure_future(from_carrier(handle.shut_down.remote(timeout_s)))
+            for handle in self._handles.values()
+        ]
+        if shutdowns:
+            done, _ = await asyncio.wait(shutdowns, timeout=timeout_s)
+            for task in done:
+                task.exception()
+
+    # Opening: rebuild from what lives and what the store has.
+
+    async def _ready(self) -> None:
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(self._open())
+        await asyncio.shield(self._opening)
+
+    async def _open(self) -> None:
+        self._ledger = RayLedger(await find_actor(LEDGER_NAME))
+        await self._refresh_nodes()
+        await self._adopt_living()
+        self._spawn(self._keep_house())
+
+    async def _adopt_living(self) -> None:
+        names = await asyncio.to_thread(_living_carriers)
+        unknown = [name for name in names if name not in self._handles]
+        await asyncio.gather(*(self._adopt(name) for name in unknown))
+
+    async def _adopt(self, name: str) -> None:
+        """Take in an actor that an earlier registry started; one of another protocol is let go."""
+        try:
+            handle = await find_actor(name)
+            async with asyncio.timeout(_DESCRIBE_TIMEOUT_S):
+                facts = await from_carrier(handle.describe.remote())
+        except (CarrierLost, CompletionRuntimeError, TimeoutError):
+            return
+        if facts["protocol"] != PROTOCOL_VERSION:
+            return
+        self._take_in(name, handle, facts)
+
+    def _take_in(self, name: str, handle: Any, facts: dict[str, Any]) -> None:
+        self._handles[name] = handle
+        self._pool.add(name, facts["node_id"], facts["slots"], now_s=time.monotonic())
+        self._take_report(facts["report"])
+        self._spawn(self._watch(name, handle))
+        self._serve_waiters()
+
+    # Deaths.
+
+    async def _watch(self, name: str, handle: Any) -> None:
+        while True:
+            try:
+                await from_carrier(handle.watch.remote())
+            except CarrierLost:
+                break
+            except CompletionRuntimeError:
+                await asyncio.sleep(_TICK_S)  # Out of reach is not dead: Ray will say which.
+        self._pool.remove(name)
+        self._handles.pop(name, None)
+        self._grow()
+        await self._lose(name)
+
+    async def _lose(self, name: str) -> None:
+        """Fail what a dead actor carried; the ledger is asked until it has done it."""
+        while True:
+            try:
+                lost = await self._ledger.lose(name)
+                break
+            except CompletionRuntimeError:
+                await asyncio.sleep(0.2)
+        for completion_id in lost:
+            self._forget(completion_id)
+
+    async def _reap_orphans(self) -> None:
+        """Fail open completions whose actor does not live: nobody else will settle them."""
+        living = set(await asyncio.to_thread(_living_carriers))
+        for located in await self._ledger.open_completions():
+            if located.actor not in living:
+                await self._ledger.lose_completions([located.completion_id])
+
+    # Slots.
+
+    async def _wait_for_slots(self, node_id: str, count: int) -> list[str]:
+        future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+        self._waiters.append((node_id, count, future))
+        self._grow()
+        try:
+            async with asyncio.timeout(self._settings.admission_timeout_s):
+                return await future
+        except TimeoutError:
+            raise Overloaded("No actor came free in time.", retry_after_s=5.0) from None
+
+    def _serve_waiters(self) -> None:
+        """Hand free slots to those who wait, in the order they came."""
+        while self._waiters:
+            node_id, count, future = self._waiters[0]
+            if not future.done():
+                names = self._pool.take(node_id, count, now_s=time.monotonic())
+                if not names:
+                    return
+                future.set_result(names)
+            self._waiters.popleft()
+
+    def _take_report(self, report: CarrierReport) -> None:
+        self._pool.report(
+            report.actor, running=report.running, began=report.began, now_s=time.monotonic()
+        )
+        for completion_id, team, dialect, wire_id in report.news:
+            key = CompletionKey(team, Dialect(dialect), wire_id)
+            self._keys[completion_id] = key
+            self._located[key] = Located(completion_id, report.actor, "", is_settled=False)
+        for completion_id in report.ended:
+            self._forget(completion_id)
+
+    def _forget(self, completion_id: str) -> None:
+        key = self._keys.pop(completion_id, None)
+        if key is not None:
+            self._located.pop(key, None)
+
+    def _grow(self) -> None:
+        if self._is_draining:
+            return
+        waiting = sum(count for _, count, future in self._waiters if not future.done())
+        for node_id in self._pool.start_where(waiting):
+            self._spawn(self._start_carrier(node_id))
+
+    async def _start_carrier(self, node_id: str) -> None:
+        ulid = format_ulid(int(time.time() * 1000), secrets.randbits(80))
+        name = f"{_CARRIER_PREFIX}{ulid.lower()}"
+        try:
+            handle = await asyncio.to_thread(_create_carrier, name, node_id, self._location)
+            facts = await from_carrier(handle.describe.remote())
+            self._take_in(name, handle, facts)
+        except Exception:
+            # Whatever stops an actor from starting must not stop the registry; the next tick tries again.
+            _log.exception("an actor did not start on node %s", node_id)
+            await asyncio.sleep(_TICK_S)
+        finally:
+            self._pool.started(node_id)
+        self._grow()
+
+    # Housekeeping.
+
+    async def _keep_house(self) -> None:
+        tick = 0
+        while True:
+            try:
+                await self._tick(tick)
+            except CompletionRuntimeError:
+                pass  # The ledger is away; the next tick tries again.
+            except Exception:
+                _log.exception("housekeeping failed")
+            tick += 1
+            await asyncio.sleep(_TICK_S)
+
+    async def _tick(self, tick: int) -> None:
+        now_s = time.monotonic()
+        self._pool.expire(now_s=now_s)
+        self._serve_waiters()
+        if tick % _REFRESH_TICKS == 0:
+            await self._refresh_nodes()
+        self._grow()
+        for name in self._pool.surplus(idle_s=_IDLE_S, now_s=now_s):
+            self._pool.remove(name)
+            ray.kill(self._handles.pop(name))
+        if tick % _REAP_TICKS == 0:
+            await self._adopt_living()
+            await self._reap_orphans()
+
+    async def _refresh_nodes(self) -> None:
+        nodes = await asyncio.to_thread(ray.nodes)
+        self._pool.set_nodes(node["NodeID"] for node in nodes if node["Alive"])
+
+    async def _describe(self, name: str) -> dict[str, Any] | None:
+        try:
+            async with asyncio.timeout(_DESCRIBE_TIMEOUT_S):
+                facts: dict[str, Any] = await from_carrier(self._handles[name].describe.remote())
+                return facts
+        except (CarrierLost, CompletionRuntimeError, TimeoutError, KeyError):
+            return None
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _living_carriers() -> list[str]:
+    return [
+        entry["name"]
+        for entry in list_named_actors(all_namespaces=True)
+        if entry["namespace"] == NAMESPACE
+        and entry["name"].startswith(_CARRIER_PREFIX)
+        and entry["name"] not in _SINGLETONS
+    ]
+
+
+def _create_carrier(name: str, node_id: str, location: str) -> Any:
+    from actors.completion_actor import CompletionActor  # It reports to this module.
+
+    return (
+        ray.remote(CompletionActor)
+        .options(
+            name=name,
+            namespace=NAMESPACE,
+            lifetime="detached",
+            num_cpus=0,
+            max_concurrency=_CALLS_MAX,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
+        )
+        .remote(location)
+    )
