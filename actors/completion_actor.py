@@ -30,7 +30,7 @@ from actors.ray_calls import find_actor
 from actors.ray_ledger import LEDGER_NAME, RayLedger
 from actors.record import CompletionRecord
 from actors.registry_actor import REGISTRY_NAME, CarrierReport
-from actors.runtime import CancelAnswer, CompletionRow
+from actors.runtime import CancelAnswer
 from actors.settings import PROTOCOL_VERSION
 from actors.tokenizer import count_text
 
@@ -110,7 +110,7 @@ class CompletionActor:
             "pid": self._identity.pid,
             "slots": self._deployed.settings.streams_per_actor,
             "report": self._report(map(_key, carrier.running), ()),
-            "rows": [_row(driver, self._identity) for driver in carrier.running],
+            "rows": [driver.row() for driver in carrier.running],
         }
 
     async def shut_down(self, timeout_s: float) -> None:
@@ -204,24 +204,3 @@ class CompletionActor:
 def _key(driver: CompletionDriver) -> tuple[str, str, str, str]:
     header = driver.header
     return header.completion_id, header.team, header.dialect.value, header.wire_id
-
-
-def _row(driver: CompletionDriver, identity: _Identity) -> CompletionRow:
-    header, completion = driver.header, driver.completion
-    return CompletionRow(
-        id=header.completion_id,
-        wire_id=header.wire_id,
-        team=header.team,
-        dialect=header.dialect.value,
-        model=header.model,
-        status=completion.stream.value,
-        source=completion.source.value if completion.source else None,
-        node_id=identity.node_id,
-        actor=identity.actor,
-        pid=identity.pid,
-        created_at=header.created_at_s,
-        tokens_output=completion.meter.tokens_output,
-        charge_microcredits=0,
-        readers=len(driver.readers),
-        tags=header.tags,
-    )

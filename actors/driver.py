@@ -50,6 +50,7 @@ from actors.core.request import DisconnectPolicy, StartCommand
 from actors.ledger import HoldLedger, HoldPlacement, Placed, Settlement
 from actors.provider import Provider, UpstreamStream
 from actors.record import CompletionHeader, CompletionRecord, Receipt, Timeline
+from actors.runtime import CompletionRow
 from actors.settings import Settings
 
 __all__ = ["HOLD_SLACK_S", "CompletionDriver", "timeouts_of"]
@@ -191,6 +192,27 @@ class CompletionDriver:
                 finished_at_s=moments.finished_s,
             ),
             receipt=self._receipt(),
+        )
+
+    def row(self) -> CompletionRow:
+        """Return the line that lists show of this completion."""
+        header, completion = self.header, self.completion
+        return CompletionRow(
+            id=header.completion_id,
+            wire_id=header.wire_id,
+            team=header.team,
+            dialect=header.dialect.value,
+            model=header.model,
+            status=completion.stream.value,
+            source=completion.source.value if completion.source else None,
+            node_id=header.node_id,
+            actor=header.actor,
+            pid=header.pid,
+            created_at=header.created_at_s,
+            tokens_output=completion.meter.tokens_output,
+            charge_microcredits=0,
+            readers=len(self.readers),
+            tags=header.tags,
         )
 
     # The one door to the machine.

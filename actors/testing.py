@@ -1,0 +1,248 @@
+"""Test doubles that ship: a clock turned by hand, a provider that plays a script, a ledger in memory,
+and the whole runtime without Ray.
+
+`InMemoryRuntime` is the driver and the carrier themselves, in this process, with whatever ledger and
+providers it is given: most of what a test meets there is the real code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from actors.accounts import Ledger
+from actors.carrier import Carrier, CarrierLink
+from actors.clock import Clock, SystemClock, Timer
+from actors.core.errors import CompletionRuntimeError, Overloaded, UpstreamError
+from actors.core.request import StartCommand
+from actors.core.upstream import UpstreamBatch
+from actors.driver import CompletionDriver
+from actors.ledger import CompletionKey, HoldPlacement, Located, Placed, Settlement
+from actors.linked_runtime import CarrierLost, LinkedRuntime
+from actors.provider import Provider
+from actors.record import CompletionRecord
+from actors.runtime import CompletionRow
+from actors.settings import Settings
+
+__all__ = [
+    "InMemoryRuntime",
+    "ManualClock",
+    "ScriptedLedger",
+    "ScriptedProvider",
+    "ScriptedUpstream",
+    "settle_loop",
+]
+
+
+async def settle_loop(turns: int = 20) -> None:
+    """Let everything that is ready run: as many turns of the loop as a chain of callbacks may take."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+@dataclass(slots=True, eq=False)
+class _ManualTimer:
+    deadline_ns: int
+    callback: Callable[[], None]
+    is_cancelled: bool = False
+
+    def __lt__(self, other: _ManualTimer) -> bool:
+        return self.deadline_ns < other.deadline_ns
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
+class ManualClock:
+    """Time stands still until `advance`. Wall time starts at 1,800,000,000 s."""
+
+    def __init__(self) -> None:
+        self._now_ns = 0
+        self._timers: list[_ManualTimer] = []
+
+    def now_ns(self) -> int:
+        return self._now_ns
+
+    def wall_s(self) -> float:
+        return 1_800_000_000.0 + self._now_ns / 1e9
+
+    def call_at(self, deadline_ns: int, callback: Callable[[], None]) -> Timer:
+        timer = _ManualTimer(deadline_ns, callback)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    async def advance(self, seconds: float) -> None:
+        """Move on, firing each timer at its own time, and let the loop settle after each."""
+        end_ns = self._now_ns + int(seconds * 1e9)
+        while self._timers and self._timers[0].deadline_ns <= end_ns:
+            timer = heapq.heappop(self._timers)
+            self._now_ns = max(self._now_ns, timer.deadline_ns)
+            if not timer.is_cancelled:
+                timer.callback()
+            await settle_loop()
+        self._now_ns = end_ns
+        await settle_loop()
+
+
+class ScriptedUpstream:
+    """One request to a `ScriptedProvider`: the test opens it, feeds it and sees it closed."""
+
+    def __init__(self, command: StartCommand) -> None:
+        self.command = command
+        self.is_closed = False
+        self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._batches: asyncio.Queue[UpstreamBatch] = asyncio.Queue()
+
+    def open(self) -> None:
+        """The provider answers 2xx."""
+        self._opened.set_result(None)
+
+    def refuse(self, error: UpstreamError) -> None:
+        self._opened.set_exception(error)
+
+    def send(self, batch: UpstreamBatch) -> None:
+        self._batches.put_nowait(batch)
+
+    async def connect(self) -> None:
+        await self._opened
+
+    async def batches(self) -> AsyncIterator[UpstreamBatch]:
+        while True:
+            batch = await self._batches.get()
+            yield batch
+            if batch.is_end or batch.failure is not None:
+                return
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+class ScriptedProvider:
+    """Hands out `ScriptedUpstream`s and keeps them in order."""
+
+    def __init__(self) -> None:
+        self.upstreams: list[ScriptedUpstream] = []
+
+    def open(self, command: StartCommand) -> ScriptedUpstream:
+        self.upstreams.append(ScriptedUpstream(command))
+        return self.upstreams[-1]
+
+
+class ScriptedLedger:
+    """Places and settles in memory; `hold_back` makes callers wait, `errors` are raised first.
+
+    Args:
+        place_errors, settle_errors: raised one per call, in order, before any call succeeds.
+    """
+
+    def __init__(
+        self,
+        *,
+        place_errors: Sequence[CompletionRuntimeError] = (),
+        settle_errors: Sequence[CompletionRuntimeError] = (),
+    ) -> None:
+        self.placements: list[HoldPlacement] = []
+        self.settlements: list[Settlement] = []
+        self.answer = Placed()
+        self._place_errors = list(place_errors)
+        self._settle_errors = list(settle_errors)
+        self._gate = asyncio.Event()
+        self._gate.set()
+
+    def hold_back(self) -> None:
+        self._gate.clear()
+
+    def let_go(self) -> None:
+        self._gate.set()
+
+    async def place(self, placement: HoldPlacement) -> Placed:
+        await self._gate.wait()
+        if self._place_errors:
+            raise self._place_errors.pop(0)
+        self.placements.append(placement)
+        return self.answer
+
+    async def settle(self, settlement: Settlement) -> CompletionRecord:
+        await self._gate.wait()
+        if self._settle_errors:
+            raise self._settle_errors.pop(0)
+        self.settlements.append(settlement)
+        return settlement.record
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    actor: str = "in-memory"
+    node_id: str = "local"
+    pid: int = 0
+
+
+class InMemoryRuntime(LinkedRuntime):
+    """`LinkedRuntime` over one carrier in this process.
+
+    Args:
+        providers: by name, as commands name them.
+        slots: how many completions run at once; a start beyond them is `Overloaded` at once.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        providers: Callable[[str], Provider],
+        *,
+        settings: Settings,
+        slots: int = 1_000,
+        clock: Clock | None = None,
+        simulator_url: str | None = None,
+    ) -> None:
+        self.carrier = Carrier(
+            replace(_Here(), pid=os.getpid()),
+            slots=slots,
+            provider_of=providers,
+            ledger=ledger,
+            clock=clock or SystemClock(),
+            settings=settings,
+            on_began=_nothing,
+            on_freed=_nothing,
+        )
+        directory = _OneCarrier(self.carrier, ledger, slots, simulator_url)
+        super().__init__(directory, ledger, settings=settings, channel="in-memory")
+
+
+class _OneCarrier:
+    """The directory of a runtime that has one carrier."""
+
+    def __init__(
+        self, carrier: Carrier, ledger: Ledger, slots: int, simulator_url: str | None
+    ) -> None:
+        self._carrier = carrier
+        self._ledger = ledger
+        self._slots = slots
+        self._simulator_url = simulator_url
+
+    async def acquire(self) -> str:
+        if len(self._carrier.running) >= self._slots:
+            raise Overloaded("No actor is free.")
+        return _Here().actor
+
+    async def link(self, actor: str) -> CarrierLink:
+        if actor != _Here().actor:
+            raise CarrierLost
+        return self._carrier
+
+    async def locate(self, key: CompletionKey) -> Located | None:
+        return await self._ledger.find(key)
+
+    async def rows(self) -> list[CompletionRow]:
+        return [driver.row() for driver in self._carrier.running]
+
+    async def describe(self) -> dict[str, Any]:
+        return {"simulator": self._simulator_url, "pool": {"running": len(self._carrier.running)}}
+
+
+def _nothing(driver: CompletionDriver) -> None:
+    pass
