@@ -1,0 +1,205 @@
+"""What one transaction of the ledger writes: rows gathered while a batch is decided, written at once.
+
+A batch holds many placements and settlements, and a statement a row would cost more than the rows;
+so they are kept in lists and go out as one statement per table. Who reads rows of its own batch
+calls `flush` first. The rows' order within a table is the order of operations.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, insert, update
+
+from actors.core.journal import Entry
+from actors.core.ledger import Account, Hold
+from actors.ledger import CompletionKey
+from actors.record import CompletionHeader
+from actors.settlement import PackedSettlement
+from actors.store.tables import RUNNING, completions, entries, holds, records, teams, tombstones
+
+__all__ = ["Batch"]
+
+_Row = dict[str, Any]
+
+_RESOLVE_HOLD = (
+    update(holds)
+    .where(holds.c.hold_id == bindparam("of_hold_id"))
+    .values(
+        state=bindparam("state"),
+        charged_microcredits=bindparam("charged_microcredits"),
+        resolved_at_s=bindparam("resolved_at_s"),
+    )
+)
+
+_SETTLE_COMPLETION = (
+    update(completions)
+    .where(completions.c.completion_id == bindparam("of_completion_id"))
+    .values(
+        status=bindparam("status"),
+        source=bindparam("source"),
+        tokens_output=bindparam("tokens_output"),
+        charge_microcredits=bindparam("charge_microcredits"),
+        record_bytes=bindparam("record_bytes"),
+        record_expires_at_s=bindparam("record_expires_at_s"),
+        settled_at_s=bindparam("settled_at_s"),
+        header=None,
+    )
+)
+
+# By the difference and not to the new value: a balance that somebody edited stays wrong, and shows.
+_MOVE_BALANCE = (
+    update(teams)
+    .where(teams.c.team == bindparam("of_team"))
+    .values(
+        credits_microcredits=teams.c.credits_microcredits + bindparam("credits_more"),
+        held_microcredits=teams.c.held_microcredits + bindparam("held_more"),
+    )
+)
+
+_USE_TOMBSTONE = delete(tombstones).where(
+    tombstones.c.team == bindparam("of_team"),
+    tombstones.c.dialect == bindparam("of_dialect"),
+    tombstones.c.wire_id == bindparam("of_wire_id"),
+)
+
+
+class Batch:
+    """The rows of one transaction that is open on `connection`."""
+
+    def __init__(self, connection: Connection, now_s: float) -> None:
+        self.connection = connection
+        self.now_s = now_s
+        self._balances: dict[str, tuple[Account, int, int]] = {}
+        # In the order in which they are written: a row's references are written before it.
+        self._rows: dict[Any, list[_Row]] = {
+            statement: []
+            for statement in (
+                _INSERT_HOLDS,
+                _INSERT_COMPLETIONS,
+                _INSERT_ENTRIES,
+                _RESOLVE_HOLD,
+                _SETTLE_COMPLETION,
+                _INSERT_RECORDS,
+                _USE_TOMBSTONE,
+            )
+        }
+
+    def touch(self, account: Account) -> None:
+        """Note an account's balance before an operation changes it."""
+        if account.team not in self._balances:
+            self._balances[account.team] = (
+                account,
+                account.credits_microcredits,
+                account.held_microcredits,
+            )
+
+    def add_entries(self, journal: list[Entry]) -> None:
+        self._rows[_INSERT_ENTRIES] += [
+            {
+                "kind": entry.kind.value,
+                "team": entry.team,
+                "amount_microcredits": entry.amount_microcredits,
+                "at_s": entry.at_s,
+                "hold_id": entry.hold_id,
+                "grant_id": entry.grant_id,
+            }
+            for entry in journal
+        ]
+
+    def add_placement(
+        self, hold: Hold, header: CompletionHeader, *, is_cancelled_at_birth: bool
+    ) -> None:
+        """Add a hold and its completion, which runs from here."""
+        self._rows[_INSERT_HOLDS].append(
+            {
+                "hold_id": hold.hold_id,
+                "team": hold.team,
+                "amount_microcredits": hold.amount_microcredits,
+                "billing_mode": hold.billing_mode.value,
+                "state": hold.state.value,
+                "charged_microcredits": 0,
+                "placed_at_s": self.now_s,
+                "expires_at_s": hold.expires_at_s,
+            }
+        )
+        self._rows[_INSERT_COMPLETIONS].append(
+            {
+                "completion_id": header.completion_id,
+                "team": header.team,
+                "dialect": header.dialect.value,
+                "wire_id": header.wire_id,
+                "model": header.model,
+                "actor": header.actor,
+                "node_id": header.node_id,
+                "pid": header.pid,
+                "tags": json.dumps(header.tags, separators=(",", ":")),
+                "status": RUNNING,
+                "is_cancelled_at_birth": is_cancelled_at_birth,
+                "created_at_s": header.created_at_s,
+                "header": json.dumps(header.to_json(), separators=(",", ":")),
+                "tokens_output": 0,
+                "charge_microcredits": 0,
+                "record_bytes": 0,
+            }
+        )
+
+    def add_resolution(self, hold: Hold) -> None:
+        """Add how a hold was resolved."""
+        self._rows[_RESOLVE_HOLD].append(
+            {
+                "of_hold_id": hold.hold_id,
+                "state": hold.state.value,
+                "charged_microcredits": hold.charged_microcredits,
+                "resolved_at_s": self.now_s,
+            }
+        )
+
+    def add_record(self, settled: PackedSettlement, hold: Hold, *, kept_for_s: float) -> None:
+        """Add the record of a completion whose hold was resolved."""
+        self._rows[_SETTLE_COMPLETION].append(
+            {
+                "of_completion_id": settled.completion_id,
+                "status": settled.status.value,
+                "source": settled.source,
+                "tokens_output": settled.tokens_output,
+                "charge_microcredits": hold.charged_microcredits,
+                "record_bytes": len(settled.body),
+                "record_expires_at_s": self.now_s + kept_for_s,
+                "settled_at_s": self.now_s,
+            }
+        )
+        self._rows[_INSERT_RECORDS].append(
+            {"completion_id": settled.completion_id, "body": settled.body}
+        )
+
+    def use_tombstone(self, key: CompletionKey) -> None:
+        """Add the removal of a remembered cancellation that met its completion."""
+        self._rows[_USE_TOMBSTONE].append(
+            {"of_team": key.team, "of_dialect": key.dialect.value, "of_wire_id": key.wire_id}
+        )
+
+    def flush(self) -> None:
+        """Write what was gathered; the transaction stays open."""
+        for statement, rows in self._rows.items():
+            if rows:
+                self.connection.execute(statement, rows)
+                rows.clear()
+        moves = [
+            {
+                "of_team": account.team,
+                "credits_more": account.credits_microcredits - credits_before,
+                "held_more": account.held_microcredits - held_before,
+            }
+            for account, credits_before, held_before in self._balances.values()
+        ]
+        self._balances.clear()
+        if moves:
+            self.connection.execute(_MOVE_BALANCE, moves)
+
+
+_INSERT_HOLDS = insert(holds)
+_INSERT_COMPLETIONS = insert(completions)
+_INSERT_ENTRIES = insert(entries)
+_INSERT_RECORDS = insert(records)

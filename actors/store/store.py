@@ -1,0 +1,224 @@
+"""Opens the store and hands out its connections: one that writes, a few that read.
+
+It owns the engine's settings: what makes a commit durable, what locks out a second process, and
+which schema may be used. It does not know what is written. Every call here blocks; the ledger
+service calls from threads of its own.
+
+Rules:
+
+1. There is one writing connection and one thread that uses it. Readers have connections of their
+   own and never wait for a commit (SQLite's WAL, PostgreSQL's MVCC); each read is one snapshot.
+2. A commit is durable when it returns: SQLite `synchronous = FULL`, PostgreSQL `synchronous_commit = on`.
+3. A failed transaction costs the writing connection: it is closed, and the next one starts afresh.
+
+Source: https://www.sqlite.org/pragma.html#pragma_synchronous (FULL in WAL mode syncs at each
+commit; NORMAL does not).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from actors.store import tables
+from actors.store.errors import StoreTooNew, StoreUnavailable
+from actors.store.exclusive import APPLICATION_NAME, LOCK_WAIT_S, FileLock, lock_session
+
+__all__ = ["READERS", "Store"]
+
+READERS = 2
+"""Reading connections, and the threads that use them."""
+
+_SQLITE_PRAGMAS = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "busy_timeout = 5000",
+    "foreign_keys = ON",
+    "case_sensitive_like = ON",
+)
+
+_TCP_LIMITS = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+}
+"""What bounds the wait for a PostgreSQL server that vanished without a word."""
+
+
+class Store:
+    """A SQLite file or a PostgreSQL database, locked for this process until `close`."""
+
+    def __init__(self, url: str, *, lock_wait_s: float = LOCK_WAIT_S) -> None:
+        """Open the store, and make its tables where there are none.
+
+        Args:
+            url: `sqlite:///PATH` or `postgresql://...`.
+            lock_wait_s: how long another process may take to give it back.
+        Raises:
+            StoreInUse: another process has it.
+            StoreTooNew: its schema is of a newer program.
+            StoreUnavailable: it cannot be opened or reached.
+        """
+        self.url = _normal_url(url)
+        self.place = self.url.render_as_string(hide_password=True)
+        self._lock_wait_s = lock_wait_s
+        self._lock = _prepare_file(self.url, self.place, lock_wait_s) if self.is_sqlite else None
+        self._writes = self._engine(pool_size=1)
+        self._reads = self._engine(pool_size=READERS, is_reader=True)
+        self._writing: Connection | None = None
+        try:
+            with self.begin() as connection:
+                _prepare_schema(connection)
+        except SQLAlchemyError as error:
+            self.close()
+            raise StoreUnavailable(
+                f"The store {self.place} cannot be used ({type(error).__name__})."
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.get_backend_name() == "sqlite"
+
+    def __repr__(self) -> str:
+        return f"<Store {self.place}>"
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Open the writing transaction; it commits when the block ends. One thread only."""
+        try:
+            if self._writing is None:
+                self._writing = self._writes.connect()
+            with self._writing.begin():
+                yield self._writing
+        except BaseException:
+            self._discard_writing()
+            raise
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a snapshot to read from; any thread, and at most `READERS` at once without waiting."""
+        with self._reads.connect() as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection and give back the lock. Idempotent."""
+        if self._writing is not None:
+            self._writing.close()
+            self._writing = None
+        self._reads.dispose()
+        self._writes.dispose()
+        if self._lock is not None:
+            self._lock.release()
+
+    def _discard_writing(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.invalidate()
+            writing.close()
+
+    def _engine(self, *, pool_size: int, is_reader: bool = False) -> Engine:
+        options: dict[str, Any] = {} if self.is_sqlite else _postgres_options(self.url, is_reader)
+        # Statements' parameters are hidden: an error of the database is logged, and they are not.
+        engine = create_engine(
+            self.url, pool_size=pool_size, max_overflow=0, hide_parameters=True, **options
+        )
+        if self.is_sqlite:
+            _configure_sqlite(engine, is_reader=is_reader)
+        elif not is_reader:
+            _configure_postgres_writer(engine, self.place, self._lock_wait_s)
+        return engine
+
+
+def _normal_url(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise StoreUnavailable("The database URL cannot be read.") from None
+    if url.drivername in ("postgres", "postgresql"):
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise StoreUnavailable("The database URL of SQLite must name a file.")
+        return url.set(database=str(Path(url.database).expanduser().resolve()))
+    if url.drivername != "postgresql+psycopg":
+        raise StoreUnavailable(
+            f"The database URL must begin with sqlite:/// or postgresql://, not {url.drivername}."
+        )
+    return url
+
+
+def _prepare_file(url: URL, place: str, wait_s: float) -> FileLock:
+    path = Path(url.database or "")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(f"{path.parent} cannot be made: {error.strerror}.") from None
+    lock = FileLock(path.with_name(path.name + ".lock"), place=place, wait_s=wait_s)
+    try:
+        # Made here and not by SQLite: records hold what people wrote, so nobody else may read them.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        lock.release()
+        raise StoreUnavailable(f"{path} cannot be opened: {error.strerror}.") from None
+    return lock
+
+
+def _configure_sqlite(engine: Engine, *, is_reader: bool) -> None:
+    begin = "BEGIN" if is_reader else "BEGIN IMMEDIATE"
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # The driver begins no transaction of its own.
+        for pragma in _SQLITE_PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}").close()
+        if is_reader:
+            connection.execute("PRAGMA query_only = ON").close()
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+
+def _postgres_options(url: URL, is_reader: bool) -> dict[str, Any]:
+    arguments = {name: value for name, value in _TCP_LIMITS.items() if name not in url.query}
+    arguments["application_name"] = f"{APPLICATION_NAME}{os.getpid()}"
+    options: dict[str, Any] = {"connect_args": arguments}
+    if is_reader:
+        options |= {"isolation_level": "REPEATABLE READ", "pool_pre_ping": True}
+    return options
+
+
+def _configure_postgres_writer(engine: Engine, place: str, wait_s: float) -> None:
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET synchronous_commit = on")
+            cursor.execute("SET lock_timeout = '5s'")
+            cursor.execute("SET statement_timeout = '60s'")
+            # What the lock query would leave open must not outlive the wait.
+            connection.commit()
+            lock_session(cursor, place=place, wait_s=wait_s)
+        connection.commit()
+
+
+def _prepare_schema(connection: Connection) -> None:
+    version = tables.schema_version
+    if inspect(connection).has_table(version.name):
+        found = connection.execute(select(version.c.version)).scalar_one()
+        if found > tables.SCHEMA_VERSION:
+            raise StoreTooNew(found, tables.SCHEMA_VERSION)
+        return
+    tables.metadata.create_all(connection)
+    connection.execute(insert(version).values(version=tables.SCHEMA_VERSION))

@@ -1,0 +1,197 @@
+"""The tables of the store, for SQLite and PostgreSQL alike.
+
+This file owns names, types and constraints. It does not know who reads or writes them. Money is a
+BIGINT of micro-credits; a column `*_at_s` is wall clock, seconds since 1970.
+
+What the database itself refuses, whatever our code does: a hold that is placed or resolved twice,
+a balance below zero, two completions of one wire id, and an entry without its team or hold.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+__all__ = [
+    "RUNNING",
+    "SCHEMA_VERSION",
+    "completions",
+    "entries",
+    "holds",
+    "idempotency",
+    "keys",
+    "metadata",
+    "records",
+    "schema_version",
+    "teams",
+    "tombstones",
+]
+
+SCHEMA_VERSION = 1
+"""Raised with every change of a table; a store of a newer schema is refused."""
+
+RUNNING = "running"
+"""`completions.status` until it is settled; afterwards it is the terminal state."""
+
+metadata = MetaData()
+
+schema_version = Table("schema_version", metadata, Column("version", Integer, nullable=False))
+
+teams = Table(
+    "teams",
+    metadata,
+    Column("team", Text, primary_key=True),
+    Column("organization", Text, nullable=False),
+    Column("billing_mode", Text, nullable=False),
+    Column("requests_per_minute", Integer),
+    Column("completions_concurrent", Integer),
+    # What the entries add up to, kept beside them in the same transaction; the audit compares.
+    Column("credits_microcredits", BigInteger, nullable=False),
+    Column("held_microcredits", BigInteger, nullable=False),
+    Column("created_at_s", Double, nullable=False),
+    CheckConstraint("credits_microcredits >= 0", name="credits_not_negative"),
+    CheckConstraint("held_microcredits >= 0", name="held_not_negative"),
+    sqlite_with_rowid=False,
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("digest", Text, nullable=False, unique=True),  # SHA-256 in hex; the key itself nowhere
+    Column("team", ForeignKey("teams.team"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at_s", Double, nullable=False),
+    Column("revoked_at_s", Double),
+    sqlite_with_rowid=False,
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("hold_id", Text, primary_key=True),
+    Column("team", ForeignKey("teams.team"), nullable=False),
+    Column("amount_microcredits", BigInteger, nullable=False),
+    Column("billing_mode", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("charged_microcredits", BigInteger, nullable=False),
+    Column("placed_at_s", Double, nullable=False),
+    Column("expires_at_s", Double, nullable=False),
+    Column("resolved_at_s", Double),
+    Index(
+        "holds_open",
+        "hold_id",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("entry_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("team", ForeignKey("teams.team"), nullable=False),
+    Column("amount_microcredits", BigInteger, nullable=False),
+    Column("at_s", Double, nullable=False),
+    Column("hold_id", ForeignKey("holds.hold_id")),
+    Column("grant_id", Text, unique=True),
+    CheckConstraint("amount_microcredits >= 0", name="amount_not_negative"),
+    Index(
+        "entries_placed_once",
+        "hold_id",
+        unique=True,
+        sqlite_where=text("kind = 'place'"),
+        postgresql_where=text("kind = 'place'"),
+    ),
+    Index(
+        "entries_resolved_once",
+        "hold_id",
+        unique=True,
+        sqlite_where=text("kind IN ('post', 'void', 'expire')"),
+        postgresql_where=text("kind IN ('post', 'void', 'expire')"),
+    ),
+)
+
+completions = Table(
+    "completions",
+    metadata,
+    Column("completion_id", ForeignKey("holds.hold_id"), primary_key=True),
+    Column("team", ForeignKey("teams.team"), nullable=False),
+    Column("dialect", Text, nullable=False),
+    Column("wire_id", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("node_id", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("tags", Text, nullable=False),  # JSON: [[name, value], ...]
+    Column("status", Text, nullable=False),
+    Column("is_cancelled_at_birth", Boolean, nullable=False),
+    Column("created_at_s", Double, nullable=False),
+    Column("header", Text),  # JSON while it runs: what a lost completion's record is made of
+    Column("settled_at_s", Double),
+    Column("source", Text),
+    Column("tokens_output", Integer, nullable=False),
+    Column("charge_microcredits", BigInteger, nullable=False),
+    Column("record_bytes", Integer, nullable=False),  # 0 while there is none, and once it is gone
+    Column("record_expires_at_s", Double),
+    Column("content_deleted_at_s", Double),
+    UniqueConstraint("team", "dialect", "wire_id", name="wire_id_in_use"),
+    Index("completions_created", "created_at_s", "completion_id"),
+    Index(
+        "completions_by_expiry",
+        "record_expires_at_s",
+        sqlite_where=text("record_bytes > 0"),
+        postgresql_where=text("record_bytes > 0"),
+    ),
+    Index(
+        "completions_by_settlement",
+        "settled_at_s",
+        sqlite_where=text("record_bytes > 0"),
+        postgresql_where=text("record_bytes > 0"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+records = Table(
+    "records",
+    metadata,
+    Column("completion_id", ForeignKey("completions.completion_id"), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+)
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("team", ForeignKey("teams.team"), primary_key=True),
+    Column("dialect", Text, primary_key=True),
+    Column("wire_id", Text, primary_key=True),
+    Column("expires_at_s", Double, nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("team", ForeignKey("teams.team"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("completion_id", Text, nullable=False),
+    Column("expires_at_s", Double, nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
