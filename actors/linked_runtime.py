@@ -23,11 +23,21 @@ from actors.core.errors import (
     CarrierBusy,
     CompletionNotFound,
     CompletionRuntimeError,
+    Failure,
+    FailureCode,
     NotCancellable,
     Overloaded,
     ReplayGap,
 )
-from actors.core.events import CancelSource
+from actors.core.events import (
+    CancelSource,
+    Charge,
+    Event,
+    Finished,
+    FinishReason,
+    Status,
+    Usage,
+)
 from actors.core.readers import Departure
 from actors.core.request import StartCommand
 from actors.ledger import Balance, CompletionKey, Located, Principal, TeamLimits
@@ -57,6 +67,15 @@ _LOSS_TIMEOUT_S = 30.0
 """How long readers of a dead actor wait for the store to say how its completions ended."""
 
 _POLL_S = 0.1
+
+_UNKNOWN_END = Finished(
+    Status.FAILED,
+    FinishReason.ERROR,
+    None,
+    Failure(FailureCode.COMPLETION_LOST, "The completion's owner is gone."),
+    Usage(),
+    Charge(),
+)
 
 T = TypeVar("T")
 
@@ -354,17 +373,24 @@ class LinkedRuntime:
     async def _pump(self, actor: str) -> None:
         """Read the actor's channel, lease after lease, while anybody here reads something there."""
         try:
-            link = await self._directory.link(actor)
             while self._reading.get(actor):
-                async for batch in link.channel(self._channel):
-                    await self._deliver(link, batch)
-        except (CarrierLost, CompletionRuntimeError):
-            self._spawn(self._end_lost(actor))
+                await self._read_lease(actor)
+        except CarrierLost:
+            self._end_lost(actor)
         finally:
             del self._pumps[actor]
         if self._reading.get(actor) and actor not in self._pumps:
             # Somebody came between the last look and here.
             self._pumps[actor] = asyncio.get_running_loop().create_task(self._pump(actor))
+
+    async def _read_lease(self, actor: str) -> None:
+        """Read one lease of the channel; a link that is away for a moment is tried again."""
+        try:
+            link = await self._directory.link(actor)
+            async for batch in link.channel(self._channel):
+                await self._deliver(link, batch)
+        except CompletionRuntimeError:
+            await asyncio.sleep(_POLL_S)
 
     async def _deliver(
         self, link: CarrierLink, batch: Sequence[tuple[str, int, list[list[Any]]]]
@@ -377,23 +403,24 @@ class LinkedRuntime:
                 except (CompletionNotFound, ReplayGap):
                     self._spawn(self._end_from_store(mirror))
 
-    async def _end_lost(self, actor: str) -> None:
+    def _end_lost(self, actor: str) -> None:
         """Give every reader of a dead actor the end that the store has, or will have."""
-        for completion_id in tuple(self._reading.get(actor, ())):
+        for completion_id in self._reading.pop(actor, ()):
             mirror = self._mirrors.get(completion_id)
             if mirror is not None and not mirror.is_finished:
                 self._spawn(self._end_from_store(mirror))
 
     async def _end_from_store(self, mirror: Mirror) -> None:
+        """Append the stored end; after `_LOSS_TIMEOUT_S` without one, an end that says it is lost."""
         try:
             record = await self._settled_record(mirror.completion_id, _LOSS_TIMEOUT_S)
+            events: Sequence[Event] = record.events
         except CompletionRuntimeError:
-            _log.exception("no end is known of %s", mirror.completion_id)
-            return
+            _log.warning("no end is known of %s", mirror.completion_id)
+            events = (_UNKNOWN_END,)
         if not mirror.is_finished:
-            events = record.events
-            rest = events[len(mirror.events) :] if len(events) > len(mirror.events) else events[-1:]
-            mirror.extend(rest)
+            have = len(mirror.events)
+            mirror.extend(events[have:] if len(events) > have else events[-1:])
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
