@@ -1,0 +1,280 @@
+"""The catalogue: which models are sold, at what price, through which provider; and admission.
+
+Owns: the table of models (the simulator's and the configuration's, merged once), and the step from
+a client's request to a `StartCommand`: limits checked, prompt estimated, hold computed. It must not
+know dialects' words, HTTP, or what a provider's wire looks like.
+
+Rules:
+1. The simulator's models, aliases and provider are built in, unless the configuration says
+   `simulator: false`. An entry of the configuration with a built-in's name replaces it.
+2. An alias is sold under its own name and asked for under its target's; it names a model, never
+   another alias.
+3. The hold is integers only: ceil(1.10 x estimate x input price) + output limit x output price.
+4. A member that changes the output is never dropped silently, but `reasoning_effort` for a model
+   that cannot reason, which the dialects promise to ignore. All members of a chat request can be
+   honoured by kind `openai_chat`, so nothing else is refused here for what a provider cannot do.
+
+The simulator's models may answer with up to 65,536 tokens, not the 8,192 of a configured model's
+default: `sim` speaks 50 tokens/s and has to be able to outlast any timeout.
+
+Source: contracts of the chat dialect, sections 6 and 8, read 2026-11-22.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pydantic import HttpUrl
+
+from actors.config import Config, ConfigError, ModelConfig, ProviderConfig, ProviderKind
+from actors.core.errors import InvalidRequest, UnknownModel
+from actors.core.request import (
+    CompletionRequest,
+    Dialect,
+    IdempotencyKey,
+    Prices,
+    StartCommand,
+    ToolChoiceMode,
+)
+from actors.ledger import Principal
+from actors.settings import Settings
+from actors.simulator.models import (
+    ALIASES,
+    CONTEXT_WINDOW,
+    DEFAULT_OUTPUT_TOKENS,
+    MODELS,
+    OUTPUT_TOKENS_MAX,
+    SimulatedModel,
+)
+from actors.tokenizer import count_prompt
+
+__all__ = [
+    "REASONING_EFFORT",
+    "SIMULATOR",
+    "TOOL_CHOICE_REQUIRED",
+    "Catalogue",
+    "CatalogueModel",
+    "hold_microcredits",
+]
+
+SIMULATOR = "simulator"
+"""The name of the built-in provider."""
+
+REASONING_EFFORT = "reasoning_effort"
+TOOL_CHOICE_REQUIRED = "tool_choice_required"
+
+PRICES = Prices(input_microcredits=75, output_microcredits=450)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueModel:
+    """A model as it is sold under `slug`; `alias_of` is the slug that an alias stands for."""
+
+    slug: str
+    provider: str
+    upstream_model: str
+    prices: Prices
+    context_window: int
+    max_output_tokens_hard_cap: int
+    default_max_output_tokens: int
+    capabilities: tuple[str, ...]
+    tokenizer_is_exact: bool
+    alias_of: str | None = None
+
+
+class Catalogue:
+    """Everything that may be asked for; fixed when made.
+
+    Args:
+        config: the operator's file; see the module's first rule for how it is merged.
+        simulator_url: `http://HOST:PORT` of the simulator, None where it is not known here: its
+            models can then be looked up and admitted, but its provider cannot be asked for.
+
+    Raises:
+        ConfigError: an entry that cannot be used; the message names it.
+    """
+
+    def __init__(self, config: Config, *, simulator_url: str | None) -> None:
+        self._providers = _providers(config, simulator_url)
+        self._models = _models(config)
+
+    def lookup(self, slug: str) -> CatalogueModel:
+        """Return the model of that name or alias.
+
+        Raises: UnknownModel: there is none.
+        """
+        model = self._models.get(slug)
+        if model is None:
+            raise UnknownModel(slug)
+        return model
+
+    def models(self) -> list[CatalogueModel]:
+        """Return every model, aliases included, sorted by name. May be empty."""
+        return list(self._models.values())
+
+    def provider(self, name: str) -> ProviderConfig:
+        """Return how to reach a provider.
+
+        Raises: ConfigError: no such provider, or the simulator's address is not known here.
+        """
+        provider = self._providers.get(name)
+        if provider is None:
+            raise ConfigError(f"No provider {name!r} can be reached from here.")
+        return provider
+
+    def resolve(
+        self,
+        request: CompletionRequest,
+        *,
+        completion_id: str,
+        wire_id: str,
+        principal: Principal,
+        dialect: Dialect,
+        created_at_s: float,
+        settings: Settings,
+        idempotency: IdempotencyKey | None = None,
+    ) -> StartCommand:
+        """Admit a request: check it against its model, estimate the prompt, compute the hold.
+
+        Raises:
+            UnknownModel: no such model or alias.
+            InvalidRequest: beyond a limit of the model; `reason` says which, and nothing is held.
+        """
+        model = self.lookup(request.model)
+        output_tokens = _output_tokens(request, model)
+        _check_tool_choice(request, model)
+        prompt_tokens = count_prompt(request.messages, request.tools)
+        if prompt_tokens > model.context_window:
+            raise InvalidRequest(
+                f"The prompt is about {prompt_tokens} tokens long; the context window of "
+                f"{model.slug} is {model.context_window}.",
+                param="messages",
+                reason="max_input_tokens_exceeded",
+            )
+        return StartCommand(
+            completion_id=completion_id,
+            wire_id=wire_id,
+            team=principal.team,
+            key_id=principal.key_id,
+            dialect=dialect,
+            request=_without_ignored(request, model),
+            model=model.slug,
+            provider=model.provider,
+            upstream_model=model.upstream_model,
+            prices=model.prices,
+            prompt_tokens_estimated=prompt_tokens,
+            tokenizer_is_exact=model.tokenizer_is_exact,
+            max_output_tokens=output_tokens,
+            hold_microcredits=hold_microcredits(model.prices, prompt_tokens, output_tokens),
+            created_at_s=created_at_s,
+            total_timeout_s=settings.total_timeout_s,
+            idempotency=idempotency,
+        )
+
+
+def hold_microcredits(prices: Prices, prompt_tokens_estimated: int, max_output_tokens: int) -> int:
+    """Return what to hold: a tenth more than the prompt's estimate costs, and the whole output."""
+    prompt = (11 * prompt_tokens_estimated * prices.input_microcredits + 9) // 10
+    return prompt + max_output_tokens * prices.output_microcredits
+
+
+def _output_tokens(request: CompletionRequest, model: CatalogueModel) -> int:
+    asked = request.max_output_tokens
+    if asked is None:
+        return model.default_max_output_tokens
+    if asked > model.max_output_tokens_hard_cap:
+        raise InvalidRequest(
+            f"max_tokens is {asked}; {model.slug} answers with at most "
+            f"{model.max_output_tokens_hard_cap} tokens.",
+            param="max_tokens",
+            reason="max_tokens_exceeds_hard_cap",
+        )
+    return asked
+
+
+def _check_tool_choice(request: CompletionRequest, model: CatalogueModel) -> None:
+    if (
+        request.tool_choice is not None
+        and request.tool_choice.mode is ToolChoiceMode.REQUIRED
+        and TOOL_CHOICE_REQUIRED not in model.capabilities
+    ):
+        raise InvalidRequest(
+            f"{model.slug} does not support tool_choice 'required'.",
+            param="tool_choice",
+            reason="tool_choice_required_unsupported",
+        )
+
+
+def _without_ignored(request: CompletionRequest, model: CatalogueModel) -> CompletionRequest:
+    if request.reasoning_effort is None or REASONING_EFFORT in model.capabilities:
+        return request
+    return replace(request, reasoning_effort=None)
+
+
+def _providers(config: Config, simulator_url: str | None) -> dict[str, ProviderConfig]:
+    providers: dict[str, ProviderConfig] = {}
+    if config.simulator and simulator_url is not None:
+        providers[SIMULATOR] = ProviderConfig(base_url=HttpUrl(f"{simulator_url}/v1"))
+    for name, provider in config.providers.items():
+        if provider.kind is not ProviderKind.OPENAI_CHAT:
+            raise ConfigError(
+                f"providers.{name}.kind: {provider.kind.value} is not supported yet; "
+                f"use {ProviderKind.OPENAI_CHAT.value}."
+            )
+        if provider.native_background:
+            raise ConfigError(
+                f"providers.{name}.native_background: kind {provider.kind.value} has none."
+            )
+        providers[name] = provider
+    return providers
+
+
+def _models(config: Config) -> dict[str, CatalogueModel]:
+    models = {slug: _simulated(model) for slug, model in MODELS.items() if config.simulator}
+    models |= {slug: _configured(slug, model) for slug, model in config.models.items()}
+    aliases = (ALIASES if config.simulator else {}) | config.aliases
+    sold = dict(models)
+    for alias, target in aliases.items():
+        if alias in config.aliases:
+            _check_alias(alias, target, config, models)
+        elif alias in config.models:
+            continue  # the configuration's model replaces the built-in alias
+        sold[alias] = replace(models[target], slug=alias, alias_of=target)
+    return dict(sorted(sold.items()))
+
+
+def _check_alias(
+    alias: str, target: str, config: Config, models: dict[str, CatalogueModel]
+) -> None:
+    if alias in config.models:
+        raise ConfigError(f"aliases.{alias}: a model has the same name.")
+    if target not in models:
+        raise ConfigError(f"aliases.{alias} names no model: {target!r}.")
+
+
+def _simulated(model: SimulatedModel) -> CatalogueModel:
+    return CatalogueModel(
+        slug=model.slug,
+        provider=SIMULATOR,
+        upstream_model=model.slug,
+        prices=PRICES,
+        context_window=CONTEXT_WINDOW,
+        max_output_tokens_hard_cap=OUTPUT_TOKENS_MAX,
+        default_max_output_tokens=DEFAULT_OUTPUT_TOKENS,
+        capabilities=model.capabilities,
+        tokenizer_is_exact=True,
+    )
+
+
+def _configured(slug: str, model: ModelConfig) -> CatalogueModel:
+    return CatalogueModel(
+        slug=slug,
+        provider=model.provider,
+        upstream_model=model.upstream_model,
+        prices=Prices(model.input_credits_per_million, model.output_credits_per_million),
+        context_window=model.context_window,
+        max_output_tokens_hard_cap=model.max_output_tokens_hard_cap,
+        default_max_output_tokens=model.default_max_output_tokens,
+        capabilities=model.capabilities,
+        tokenizer_is_exact=model.tokenizer_is_exact,
+    )

@@ -1,0 +1,187 @@
+"""The simulator's HTTP: OpenAI's chat completions, its models, and the ground truth.
+
+    POST /v1/chat/completions                    as OpenAI's, streamed and not
+    GET  /v1/models                              the models of the catalogue
+    GET  /_simulator/requests?completion_id=     what the log has; the newest ones without an id
+
+The completion that a request belongs to is its `X-Request-Id`, "" where it has none. Any API key is
+good, none is needed. Completions are answered on ASGI itself, before any routing: that is the path
+on which thousands of streams run beside what they are to measure.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from actors.simulator.answers import compose
+from actors.simulator.connection import BodyTooLarge, Connection, read_body
+from actors.simulator.faults import (
+    BROKEN_MODELS,
+    FLAKY_REQUESTS,
+    CannedAnswer,
+    canned_answer,
+    flaky_status,
+    status_answer,
+)
+from actors.simulator.log import ClosedBy, RequestEntry, RequestLog
+from actors.simulator.models import MODELS, SimulatedModel
+from actors.simulator.request import AskRefused, ChatAsk, parse_ask
+from actors.simulator.stream import SILENCE_MAX_S, send_completion, stream_completion
+from actors.simulator.vocabulary import body_digest
+from actors.tokenizer import count_prompt, count_text
+
+__all__ = ["OnRequest", "Simulator", "create_simulator"]
+
+OnRequest = Callable[[str], Awaitable[None]]
+"""Awaited with the completion's id before its request is answered."""
+
+COMPLETIONS_PATH = "/v1/chat/completions"
+ROWS_DEFAULT = 100
+ROWS_MAX = 1000
+
+
+class Simulator:
+    """The ASGI application. `log` is what `/_simulator/requests` shows."""
+
+    def __init__(self, *, on_request: OnRequest | None = None) -> None:
+        self.log = RequestLog()
+        self._on_request = on_request
+        count_text("")  # Loads the vocabulary now, not on the first request's time.
+        self._others = Starlette(
+            routes=[
+                Route("/v1/models", _list_models),
+                Route("/_simulator/requests", self._list_requests),
+                Route(COMPLETIONS_PATH, _method_not_allowed),
+            ]
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["type"] == "http"
+            and scope["path"] == COMPLETIONS_PATH
+            and scope["method"] == "POST"
+        ):
+            await self._complete(scope, receive, send)
+        else:
+            await self._others(scope, receive, send)
+
+    async def _complete(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope.get("client")
+        entry = RequestEntry(_completion_id(scope), time.time(), client[1] if client else None)
+        self.log.add(entry)
+        try:
+            body = await read_body(receive)
+        except BodyTooLarge:
+            body = b""  # Refused as no JSON; what is left of it is not read.
+        if body is None:
+            entry.close(ClosedBy.CLIENT, at=time.time())
+            return
+        connection = Connection(entry, receive, send)
+        try:
+            await self._answer(connection, body)
+        finally:
+            connection.close()
+
+    async def _answer(self, connection: Connection, body: bytes) -> None:
+        entry = connection.entry
+        entry.body_digest = body_digest(body)
+        try:
+            ask = parse_ask(body)
+            entry.model, entry.members = ask.model, ask.members
+            entry.prompt_tokens = count_prompt(ask.messages, ask.tools)
+            if self._on_request is not None:
+                await self._on_request(entry.completion_id)
+            canned = canned_answer(ask.model) or self._flaky(ask, entry)
+            if canned is not None:
+                await _send_canned(connection, canned)
+                return
+            model = _model(ask.model)
+        except AskRefused as error:
+            await connection.answer_json(error.status, {"error": _error_object(error)})
+            return
+        entry.answer = compose(model, ask)
+        if ask.is_stream:
+            await stream_completion(connection, model, ask)
+        else:
+            await send_completion(connection, model, ask)
+
+    def _flaky(self, ask: ChatAsk, entry: RequestEntry) -> CannedAnswer | None:
+        status = flaky_status(ask.model)
+        if status is None or len(self.log.find(entry.completion_id)) > FLAKY_REQUESTS:
+            return None
+        return status_answer(status)
+
+    async def _list_requests(self, request: Request) -> Response:
+        completion_id = request.query_params.get("completion_id")
+        if completion_id is None:
+            limit = request.query_params.get("limit", str(ROWS_DEFAULT))
+            if not limit.isdecimal():
+                return JSONResponse({"error": {"message": "limit is no number"}}, 400)
+            entries = self.log.newest(min(int(limit), ROWS_MAX))
+        else:
+            entries = self.log.find(completion_id)
+        return JSONResponse({"data": [entry.to_json() for entry in entries]})
+
+
+def create_simulator(*, on_request: OnRequest | None = None) -> Simulator:
+    """Return a simulator with an empty log.
+
+    Args:
+        on_request: see `OnRequest`; a test looks into the store with it, by a connection of its own.
+    """
+    return Simulator(on_request=on_request)
+
+
+def _completion_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            return str(value, "latin-1")
+    return ""
+
+
+def _model(slug: str) -> SimulatedModel:
+    if flaky_status(slug) is not None:
+        return MODELS["sim-instant"]
+    model = MODELS.get(slug) or BROKEN_MODELS.get(slug)
+    if model is None:
+        raise AskRefused(
+            f"The model '{slug[:128]}' does not exist or you do not have access to it.",
+            status=404,
+            code="model_not_found",
+        )
+    return model
+
+
+def _error_object(error: AskRefused) -> dict[str, str | None]:
+    return {
+        "message": error.message,
+        "type": "invalid_request_error",
+        "param": error.param,
+        "code": error.code,
+    }
+
+
+async def _send_canned(connection: Connection, canned: CannedAnswer) -> None:
+    if canned.status == 0:
+        await connection.wait(SILENCE_MAX_S)
+        return
+    await connection.answer(canned.status, canned.body, canned.content_type, canned.headers)
+
+
+async def _list_models(request: Request) -> Response:
+    rows = [
+        {"id": slug, "object": "model", "created": 0, "owned_by": "midstream"} for slug in MODELS
+    ]
+    return JSONResponse({"object": "list", "data": rows})
+
+
+async def _method_not_allowed(request: Request) -> Response:
+    error = {"message": "Only POST is supported.", "type": "invalid_request_error"}
+    return JSONResponse({"error": error}, 405, {"allow": "POST"})

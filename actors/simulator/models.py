@@ -1,0 +1,112 @@
+"""The simulated models: how fast each one speaks, what it says, and how it ends.
+
+A table of values and nothing else. The catalogue sells the listed ones; the others exist for tests
+of one property each, and are sold too, since a client of the runtime may want to see them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = [
+    "ALIASES",
+    "CONTEXT_WINDOW",
+    "DEFAULT_OUTPUT_TOKENS",
+    "MODELS",
+    "OUTPUT_TOKENS_MAX",
+    "Content",
+    "Ending",
+    "SimulatedModel",
+]
+
+DEFAULT_OUTPUT_TOKENS = 64
+OUTPUT_TOKENS_MAX = 65_536  # 20 minutes at 50 tokens/s, longer than any total timeout by default
+CONTEXT_WINDOW = 262_144
+
+
+class Content(StrEnum):
+    """What an answer is made of."""
+
+    WORDS = "words"
+    MULTI_BYTE_WORDS = "multi_byte_words"
+    TOOL_CALL = "tool_call"  # where the request names a tool and allows it; else words
+    REASONING = "reasoning"  # half of the tokens, then words
+    REFUSAL = "refusal"
+
+
+class Ending(StrEnum):
+    """What happens after the last token."""
+
+    FINISH = "finish"  # finish reason, usage, [DONE]
+    ERROR_FRAME = "error_frame"  # an error in the stream, then its end
+    SILENCE = "silence"  # nothing more, the connection stays open
+    CLEAN_EOF = "clean_eof"  # the body ends properly, without finish reason and [DONE]
+    RESET = "reset"  # the connection closes in mid-body
+    HALF_FRAME = "half_frame"  # so it does, after half a frame
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedModel:
+    """What one model does.
+
+    Args:
+        tokens_per_s: None is as fast as the connection takes them.
+        tokens_max: the model ends after so many tokens, whatever was asked for.
+        is_split: the body travels in segments that end in the middle of characters.
+    """
+
+    slug: str
+    first_token_delay_s: float = 0.0
+    tokens_per_s: float | None = None
+    content: Content = Content.WORDS
+    ending: Ending = Ending.FINISH
+    tokens_max: int | None = None
+    tokens_per_frame: int = 1
+    reports_usage: bool = True
+    is_split: bool = False
+    capabilities: tuple[str, ...] = ()
+
+
+MODELS: dict[str, SimulatedModel] = {
+    model.slug: model
+    for model in (
+        SimulatedModel("sim", first_token_delay_s=0.05, tokens_per_s=50.0),
+        SimulatedModel("sim-instant"),
+        SimulatedModel("sim-slow", first_token_delay_s=0.05, tokens_per_s=2.0),
+        SimulatedModel(
+            "sim-error",
+            first_token_delay_s=0.05,
+            tokens_per_s=50.0,
+            tokens_max=5,
+            ending=Ending.ERROR_FRAME,
+        ),
+        SimulatedModel(
+            "sim-stall",
+            first_token_delay_s=0.05,
+            tokens_per_s=50.0,
+            tokens_max=5,
+            ending=Ending.SILENCE,
+        ),
+        SimulatedModel("sim-multi", tokens_per_s=50.0, tokens_per_frame=4),
+        SimulatedModel(
+            "sim-utf8", tokens_per_s=50.0, content=Content.MULTI_BYTE_WORDS, is_split=True
+        ),
+        SimulatedModel("sim-no-usage", tokens_per_s=50.0, reports_usage=False),
+        SimulatedModel(
+            "sim-tools",
+            tokens_per_s=50.0,
+            content=Content.TOOL_CALL,
+            capabilities=("tool_choice_required",),
+        ),
+        SimulatedModel(
+            "sim-reasoning",
+            tokens_per_s=50.0,
+            content=Content.REASONING,
+            capabilities=("reasoning_effort",),
+        ),
+        SimulatedModel("sim-refusal", tokens_per_s=50.0, content=Content.REFUSAL),
+    )
+}
+
+ALIASES: dict[str, str] = {"aurous-grow-2.0-pro": "sim", "ftg-3.0": "sim"}
