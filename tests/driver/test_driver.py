@@ -1,0 +1,403 @@
+"""Goal: whatever happens around a machine, its effects are carried out and it settles once.
+
+Method: a real driver with a clock turned by hand, a provider that plays a script and a ledger that
+answers when told to. No time passes but what a test lets pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from actors.core.completion import HoldState, StreamState
+from actors.core.errors import (
+    CompletionRuntimeError,
+    Failure,
+    FailureCode,
+    InsufficientCredit,
+    Overloaded,
+    UpstreamError,
+)
+from actors.core.events import (
+    CancelSource,
+    Finished,
+    FinishReason,
+    Started,
+    Status,
+    TextDelta,
+    Usage,
+    UsageReported,
+)
+from actors.core.readers import Departure
+from actors.core.request import DisconnectPolicy, StartCommand
+from actors.core.upstream import UpstreamBatch
+from actors.driver import CompletionDriver
+from actors.ledger import Placed
+from actors.record import CompletionHeader
+from actors.settings import Settings
+from actors.testing import (
+    ManualClock,
+    ScriptedLedger,
+    ScriptedProvider,
+    ScriptedUpstream,
+    settle_loop,
+)
+from tests.commands import command
+
+A = TextDelta(0, " a", 1)
+END = UpstreamBatch((UsageReported(Usage(12, 2)),), None, FinishReason.STOP, None, True)
+
+
+class Stage:
+    """A driver with everything around it in the test's hands."""
+
+    def __init__(self, order: StartCommand | None = None, ledger: ScriptedLedger | None = None):
+        self.clock = ManualClock()
+        self.provider = ScriptedProvider()
+        self.ledger = ledger or ScriptedLedger()
+        self.settled: list[CompletionDriver] = []
+        order = order or command()
+        self.driver = CompletionDriver(
+            order,
+            CompletionHeader.of(order),
+            provider=self.provider,
+            ledger=self.ledger,
+            clock=self.clock,
+            settings=Settings(),
+            on_change=lambda driver: None,
+            on_settled=self.settled.append,
+        )
+        self.driver.readers.attach("replica")
+
+    @property
+    def upstream(self) -> ScriptedUpstream:
+        return self.provider.upstreams[-1]
+
+    @property
+    def end(self) -> Finished:
+        end = self.driver.completion.log.finished
+        assert end is not None
+        return end
+
+    async def start(self) -> None:
+        self.driver.start()
+        await settle_loop()
+
+    async def stream(self, *deltas: TextDelta) -> None:
+        await self.start()
+        self.upstream.open()
+        if deltas:
+            self.upstream.send(UpstreamBatch(deltas))
+        await settle_loop()
+
+
+def staged(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+    """Run an async test, and fail it if it left a task behind."""
+
+    def run() -> None:
+        async def whole() -> None:
+            await asyncio.wait_for(test(), 20)
+            await settle_loop()
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            assert not left, left
+
+        asyncio.run(whole())
+
+    run.__name__ = getattr(test, "__name__", "run")
+    run.__doc__ = test.__doc__
+    return run
+
+
+@staged
+async def test_a_completion_runs_to_its_end() -> None:
+    stage = Stage()
+    await stage.stream(A, A)
+    stage.upstream.send(END)
+    record = await stage.driver.settled()
+    assert record.finished == stage.end
+    assert stage.end.status is Status.COMPLETED
+    assert stage.end.charge.total_microcredits == 12 * 75 + 2 * 450
+    assert stage.upstream.is_closed
+    assert stage.settled == [stage.driver]
+    assert record.events[0] == Started(12)
+    assert record.timeline.first_token_at_s is not None
+
+
+@staged
+async def test_a_cancel_closes_the_upstream_and_settles() -> None:
+    stage = Stage()
+    await stage.stream(A, A, A)
+    stage.driver.cancel(CancelSource.CLIENT_REQUEST)
+    record = await stage.driver.settled()
+    assert stage.upstream.is_closed
+    assert stage.end.source is CancelSource.CLIENT_REQUEST
+    assert stage.end.charge.total_microcredits == 12 * 75 + 3 * 450
+    assert record.receipt is not None
+    assert record.receipt.upstream_closed_at_s is not None
+    assert record.receipt.tokens_after_request == 0
+
+
+@staged
+async def test_the_receipt_counts_the_tokens_that_came_after_the_request() -> None:
+    stage = Stage()
+    await stage.stream(A)
+    await stage.clock.advance(1)
+    requested_at_s = stage.clock.wall_s()
+    await stage.clock.advance(1)
+    stage.upstream.send(UpstreamBatch((A, A)))
+    await settle_loop()
+    stage.driver.cancel(CancelSource.CLIENT_REQUEST, requested_at_s=requested_at_s)
+    record = await stage.driver.settled()
+    assert record.receipt is not None
+    assert record.receipt.tokens_after_request == 2
+
+
+@staged
+async def test_a_cancel_while_the_hold_is_placed_waits_for_it_and_voids_it() -> None:
+    stage = Stage()
+    stage.ledger.hold_back()
+    await stage.start()
+    stage.driver.cancel(CancelSource.CLIENT_REQUEST)
+    await settle_loop()
+    assert stage.driver.completion.stream is StreamState.CANCELLING
+    stage.ledger.let_go()
+    record = await stage.driver.settled()
+    assert stage.provider.upstreams == [], "nothing was dispatched"
+    assert stage.end.charge.total_microcredits == 0
+    assert record.receipt is not None
+    assert record.receipt.upstream_closed_at_s is None
+
+
+@staged
+async def test_a_remembered_cancellation_makes_a_completion_that_is_born_cancelled() -> None:
+    stage = Stage()
+    stage.ledger.answer = Placed(is_cancelled=True)
+    await stage.start()
+    record = await stage.driver.settled()
+    assert stage.provider.upstreams == []
+    assert record.status is Status.CANCELLED
+    assert stage.driver.completion.hold is HoldState.VOIDED
+
+
+@staged
+async def test_a_cancel_while_connecting_charges_the_prompt_alone() -> None:
+    stage = Stage()
+    await stage.start()
+    stage.driver.cancel(CancelSource.CLIENT_REQUEST)
+    await stage.driver.settled()
+    assert stage.upstream.is_closed
+    assert stage.end.charge.total_microcredits == 12 * 75
+
+
+@staged
+async def test_a_refused_hold_is_told_and_leaves_nothing() -> None:
+    error = InsufficientCredit(needed_microcredits=2, available_microcredits=1)
+    stage = Stage(ledger=ScriptedLedger(place_errors=[error]))
+    await stage.start()
+    with pytest.raises(InsufficientCredit):
+        await stage.driver.placed()
+    assert stage.settled == [stage.driver]
+    assert stage.ledger.settlements == []
+
+
+@staged
+async def test_a_provider_that_refuses_fails_the_completion() -> None:
+    stage = Stage()
+    await stage.start()
+    failure = Failure(FailureCode.UPSTREAM_RATE_LIMITED, "later", 429, 3.0)
+    stage.upstream.refuse(UpstreamError(failure))
+    await stage.driver.settled()
+    assert stage.end.error == failure
+    assert stage.end.charge.total_microcredits == 0
+
+
+@staged
+async def test_a_failure_in_mid_stream_closes_the_upstream_and_voids_the_hold() -> None:
+    stage = Stage()
+    await stage.stream(A)
+    failure = Failure(FailureCode.UPSTREAM_UNAVAILABLE, "garbage")
+    stage.upstream.send(UpstreamBatch(failure=failure))
+    await stage.driver.settled()
+    assert stage.upstream.is_closed
+    assert stage.end.error == failure
+    assert stage.driver.completion.hold is HoldState.VOIDED
+
+
+@staged
+async def test_an_end_without_a_finish_reason_is_a_failure() -> None:
+    stage = Stage()
+    await stage.stream(A)
+    stage.upstream.send(UpstreamBatch(is_end=True))
+    await stage.driver.settled()
+    assert stage.end.status is Status.FAILED
+
+
+class _BrokenProvider(ScriptedProvider):
+    def open(self, command: StartCommand) -> ScriptedUpstream:
+        upstream = super().open(command)
+
+        async def connect() -> None:
+            raise RuntimeError("a bug")
+
+        upstream.connect = connect  # type: ignore[method-assign]
+        return upstream
+
+
+@staged
+async def test_a_bug_of_ours_fails_the_completion_instead_of_leaving_it() -> None:
+    stage = Stage()
+    stage.driver._provider = _BrokenProvider()
+    await stage.start()
+    await stage.driver.settled()
+    assert stage.end.error is not None
+    assert stage.end.error.code is FailureCode.INTERNAL
+
+
+@pytest.mark.parametrize(
+    ("advance_s", "opened", "deltas"),
+    [(10, False, ()), (60, True, ()), (60, True, (A,))],
+    ids=["connect", "first token", "idle"],
+)
+def test_timeouts_fail_and_close(
+    advance_s: float, opened: bool, deltas: tuple[TextDelta, ...]
+) -> None:
+    async def run() -> None:
+        stage = Stage()
+        if opened:
+            await stage.stream(*deltas)
+        else:
+            await stage.start()
+        await stage.clock.advance(advance_s - 0.1)
+        assert not stage.driver.completion.stream.is_terminal
+        await stage.clock.advance(0.2)
+        await stage.driver.settled()
+        assert stage.end.error is not None
+        assert stage.end.error.code is FailureCode.UPSTREAM_TIMEOUT
+        assert stage.upstream.is_closed
+
+    asyncio.run(run())
+
+
+@staged
+async def test_the_total_timeout_cancels_with_source_deadline() -> None:
+    stage = Stage()
+    await stage.stream(A)
+    for _ in range(10):
+        await stage.clock.advance(10)
+        stage.upstream.send(UpstreamBatch((A,)))
+        await settle_loop()
+    record = await stage.driver.settled()
+    assert stage.end.source is CancelSource.DEADLINE
+    assert stage.end.charge.total_microcredits > 12 * 75
+    assert record.receipt is not None
+
+
+@staged
+async def test_a_ledger_that_is_away_is_asked_again_until_it_settles() -> None:
+    away = Overloaded("away")
+    stage = Stage(ledger=ScriptedLedger(settle_errors=[away, away]))
+    await stage.stream(A)
+    stage.upstream.send(END)
+    await stage.driver.settled()
+    assert len(stage.ledger.settlements) == 1
+
+
+@staged
+async def test_a_ledger_that_stays_away_until_the_hold_expires_ends_the_completion() -> None:
+    errors: list[CompletionRuntimeError] = [Overloaded("away")]
+    stage = Stage(ledger=ScriptedLedger(settle_errors=errors))
+    await stage.stream(A)
+    stage.ledger.hold_back()
+    stage.upstream.send(END)
+    await settle_loop()
+    await stage.clock.advance(100 + 120 + 1)
+    stage.ledger.let_go()
+    await stage.driver.settled()
+    assert stage.end.error is not None
+    assert stage.end.error.code is FailureCode.COMPLETION_LOST
+    assert stage.end.charge.total_microcredits == 0
+
+
+@staged
+async def test_the_last_reader_to_leave_cancels() -> None:
+    stage = Stage()
+    stage.driver.readers.attach("other")
+    await stage.stream(A)
+    stage.driver.reader_left("replica", Departure.CLIENT_GONE)
+    assert stage.driver.completion.stream is StreamState.STREAMING
+    stage.driver.reader_left("other", Departure.CLIENT_GONE)
+    await stage.driver.settled()
+    assert stage.end.source is CancelSource.CLIENT_DISCONNECT
+
+
+@staged
+async def test_a_lost_reader_has_time_to_come_back() -> None:
+    stage = Stage()
+    await stage.stream(A)
+    stage.driver.reader_left("replica", Departure.LOST)
+    await stage.clock.advance(4.9)
+    stage.driver.readers.attach("replica 2")
+    await stage.clock.advance(20)
+    assert stage.driver.completion.stream is StreamState.STREAMING
+    stage.driver.reader_left("replica 2", Departure.LOST)
+    await stage.clock.advance(5.1)
+    await stage.driver.settled()
+    assert stage.end.source is CancelSource.CLIENT_DISCONNECT
+
+
+@pytest.mark.parametrize(
+    "order",
+    [command(on_disconnect=DisconnectPolicy.CONTINUE), command(background=True)],
+    ids=["continue", "background"],
+)
+def test_some_completions_go_on_without_readers(order: StartCommand) -> None:
+    async def run() -> None:
+        stage = Stage(order)
+        await stage.stream(A)
+        stage.driver.reader_left("replica", Departure.CLIENT_GONE)
+        await stage.clock.advance(30)
+        stage.upstream.send(END)
+        await stage.driver.settled()
+        assert stage.end.status is Status.COMPLETED
+
+    asyncio.run(run())
+
+
+# One test per await at which a caller may be cancelled: it stops waiting, and nothing else stops.
+
+
+async def _cancelled_while(waiting: Any) -> None:
+    task = asyncio.ensure_future(waiting)
+    await settle_loop()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@staged
+async def test_a_caller_cancelled_in_placed_leaves_the_completion_running() -> None:
+    stage = Stage()
+    stage.ledger.hold_back()
+    await stage.start()
+    await _cancelled_while(stage.driver.placed())
+    stage.ledger.let_go()
+    await settle_loop()
+    assert stage.driver.completion.stream is StreamState.CONNECTING
+    stage.driver.cancel(CancelSource.ADMIN)
+    await stage.driver.settled()
+
+
+@staged
+async def test_a_caller_cancelled_in_settled_leaves_the_settlement_running() -> None:
+    stage = Stage()
+    await stage.stream(A)
+    stage.ledger.hold_back()
+    stage.driver.cancel(CancelSource.CLIENT_REQUEST)
+    await _cancelled_while(stage.driver.settled())
+    stage.ledger.let_go()
+    record = await stage.driver.settled()
+    assert record.status is Status.CANCELLED
+    assert len(stage.ledger.settlements) == 1
