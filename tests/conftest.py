@@ -1,0 +1,105 @@
+"""Fixtures that tests share: one running Midstream per way of running it, one real model.
+
+`MIDSTREAM_REQUIRE_ALL=1` turns the skip of a test whose marker needs something of the machine into a
+failure: what checks a change must not pass by leaving things out.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hooked_simulator import HookedSimulator
+from tests.instance import Instance, running
+from tests.llama_server import model_file
+
+MUST_RUN = ("two_node", "sdk", "real_model", "postgres", "ray")
+
+CONFIG = """
+providers:
+  hooked: {{base_url: "{hooked}/v1"}}
+  nowhere: {{base_url: "http://127.0.0.1:9/v1"}}
+  llama: {{base_url: "{llama}/v1"}}
+  llama-running: {{base_url: "{llama}/v1", running_usage: true}}
+models:
+  hooked: {{provider: hooked, upstream_model: sim, tokenizer_is_exact: true}}
+  hooked-slow: {{provider: hooked, upstream_model: sim-slow, tokenizer_is_exact: true}}
+  down: {{provider: nowhere, upstream_model: sim}}
+  gemma: {{provider: llama, upstream_model: gemma}}
+  gemma-running: {{provider: llama-running, upstream_model: gemma}}
+{faults}
+"""
+
+FAULTS = ("sim-status-401", "sim-status-500", "sim-status-429", "sim-status-400")
+FAULTS += ("sim-garbage", "sim-half-frame", "sim-huge-frame")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    must_run = any(item.get_closest_marker(name) for name in MUST_RUN)
+    if report.skipped and must_run and os.environ.get("MIDSTREAM_REQUIRE_ALL") == "1":
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and nothing may be skipped here: {report.longrepr}"
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a llama.cpp server with a small real model."""
+    pytest.importorskip("xllamacpp", reason="the real model's server is not installed")
+    model = model_file(tmp_path_factory.mktemp("model"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.llama_server", str(model)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().decode().strip()
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def hooked_simulator() -> Iterator[HookedSimulator]:
+    """A simulator in this process, whose hook a test may set."""
+    simulator = HookedSimulator()
+    simulator.start()
+    yield simulator
+    simulator.stop()
+
+
+@pytest.fixture(scope="session")
+def config_file(
+    tmp_path_factory: pytest.TempPathFactory, llama: str, hooked_simulator: HookedSimulator
+) -> Path:
+    faults = "\n".join(
+        f"  {name}: {{provider: hooked, upstream_model: {name}, tokenizer_is_exact: true}}"
+        for name in FAULTS
+    )
+    path = tmp_path_factory.mktemp("config") / "midstream.yaml"
+    path.write_text(CONFIG.format(hooked=hooked_simulator.url, llama=llama, faults=faults))
+    return path
+
+
+@pytest.fixture(scope="session")
+def midstream(tmp_path_factory: pytest.TempPathFactory, config_file: Path) -> Iterator[Instance]:
+    """Midstream as it comes: strict, one completion per actor; silence is given up early."""
+    settings = {
+        "idle_timeout_s": 4.0,
+        "first_token_timeout_s": 10.0,
+        "actors_warm": 8,
+        "config": str(config_file),
+    }
+    with running(tmp_path_factory.mktemp("strict"), settings=settings) as instance:
+        yield instance

@@ -1,0 +1,193 @@
+"""A running Midstream for tests: `midstream up` in a process of its own, on ports of its own.
+
+Everything a test does to it goes over HTTP, the command line, or signals to processes whose ids it
+names itself; so what is tested is what is deployed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+UP_TIMEOUT_S = 180.0
+DOWN_TIMEOUT_S = 60.0
+DEMO_KEY = "al_live_" + "d" * 64
+ADMIN_KEY = "admin-key-of-the-tests"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(holds: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
+    """Poll until the condition gives something true; return that."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        value = holds()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"not within {timeout_s} s: {what}")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+class Instance:
+    """One `midstream up` and how to reach it.
+
+    Args:
+        folder: its data directory and its logs.
+        settings: `MIDSTREAM_<NAME>` without the prefix, lower case.
+        arguments: more flags of `up`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        settings: Mapping[str, object] | None = None,
+        arguments: tuple[str, ...] = (),
+        prefix: tuple[str, ...] = (),
+    ) -> None:
+        self.data_dir = folder / "data"
+        self.log = folder / "up.log"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.arguments = arguments
+        self.prefix = prefix
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("MIDSTREAM_", "RAY_"))},
+            "MIDSTREAM_DEMO_KEY": DEMO_KEY,
+            "MIDSTREAM_ADMIN_KEY": ADMIN_KEY,
+            "MIDSTREAM_HAPROXY_STATS_PORT": str(free_port()),
+            "MIDSTREAM_HAPROXY_METRICS_PORT": str(free_port()),
+            **{f"MIDSTREAM_{k.upper()}": str(v) for k, v in (settings or {}).items()},
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def up(self) -> None:
+        """Start it and wait for its ready line."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        command = [*self.prefix, sys.executable, "-m", "serve_app.cli", "up"]
+        command += ["--port", str(self.port), "--data-dir", str(self.data_dir), *self.arguments]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            wait_until(self._is_ready, "the ready line", UP_TIMEOUT_S)
+        except BaseException:
+            self.down()
+            raise
+
+    def down(self) -> int | None:
+        """SIGTERM, and wait; returns the exit code."""
+        process, self.process = self.process, None
+        if process is None:
+            return None
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(DOWN_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"it did not stop:\n{self.tail()}") from None
+
+    def tail(self) -> str:
+        return self.log.read_text("utf-8", "replace")[-4_000:] if self.log.exists() else ""
+
+    def run(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Run a command of the command line against it."""
+        environment = {
+            **self.environment,
+            "MIDSTREAM_URL": self.url,
+            "MIDSTREAM_API_KEY": DEMO_KEY,
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "serve_app.cli", *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    # HTTP, as the demo team and as the operator.
+
+    def client(self, key: str = DEMO_KEY, **options: Any) -> httpx.Client:
+        return httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=options.pop("timeout", 60.0),
+            trust_env=False,
+            **options,
+        )
+
+    def admin(self, method: str, path: str, **options: Any) -> Any:
+        with self.client(ADMIN_KEY) as client:
+            answer = client.request(method, path, **options)
+            answer.raise_for_status()
+            return answer.json()
+
+    def new_team(self, team: str, organization: str = "org_tests", credits: float = 100.0) -> str:
+        """Make a team; return its key."""
+        body = {"team": team, "organization": organization, "credits": credits}
+        self.admin("POST", "/admin/v1/teams", json=body)
+        return str(self.admin("POST", f"/admin/v1/teams/{team}/keys", json={})["key"])
+
+    def simulator_url(self) -> str:
+        return str(self.admin("GET", "/readyz")["simulator"])
+
+    def simulated(self, completion_id: str) -> dict[str, Any]:
+        """What the simulator saw of a completion: the one upstream request it made."""
+        answer = httpx.get(
+            f"{self.simulator_url()}/_simulator/requests",
+            params={"completion_id": completion_id},
+            trust_env=False,
+        )
+        rows = answer.json()["data"]
+        assert len(rows) == 1, rows
+        return dict(rows[0])
+
+    def _is_ready(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise AssertionError(f"up ended with {self.process.returncode}:\n{self.tail()}")
+        return f"ready {self.url}" in self.tail()
+
+
+@contextmanager
+def running(folder: Path, **options: Any) -> Iterator[Instance]:
+    """An instance that is up, and down again afterwards."""
+    instance = Instance(folder, **options)
+    instance.up()
+    try:
+        yield instance
+    finally:
+        instance.down()
