@@ -46,6 +46,7 @@ class Settings:
     admission_timeout_s: float = 30.0
 
     # How long things may take.
+    body_timeout_s: float = 30.0  # for a whole request body to arrive
     headers_after_s: float = 1.0
     keep_alive_s: float = 15.0
     connect_timeout_s: float = 10.0

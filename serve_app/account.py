@@ -1,0 +1,74 @@
+"""What a team may ask about itself: the models it can use, and its balance.
+
+Source: contract of the chat dialect, section 6; OpenAI's "List models", whose members come along.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actors.catalogue import CatalogueModel
+from serve_app.dialects.base import Dialect
+from serve_app.dialects.chat.render import credits
+from serve_app.exchange import Exchange
+from serve_app.shell import Shell
+
+__all__ = ["AccountEndpoints"]
+
+_MODELS_SINCE = 1_778_803_200
+"""`created` of every model, which OpenAI's clients require: the day of this API's version."""
+
+
+class AccountEndpoints:
+    def __init__(self, shell: Shell, dialect: Dialect) -> None:
+        self._shell = shell
+        self._dialect = dialect
+
+    async def models(self, exchange: Exchange) -> None:
+        await self._team(exchange)
+        rows = [_model_row(model) for model in self._shell.catalogue.models()]
+        await exchange.json(200, {"object": "list", "data": rows})
+
+    async def model(self, exchange: Exchange) -> None:
+        await self._team(exchange)
+        model = self._shell.catalogue.lookup(exchange.path("model"))
+        await exchange.json(200, _model_row(model))
+
+    async def balance(self, exchange: Exchange) -> None:
+        balance = await self._shell.runtime.balance(await self._team(exchange))
+        value = {
+            "credits": credits(balance.credits_microcredits),
+            "held_credits": credits(balance.held_microcredits),
+            "available_credits": credits(balance.available_microcredits),
+            "currency": "credit",
+            "billing_mode": balance.billing_mode,
+        }
+        await exchange.json(200, value)
+
+    async def _team(self, exchange: Exchange) -> str:
+        principal = await self._shell.authenticator.principal(exchange.headers)
+        self._dialect.check(exchange.call())
+        return principal.team
+
+
+def _model_row(model: CatalogueModel) -> dict[str, Any]:
+    return {
+        "id": model.slug,
+        "object": "model",
+        "created": _MODELS_SINCE,
+        "owned_by": model.provider,
+        "kind": "chat",
+        "chat_pricing": {
+            "input": {"credits_per_M": model.prices.input_microcredits},
+            "output": {"credits_per_M": model.prices.output_microcredits},
+        },
+        "embedding_pricing": None,
+        "aurous_metadata": {
+            "kind": "chat",
+            "context_window": model.context_window,
+            "capabilities": list(model.capabilities),
+            "max_output_tokens_hard_cap": model.max_output_tokens_hard_cap,
+            "hard_max_tokens": model.max_output_tokens_hard_cap,
+            "default_max_output_tokens": model.default_max_output_tokens,
+        },
+    }

@@ -1,0 +1,116 @@
+"""What the admin routes show: rows of lists, a completion in full, and its log as events."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from actors.core.errors import CompletionRuntimeError
+from actors.core.events import Event, to_row
+from actors.ledger import Balance
+from actors.record import CompletionRecord, Timeline
+from actors.runtime import CompletionRow, KeyRow
+from serve_app.dialects.answer import Answer
+from serve_app.dialects.base import Dialect, Operation, render
+from serve_app.dialects.chat.errors import envelope
+from serve_app.dialects.chat.render import credits
+
+__all__ = ["EventRows", "balance_object", "completion_detail", "completion_row", "key_row"]
+
+
+def completion_row(row: CompletionRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "wire_id": row.wire_id,
+        "team": row.team,
+        "dialect": row.dialect,
+        "model": row.model,
+        "status": row.status,
+        "source": row.source,
+        "node_id": row.node_id,
+        "actor": row.actor,
+        "pid": row.pid,
+        "created_at": row.created_at,
+        "tokens_output": row.tokens_output,
+        "credits": credits(row.charge_microcredits),
+        "readers": row.readers,
+        "tags": dict(row.tags),
+    }
+
+
+def completion_detail(record: CompletionRecord, dialect: Dialect) -> dict[str, Any]:
+    """Return the record, its timeline, the receipt of its cancellation, and who owned it."""
+    header, answer = record.header, Answer.of(record.events)
+    finished, usage = answer.finished, answer.usage
+    return {
+        "id": header.completion_id,
+        "wire_id": header.wire_id,
+        "team": header.team,
+        "dialect": header.dialect.value,
+        "model": header.model,
+        "provider": header.provider,
+        "status": finished.status.value if finished else "in_progress",
+        "source": finished.source.value if finished and finished.source else None,
+        "failure": finished.error.code.value if finished and finished.error else None,
+        "created_at": header.created_at_s,
+        "tokens_output": usage.completion_tokens + usage.reasoning_tokens,
+        "credits": credits(finished.charge.total_microcredits if finished else 0),
+        "hold_credits": credits(header.hold_microcredits),
+        "events": len(record.events),
+        "owner": {"actor": header.actor, "node_id": header.node_id, "pid": header.pid},
+        "timeline": _timeline(record.timeline),
+        "receipt": _without_units(asdict(record.receipt)) if record.receipt else None,
+        "tags": dict(header.tags),
+        "record": dialect.body(header, answer, record.receipt),
+    }
+
+
+def balance_object(team: str, balance: Balance) -> dict[str, Any]:
+    return {
+        "team": team,
+        "credits": credits(balance.credits_microcredits),
+        "held_credits": credits(balance.held_microcredits),
+        "available_credits": credits(balance.available_microcredits),
+        "billing_mode": balance.billing_mode,
+    }
+
+
+def key_row(row: KeyRow) -> dict[str, Any]:
+    return {
+        "key_id": row.key_id,
+        "team": row.team,
+        "name": row.name,
+        "created_at": row.created_at_s,
+        "revoked_at": row.revoked_at_s,
+    }
+
+
+class EventRows:
+    """The log itself as server-sent events: one frame per event, numbered by its sequence.
+
+    `event:` is the tag that `events.to_row` writes; `data` is the event's own fields.
+    """
+
+    def __init__(self, request_id: str) -> None:
+        self._request_id = request_id
+        self._sequence = 0
+
+    def encode(self, event: Event) -> list[bytes]:
+        sequence = self._sequence
+        self._sequence = sequence + 1
+        tag = to_row(event)[0]
+        value = {"sequence": sequence, "type": tag, **asdict(event)}
+        return [b"id: %d\nevent: %b\ndata: %b\n\n" % (sequence, tag.encode("ascii"), render(value))]
+
+    def interrupted(self, error: CompletionRuntimeError) -> bytes:
+        value = envelope(error, Operation.READ, self._request_id)
+        return b"event: error\ndata: %b\n\n" % render(value)
+
+
+def _timeline(timeline: Timeline) -> dict[str, Any]:
+    return _without_units(asdict(timeline))
+
+
+def _without_units(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the value as the wire has it: `finished_at`, not `finished_at_s`."""
+    return {name.removesuffix("_s"): part for name, part in value.items()}

@@ -1,0 +1,134 @@
+"""The application: every route, at a glance.
+
+No Ray here: the runtime is a port, and `deployment.py` puts the application behind Ray Serve.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from actors.catalogue import Catalogue
+from actors.runtime import CompletionRuntime
+from actors.settings import Settings
+from serve_app.account import AccountEndpoints
+from serve_app.admin import AdminEndpoints
+from serve_app.auth import Authenticator
+from serve_app.dialects.base import Operation
+from serve_app.dialects.chat import CHAT
+from serve_app.endpoints import CompletionEndpoints
+from serve_app.health import HealthEndpoints
+from serve_app.shell import Endpoint, Handler, Shell
+from serve_app.ulid import new_ulid
+
+__all__ = ["create_app"]
+
+
+def create_app(
+    runtime: CompletionRuntime,
+    catalogue: Catalogue,
+    settings: Settings,
+    *,
+    ids: Callable[[], str] = new_ulid,
+    now_s: Callable[[], float] = time.time,
+    is_draining: Callable[[], bool] = lambda: False,
+) -> Starlette:
+    """Return the ASGI application.
+
+    Args:
+        ids: returns a new ULID at each call.
+        now_s: wall clock, seconds since 1970.
+        is_draining: whether this replica is being shut down; no disconnect is then the client's.
+    """
+    shell = Shell(
+        runtime=runtime,
+        catalogue=catalogue,
+        settings=settings,
+        authenticator=Authenticator(runtime, admin_key_digest=settings.admin_key_digest),
+        ids=ids,
+        now_s=now_s,
+        is_draining=is_draining,
+    )
+    app = Starlette(routes=_routes(shell), middleware=_middleware(settings))
+    app.router.redirect_slashes = False
+    app.router.default = _nowhere(shell)
+    return app
+
+
+def _routes(shell: Shell) -> list[Route]:
+    def route(path: str, operation: Operation = Operation.OTHER, **handlers: Handler) -> Route:
+        return Route(path, Endpoint(shell, CHAT, handlers, operation))
+
+    create, read, cancel = Operation.CREATE, Operation.READ, Operation.CANCEL
+    chat = CompletionEndpoints(shell, CHAT)
+    account = AccountEndpoints(shell, CHAT)
+    admin = AdminEndpoints(shell, {CHAT.name: CHAT})
+    health = HealthEndpoints(shell)
+    return [
+        route("/v1/chat/completions", create, POST=chat.create),
+        route("/v1/chat/completions/{id}", read, GET=chat.read),
+        route("/v1/chat/completions/{id}/cancel", cancel, POST=chat.cancel),
+        route("/v1/models", GET=account.models),
+        route("/v1/models/{model:path}", GET=account.model),
+        route("/v1/balance", GET=account.balance),
+        route("/admin/v1/completions", GET=admin.list_completions),
+        route("/admin/v1/completions/{id}", GET=admin.read_completion),
+        route("/admin/v1/completions/{id}/events", GET=admin.events),
+        route("/admin/v1/completions/{id}/cancel", cancel, POST=admin.cancel_completion),
+        route("/admin/v1/teams", POST=admin.create_team),
+        route("/admin/v1/teams/{team}/keys", POST=admin.create_key),
+        route("/admin/v1/teams/{team}/credits", POST=admin.grant_credits, GET=admin.read_credits),
+        route("/admin/v1/keys", GET=admin.list_keys),
+        route("/admin/v1/keys/{key_id}", DELETE=admin.revoke_key),
+        route("/admin/v1/ledger/audit", GET=admin.audit),
+        route("/healthz", GET=health.alive),
+        route("/readyz", GET=health.ready),
+    ]
+
+
+def _nowhere(shell: Shell) -> ASGIApp:
+    """Return what answers where no route does."""
+    endpoint = Endpoint(shell, CHAT, {})
+
+    async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+        else:
+            await endpoint(scope, receive, send)
+
+    return nowhere
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    if not settings.cors_allow_origin:
+        return []
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=[origin.strip() for origin in settings.cors_allow_origin.split(",")],
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=_EXPOSED,
+        max_age=600,
+    )
+    return [cors]
+
+
+_EXPOSED = (
+    "Aurous-Request-Id",
+    "Aurous-Version",
+    "Aurous-Idempotent-Replayed",
+    "Aurous-Idempotency-Status",
+    "Midstream-Completion-Id",
+    "Midstream-Ignored",
+    "Retry-After",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+)
+"""What a script in a browser may read beside the body."""

@@ -1,0 +1,149 @@
+"""A completion's answer: the fold over its events that every dialect's body is rendered from.
+
+It knows blocks, tokens and the end, and no dialect's words. An unfinished answer is as good as a
+finished one: it is what there is so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from actors.core.events import (
+    BlockFinished,
+    Event,
+    Finished,
+    ReasoningDelta,
+    RefusalDelta,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    Usage,
+    UsageReported,
+)
+
+__all__ = ["Answer", "Block", "BlockKind"]
+
+
+class BlockKind(Enum):
+    TEXT = "text"
+    REASONING = "reasoning"
+    REFUSAL = "refusal"
+    TOOL_CALL = "tool_call"
+
+
+@dataclass(slots=True)
+class Block:
+    """One content block; `pieces` are its text, or the arguments of its call.
+
+    `is_complete` is False until the block was closed whole: a call that is not must not be called.
+    """
+
+    kind: BlockKind
+    call_id: str = ""
+    name: str = ""
+    pieces: list[str] = field(default_factory=list)
+    is_complete: bool = False
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
+class Answer:
+    """Feed it a completion's events, in order, from the first."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[int, Block] = {}
+        self.finished: Finished | None = None
+        self._reported = Usage()
+        self._prompt_tokens_estimated = 0
+        self._tokens_visible = 0
+        self._tokens_reasoning = 0
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> Answer:
+        answer = cls()
+        for event in events:
+            answer.observe(event)
+        return answer
+
+    def observe(self, event: Event) -> None:
+        _OBSERVE[type(event)](self, event)
+
+    def of_kind(self, kind: BlockKind) -> list[Block]:
+        """Return the blocks of that kind in the order of the answer."""
+        return [
+            self.blocks[index] for index in sorted(self.blocks) if self.blocks[index].kind is kind
+        ]
+
+    def text_of(self, kind: BlockKind) -> str:
+        """Return the text of all blocks of that kind, joined as the model wrote it."""
+        return "".join(block.text for block in self.of_kind(kind))
+
+    @property
+    def usage(self) -> Usage:
+        """What was used; while it runs, the provider's figures where it sent any, else our counts."""
+        if self.finished is not None:
+            return self.finished.usage
+        reported = self._reported
+        return Usage(
+            prompt_tokens=reported.prompt_tokens or self._prompt_tokens_estimated,
+            completion_tokens=max(reported.completion_tokens, self._tokens_visible),
+            reasoning_tokens=max(reported.reasoning_tokens, self._tokens_reasoning),
+            cached_tokens=reported.cached_tokens,
+        )
+
+    def _started(self, event: Started) -> None:
+        self._prompt_tokens_estimated = event.prompt_tokens_estimated
+
+    def _text(self, event: TextDelta) -> None:
+        self._block(event.block, BlockKind.TEXT).pieces.append(event.text)
+        self._tokens_visible += event.tokens
+
+    def _reasoning(self, event: ReasoningDelta) -> None:
+        self._block(event.block, BlockKind.REASONING).pieces.append(event.text)
+        self._tokens_reasoning += event.tokens
+
+    def _refusal(self, event: RefusalDelta) -> None:
+        self._block(event.block, BlockKind.REFUSAL).pieces.append(event.text)
+        self._tokens_visible += event.tokens
+
+    def _call_started(self, event: ToolCallStarted) -> None:
+        self.blocks[event.block] = Block(BlockKind.TOOL_CALL, event.call_id, event.name)
+        self._tokens_visible += event.tokens
+
+    def _call_arguments(self, event: ToolCallDelta) -> None:
+        self.blocks[event.block].pieces.append(event.arguments)
+        self._tokens_visible += event.tokens
+
+    def _block_finished(self, event: BlockFinished) -> None:
+        self.blocks[event.block].is_complete = event.is_complete
+
+    def _usage_reported(self, event: UsageReported) -> None:
+        self._reported = event.usage
+
+    def _finished(self, event: Finished) -> None:
+        self.finished = event
+
+    def _block(self, index: int, kind: BlockKind) -> Block:
+        block = self.blocks.get(index)
+        if block is None:
+            block = self.blocks[index] = Block(kind)
+        return block
+
+
+_OBSERVE: dict[type, Callable[[Answer, Any], None]] = {
+    Started: Answer._started,
+    TextDelta: Answer._text,
+    ReasoningDelta: Answer._reasoning,
+    RefusalDelta: Answer._refusal,
+    ToolCallStarted: Answer._call_started,
+    ToolCallDelta: Answer._call_arguments,
+    BlockFinished: Answer._block_finished,
+    UsageReported: Answer._usage_reported,
+    Finished: Answer._finished,
+}

@@ -1,0 +1,183 @@
+"""What a dialect is: the one thing that differs between two API flavours of the same runtime.
+
+A dialect turns HTTP into a `CompletionRequest`, events into bytes, and errors into its own words. It
+is pure: no I/O, no clock, no framework, no runtime. The shell calls it and does the rest, so a new
+dialect is a new package here and a line in the route table.
+
+Rules:
+1. An `Encoder` is a deterministic fold over a completion's log, from event 0, whatever the batches
+   were. Its frames are numbered densely from 0, and that number is the dialect's cursor; keep-alives
+   and notices take none. Another replica folds the same log into the same frames.
+2. A body is a fold over the same events (`answer.Answer`), running or settled.
+3. What the caller did wrong is raised as a `RequestError` and becomes bytes in `Dialect.error` alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Protocol
+
+from actors.core.errors import CompletionRuntimeError
+from actors.core.events import Event
+from actors.core.request import CompletionRequest, IdempotencyKey
+from actors.core.request import Dialect as DialectName
+from actors.ledger import RateState
+from actors.record import CompletionHeader, Receipt
+from actors.runtime import CancelAnswer
+from serve_app.dialects.answer import Answer
+
+__all__ = [
+    "Call",
+    "CreateCall",
+    "Dialect",
+    "DialectName",
+    "Encoder",
+    "Operation",
+    "RawHeaders",
+    "Reply",
+    "StreamCall",
+    "render",
+]
+
+RawHeaders = Sequence[tuple[bytes, bytes]]
+"""As ASGI has them: lower-case names, latin-1 values."""
+
+
+class Operation(Enum):
+    """What the caller tried; the same error may read differently in each."""
+
+    CREATE = "create"
+    READ = "read"
+    CANCEL = "cancel"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP call. Header names are lower case; of a repeated header the first stands."""
+
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateCall:
+    """A create call, understood.
+
+    Args:
+        wire_id: the name that the client chose, None where the dialect makes one.
+        notice: bytes that go before frame 0 of a stream, and take no number.
+        stream_headers: of a stream's answer, beside the dialect's own.
+        ignored: members that nothing upstream will see, as dotted paths.
+    """
+
+    request: CompletionRequest
+    wire_id: str | None = None
+    idempotency: IdempotencyKey | None = None
+    notice: bytes = b""
+    stream_headers: RawHeaders = ()
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCall:
+    """Somebody wants to read a completion's frames; those after number `after`, -1 for all."""
+
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    body: bytes
+    headers: RawHeaders = field(default=())
+
+
+class Encoder(Protocol):
+    """One stream's frames."""
+
+    def encode(self, event: Event) -> list[bytes]:
+        """Return the frames that this event adds, complete with their numbers; may be empty.
+
+        Raises:
+            IllegalTransition: an event after `Finished`: our own bug.
+        """
+        ...
+
+    def interrupted(self, error: CompletionRuntimeError) -> bytes:
+        """Return an unnumbered frame for a stream that breaks although its completion may go on."""
+        ...
+
+
+class Dialect(Protocol):
+    """One API flavour. Stateless."""
+
+    @property
+    def name(self) -> DialectName: ...
+
+    @property
+    def stream_headers(self) -> RawHeaders: ...
+
+    @property
+    def keep_alive(self) -> bytes: ...
+
+    def reply_headers(self, request_id: str) -> RawHeaders:
+        """Return what every answer carries, errors included."""
+        ...
+
+    def rate_headers(self, rate: RateState) -> RawHeaders: ...
+
+    @property
+    def replay_headers(self) -> RawHeaders:
+        """What an answer carries that was replayed for its idempotency key."""
+        ...
+
+    def check(self, call: Call) -> None:
+        """Check the headers that all routes share.
+
+        Raises: InvalidRequest.
+        """
+        ...
+
+    def wire_id(self, completion_id: str) -> str:
+        """Return the id to show for a completion that its client did not name."""
+        ...
+
+    def parse_create(self, call: Call) -> CreateCall:
+        """Raises: InvalidRequest: names the member at fault; nothing was done."""
+        ...
+
+    def parse_read(self, call: Call) -> StreamCall | None:
+        """Return where a stream should begin, None where the caller wants the body.
+
+        Raises: InvalidRequest.
+        """
+        ...
+
+    def encoder(self, header: CompletionHeader, *, request_id: str) -> Encoder: ...
+
+    def body(
+        self, header: CompletionHeader, answer: Answer, receipt: Receipt | None
+    ) -> dict[str, Any]:
+        """Return the completion as an object, running or settled."""
+        ...
+
+    def cancelled(self, answer: CancelAnswer) -> Reply:
+        """Return the answer to a cancel: the record, or the refusal for a target that had ended.
+
+        Raises: AlreadyTerminal: in dialects that refuse it.
+        """
+        ...
+
+    def error(
+        self, error: CompletionRuntimeError, *, operation: Operation, request_id: str
+    ) -> Reply: ...
+
+
+def render(value: Any) -> bytes:
+    """Return JSON in ASCII, without spaces: a lone surrogate cannot break it."""
+    return json.dumps(value, separators=(",", ":")).encode("ascii")

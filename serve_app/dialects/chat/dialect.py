@@ -1,0 +1,180 @@
+"""The chat dialect, put together: headers, parsing, frames, bodies and errors behind one object.
+
+It is stateless; `CHAT` is the one instance.
+
+Source: contract of the chat dialect, sections 1, 2 and 7.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from actors.core.errors import CompletionRuntimeError, InvalidRequest
+from actors.core.request import IdempotencyKey
+from actors.ledger import RateState
+from actors.record import CompletionHeader, Receipt
+from actors.runtime import CancelAnswer, CancelOutcome
+from serve_app.dialects.answer import Answer
+from serve_app.dialects.base import (
+    Call,
+    CreateCall,
+    DialectName,
+    Operation,
+    RawHeaders,
+    Reply,
+    StreamCall,
+    render,
+)
+from serve_app.dialects.chat.encoder import ChatEncoder
+from serve_app.dialects.chat.errors import error_reply
+from serve_app.dialects.chat.render import completion_object
+from serve_app.dialects.chat.request import completion_request, ignored_members
+from serve_app.dialects.json_body import parse_object
+from serve_app.dialects.midstream_headers import check_built, client_name, disconnect_policy
+from serve_app.http_errors import AlreadyTerminal, UnsupportedVersion
+
+__all__ = ["CHAT", "VERSION", "ChatDialect"]
+
+VERSION = "2026-05-15"
+"""The one version of this API there is."""
+
+_CREATE_ROUTE = "POST /v1/chat/completions"
+
+_IDEMPOTENCY_HEADERS = ("idempotency-key", "aurous-idempotency-key", "aurous-idempotent-key")
+_IDEMPOTENCY_KEY_LENGTH_MAX = 256
+
+_WARNING = b"data: %b\n\n" % render(
+    {
+        "object": "chat.completion.warning",
+        "choices": [],  # OpenAI's clients look for it in every frame.
+        "warning": {
+            "code": "idempotency_ignored_streaming",
+            "message": "The idempotency key was ignored: streams are not replayed by key.",
+        },
+    }
+)
+
+_CURSOR = re.compile(r"[0-9]{1,15}", re.ASCII)
+
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+class ChatDialect:
+    """See `dialects.base.Dialect`."""
+
+    name = DialectName.CHAT
+    keep_alive = b": keep-alive\n\n"
+    stream_headers: RawHeaders = (
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"cache-control", b"no-cache, no-transform"),
+        (b"x-accel-buffering", b"no"),
+    )
+    replay_headers: RawHeaders = ((b"aurous-idempotent-replayed", b"true"),)
+
+    def reply_headers(self, request_id: str) -> RawHeaders:
+        return (
+            (b"aurous-request-id", request_id.encode("ascii")),
+            (b"aurous-version", VERSION.encode("ascii")),
+        )
+
+    def rate_headers(self, rate: RateState) -> RawHeaders:
+        return (
+            (b"x-ratelimit-limit", b"%d" % rate.limit),
+            (b"x-ratelimit-remaining", b"%d" % rate.remaining),
+            (b"x-ratelimit-reset", b"%d" % math.ceil(rate.reset_at_s)),
+        )
+
+    def check(self, call: Call) -> None:
+        if call.headers.get("aurous-version", VERSION) != VERSION:
+            raise UnsupportedVersion(header="Aurous-Version", known=VERSION)
+        check_built(call.headers)
+
+    def wire_id(self, completion_id: str) -> str:
+        return completion_id
+
+    def parse_create(self, call: Call) -> CreateCall:
+        wire_id = client_name(call.headers)
+        policy = disconnect_policy(call.headers)
+        value = parse_object(call.body)
+        request = completion_request(value, policy)
+        ignored = ignored_members(value)
+        if not request.stream:
+            idempotency = _idempotency(_idempotency_key(call.headers), value)
+            return CreateCall(request, wire_id, idempotency, ignored=ignored)
+        if any(name in call.headers for name in _IDEMPOTENCY_HEADERS):
+            status, notice = b"ignored_streaming", _WARNING
+        else:
+            status, notice = b"not_set", b""
+        headers = ((b"aurous-idempotency-status", status),)
+        return CreateCall(request, wire_id, None, notice, headers, ignored)
+
+    def parse_read(self, call: Call) -> StreamCall | None:
+        stream = call.query.get("stream", "false").lower()
+        if stream not in _BOOLEANS:
+            raise InvalidRequest("stream must be true or false.", param="stream")
+        after = call.query.get("starting_after")
+        if after is None and _BOOLEANS[stream]:
+            after = call.headers.get("last-event-id")
+        if after is not None and not _CURSOR.fullmatch(after):
+            raise InvalidRequest(
+                "starting_after must be the number of a frame.", param="starting_after"
+            )
+        if not _BOOLEANS[stream]:
+            return None
+        return StreamCall(after=-1 if after is None else int(after))
+
+    def encoder(self, header: CompletionHeader, *, request_id: str) -> ChatEncoder:
+        return ChatEncoder(header, request_id=request_id)
+
+    def body(
+        self, header: CompletionHeader, answer: Answer, receipt: Receipt | None
+    ) -> dict[str, Any]:
+        return completion_object(header, answer, receipt)
+
+    def cancelled(self, answer: CancelAnswer) -> Reply:
+        if answer.outcome is CancelOutcome.TERMINAL:
+            raise AlreadyTerminal
+        record = answer.record
+        return Reply(
+            200, render(self.body(record.header, Answer.of(record.events), record.receipt))
+        )
+
+    def error(
+        self, error: CompletionRuntimeError, *, operation: Operation, request_id: str
+    ) -> Reply:
+        return error_reply(error, operation=operation, request_id=request_id)
+
+
+def _idempotency_key(headers: Mapping[str, str]) -> str | None:
+    keys = {headers[name] for name in _IDEMPOTENCY_HEADERS if name in headers}
+    if not keys:
+        return None
+    if len(keys) > 1:
+        raise InvalidRequest("Two idempotency keys were sent, and they differ.", param=_KEY_PARAM)
+    key = keys.pop()
+    if not 1 <= len(key) <= _IDEMPOTENCY_KEY_LENGTH_MAX:
+        raise InvalidRequest(
+            f"An idempotency key has 1 to {_IDEMPOTENCY_KEY_LENGTH_MAX} characters.",
+            param=_KEY_PARAM,
+        )
+    return key
+
+
+_KEY_PARAM = "Idempotency-Key"
+
+
+def _idempotency(key: str | None, value: dict[str, Any]) -> IdempotencyKey | None:
+    """Return the key with a digest of the route and the canonical body: members sorted."""
+    if key is None:
+        return None
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(f"{_CREATE_ROUTE}\n{canonical}".encode()).hexdigest()
+    return IdempotencyKey(key, digest)
+
+
+CHAT = ChatDialect()

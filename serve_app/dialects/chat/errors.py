@@ -1,0 +1,181 @@
+"""Errors in the chat dialect's words: status, code, type and envelope.
+
+One table from error to row, one from a failure's code to row, and three reasons that a row cannot
+hold: what is missing in a create is another thing than what is missing in a cancel.
+
+`completion_lost` reads as `chat_provider_unavailable`, the code that clients of this API already
+treat as "failed, not charged, may be tried again"; `midstream.failure` beside the error tells it
+apart, and has the runtime's own word for every failure.
+
+Source: contract of the chat dialect, section 8; design, section 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from actors.core.errors import (
+    CompletionIdInUse,
+    CompletionNotFound,
+    CompletionRuntimeError,
+    Failure,
+    FailureCode,
+    Forbidden,
+    IdempotencyConflict,
+    InsufficientCredit,
+    InvalidRequest,
+    NotCancellable,
+    Overloaded,
+    RateLimited,
+    ReplayGap,
+    RequestTooLarge,
+    Unauthenticated,
+    UnknownModel,
+    UpstreamError,
+)
+from serve_app.dialects.base import Operation, Reply, render
+from serve_app.http_errors import (
+    AlreadyTerminal,
+    MethodNotAllowed,
+    RequestTimedOut,
+    RouteNotFound,
+    UnsupportedVersion,
+    retry_after,
+)
+
+__all__ = ["FAILURES", "Row", "envelope", "error_reply", "failure_message"]
+
+DOC_URL = "https://docs.aurous-labs.com/errors#"
+
+
+class Row(NamedTuple):
+    status: int
+    code: str
+    type: str
+
+
+_INTERNAL = Row(500, "internal_error", "server_error")
+_UNAVAILABLE = Row(502, "chat_provider_unavailable", "server_error")
+_NOT_FOUND = Row(404, "resource_not_found", "not_found")
+
+FAILURES: Mapping[FailureCode, Row] = MappingProxyType(
+    {
+        FailureCode.UPSTREAM_UNAVAILABLE: _UNAVAILABLE,
+        FailureCode.UPSTREAM_UNAUTHORIZED: _UNAVAILABLE,
+        FailureCode.UPSTREAM_TIMEOUT: _UNAVAILABLE,
+        FailureCode.COMPLETION_LOST: _UNAVAILABLE,
+        FailureCode.UPSTREAM_RATE_LIMITED: Row(429, "too_many_requests", "rate_limit"),
+        FailureCode.UPSTREAM_REJECTED: Row(400, "invalid_format", "invalid_request"),
+        FailureCode.INTERNAL: _INTERNAL,
+    }
+)
+
+_ROWS: Mapping[type[CompletionRuntimeError], Row] = MappingProxyType(
+    {
+        UnknownModel: _NOT_FOUND,
+        Forbidden: _NOT_FOUND,  # This API has no 403 (contract, A13).
+        CompletionNotFound: _NOT_FOUND,
+        RouteNotFound: _NOT_FOUND,
+        MethodNotAllowed: Row(405, "method_not_allowed", "invalid_request"),
+        RequestTimedOut: Row(408, "request_timeout", "invalid_request"),
+        UnsupportedVersion: Row(400, "unknown_version", "invalid_request"),
+        RequestTooLarge: Row(413, "request_too_large", "invalid_request"),
+        CompletionIdInUse: Row(409, "completion_id_in_use", "invalid_request"),
+        IdempotencyConflict: Row(409, "idempotency_key_in_use", "invalid_request"),
+        InsufficientCredit: Row(402, "balance_too_low", "invalid_request"),
+        Overloaded: Row(503, "overloaded", "server_error"),
+        NotCancellable: Row(409, "chat_cancel_target_not_cancellable", "invalid_request"),
+        AlreadyTerminal: Row(409, "chat_cancel_target_already_terminal", "invalid_request"),
+        ReplayGap: Row(400, "value_out_of_range", "invalid_request"),
+    }
+)
+
+_REASONS = frozenset(
+    {
+        "missing_field",
+        "invalid_format",
+        "value_out_of_range",
+        "max_tokens_exceeds_hard_cap",
+        "max_input_tokens_exceeded",
+        "model_wrong_kind",
+        "tool_choice_required_unsupported",
+    }
+)
+
+_KEY_CODES = {
+    "missing": "missing_api_key",
+    "invalid": "invalid_api_key",
+    "revoked": "revoked_api_key",
+}
+
+_RATE_CODES = {"requests": "too_many_requests", "concurrency": "concurrency_limit_exceeded"}
+
+_PARAMS: Mapping[type[CompletionRuntimeError], str] = MappingProxyType(
+    {UnknownModel: "model", ReplayGap: "starting_after"}
+)
+
+
+def error_reply(error: CompletionRuntimeError, *, operation: Operation, request_id: str) -> Reply:
+    """Return the whole HTTP answer but for the headers that every answer has."""
+    row = _row(error, operation)
+    headers = list(retry_after(error))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(error.allowed).encode("ascii")))
+    if row.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    return Reply(row.status, render(envelope(error, operation, request_id)), tuple(headers))
+
+
+def envelope(
+    error: CompletionRuntimeError, operation: Operation, request_id: str
+) -> dict[str, Any]:
+    """Return `{"error": {...}}`, with `midstream.failure` beside it for a failed completion."""
+    row = _row(error, operation)
+    body: dict[str, Any] = {"type": row.type, "code": row.code, "message": _message(error, row)}
+    if isinstance(error, InvalidRequest):
+        body["param"] = error.param
+    elif param := _PARAMS.get(type(error)):
+        body["param"] = param
+    body["doc_url"] = DOC_URL + row.code
+    body["request_id"] = request_id
+    if not isinstance(error, UpstreamError):
+        return {"error": body}
+    if error.failure.upstream_status is not None:
+        body["status"] = error.failure.upstream_status
+    return {"error": body, "midstream": {"failure": error.failure.code.value}}
+
+
+def _row(error: CompletionRuntimeError, operation: Operation) -> Row:
+    match error:
+        case InvalidRequest():
+            code = error.reason if error.reason in _REASONS else "invalid_format"
+            return Row(400, code, "invalid_request")
+        case Unauthenticated():
+            return Row(401, _KEY_CODES.get(error.reason, "invalid_api_key"), "authentication")
+        case RateLimited():
+            return Row(429, _RATE_CODES.get(error.scope, "too_many_requests"), "rate_limit")
+        case UpstreamError():
+            return FAILURES[error.failure.code]
+        case CompletionNotFound() if operation is Operation.CANCEL:
+            return Row(404, "chat_cancel_target_not_found", "not_found")
+        case _:
+            # Anything else is our own bug (IllegalTransition, say) and no fault of the caller.
+            return _ROWS.get(type(error), _INTERNAL)
+
+
+def _message(error: CompletionRuntimeError, row: Row) -> str:
+    if isinstance(error, UpstreamError):
+        return failure_message(error.failure)
+    if isinstance(error, CompletionNotFound):
+        return "No chat completion with that id."
+    if row is _INTERNAL:
+        return "Something went wrong on our side; the request id finds it in our logs."
+    return error.message
+
+
+def failure_message(failure: Failure) -> str:
+    if failure.code is FailureCode.COMPLETION_LOST:
+        return f"The completion was lost and is not charged. {failure.message}"
+    return failure.message

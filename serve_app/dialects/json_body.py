@@ -1,0 +1,182 @@
+"""Bytes of a request to a validated value, or one typed error that names the member at fault.
+
+JSON as the specification has it and no more: UTF-8, no NaN, no number beyond a double, no member
+twice in one object (two parsers would disagree on which one counts), no lone surrogate (it could not
+be sent on), no nesting beyond what a parser can follow.
+
+Validation is pydantic's, strictly typed. Its error is reduced to the first one, as a path in the
+caller's own terms (`messages[0].content[1].text`) and one of three reasons. Never the value itself:
+it may be a secret.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from actors.core.errors import InvalidRequest
+
+__all__ = ["dotted", "parse_object", "tag", "validate"]
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+_NOT_JSON = "The request body is not valid JSON"
+_TOO_DEEP = "The request body is nested too deeply."
+
+_DEPTH_MAX = 128
+"""Whoever encodes the value again recurses once per level, with an unknown stack below it."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object that the body is.
+
+    Raises:
+        InvalidRequest: it is none; `param` is None.
+    """
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidRequest("The request body is not valid UTF-8.") from None
+    if not text.strip():
+        raise InvalidRequest("The request body is empty; send a JSON object.")
+    value = _parse(text)
+    if not isinstance(value, dict):
+        raise InvalidRequest("The request body must be a JSON object.")
+    if text.count("{") + text.count("[") > _DEPTH_MAX:
+        _refuse_depth(value)
+    if _SURROGATE.search(text):
+        _refuse_lone_surrogates(value)
+    return value
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+        )
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(f"{_NOT_JSON}: {error.msg} at character {error.pos}.") from None
+    except RecursionError:
+        raise InvalidRequest(_TOO_DEEP) from None
+    except ValueError:
+        # An integer with more digits than Python converts (4,300).
+        raise InvalidRequest(f"{_NOT_JSON}: a number is too long.") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        name = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise InvalidRequest(f"The member {name[:64]!r} appears twice in one object.")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise InvalidRequest(f"{_NOT_JSON}: {name} is not a JSON number.")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise InvalidRequest(f"{_NOT_JSON}: a number is out of range.")
+    return number
+
+
+def _refuse_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(_DEPTH_MAX):
+        level = [
+            child
+            for container in level
+            for child in (container.values() if isinstance(container, dict) else container)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return
+    raise InvalidRequest(_TOO_DEEP)
+
+
+def _refuse_lone_surrogates(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"{_NOT_JSON}: a string has half of a surrogate pair.") from None
+
+
+def validate(model: type[Model], value: Any) -> Model:
+    """Return the value as that model.
+
+    Raises:
+        InvalidRequest: names the first member at fault; reason `missing_field`, `invalid_format`
+            or `value_out_of_range`.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise _invalid(error.errors(include_url=False, include_input=False)[0]) from None
+
+
+def tag(name: str) -> str:
+    """Return a union tag that is recognised as one: the path of an error leaves it out."""
+    return f"<{name}>"
+
+
+def dotted(location: Sequence[int | str]) -> str | None:
+    """Return the path as a caller would write it, None for the body as a whole."""
+    path = ""
+    for step in location:
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif not step.startswith("<"):
+            path += f".{step}" if path else step
+    return path[:256] or None
+
+
+_OUT_OF_RANGE = frozenset(
+    {
+        "greater_than",
+        "greater_than_equal",
+        "less_than",
+        "less_than_equal",
+        "too_long",
+        "too_short",
+        "string_too_long",
+        "string_too_short",
+        "finite_number",
+        "int_parsing_size",
+        "value_out_of_range",
+    }
+)
+
+
+_SAYS = {
+    "union_tag_invalid": "Input should be one of the types of this API",
+    "model_type": "Input should be an object",
+    "dict_type": "Input should be an object",
+    "list_type": "Input should be an array",
+}
+"""Where pydantic's own words would name a Python type."""
+
+
+def _invalid(error: ErrorDetails) -> InvalidRequest:
+    kind, location = error["type"], tuple(error["loc"])
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        location = (*location, "type")
+    param = dotted(location)
+    if kind in ("missing", "union_tag_not_found"):
+        return InvalidRequest(f"{param} is required.", param=param, reason="missing_field")
+    reason = "value_out_of_range" if kind in _OUT_OF_RANGE else "invalid_format"
+    says = _SAYS.get(kind) or error["msg"].removeprefix("Value error, ").rstrip(".")
+    return InvalidRequest(f"{param or 'The body'}: {says}.", param=param, reason=reason)

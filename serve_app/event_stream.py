@@ -1,0 +1,259 @@
+"""A subscription to an answer: the one path of streaming and non-streaming callers.
+
+`Reading` owns the subscription and closes it on every exit with the true reason. `collect` folds it
+into a body; `EventStream` turns it into server-sent events. Starlette's `StreamingResponse` is not
+used: it does not watch `receive()`, sends no keep-alives and does not close what it reads.
+
+When an event stream's headers go out, and so which failures are still HTTP errors:
+
+    ON_UPSTREAM  (create)    with the first event that shows that the provider answered, or the end,
+                             or after `headers_after_s`; a failure before that is an HTTP error
+    AT_ONCE      (re-attach) with the first frame after the cursor, or after `headers_after_s`; a
+                             failure is a frame, but a cursor beyond the end is an HTTP error
+
+A batch of events becomes one write. Nothing is buffered beyond it: while the client is slow, the
+write waits, and nothing is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+
+from actors.core.errors import (
+    CompletionRuntimeError,
+    Failure,
+    FailureCode,
+    IllegalTransition,
+    ReplayGap,
+    UpstreamError,
+)
+from actors.core.events import Event, Finished, Started, Status
+from actors.record import CompletionRecord
+from actors.runtime import ReaderLeft, Subscription
+from serve_app.background import Background
+from serve_app.client_watch import ClientWatch
+from serve_app.dialects.answer import Answer
+from serve_app.dialects.base import Encoder, RawHeaders
+from serve_app.exchange import Exchange
+
+__all__ = ["EventStream", "Opening", "Reading", "RecordSubscription", "StreamOptions", "collect"]
+
+_log = logging.getLogger(__name__)
+
+_EVENTS_PER_READ = 512
+"""Of a settled record: what is encoded between two chances for others to run."""
+
+
+class Reading:
+    """One reader's hold on a subscription; a context manager that ends it.
+
+    Leaving the context closes the subscription: FINISHED when the terminal event was read, else what
+    the watch says of a cancelled task, else DETACHED. The close goes on if the task is cancelled again.
+    """
+
+    def __init__(
+        self, subscription: Subscription, watch: ClientWatch, background: Background
+    ) -> None:
+        self._subscription = subscription
+        self._watch = watch
+        self._background = background
+        self.finished: Finished | None = None
+
+    async def read(self) -> Sequence[Event]:
+        """Return the next events. Raises and is cancelled as `Subscription.read`."""
+        events = await self._subscription.read()
+        if type(events[-1]) is Finished:
+            self.finished = events[-1]
+        return events
+
+    async def __aenter__(self) -> Reading:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        reason = ReaderLeft.DETACHED
+        try:
+            if self.finished is not None:
+                reason = ReaderLeft.FINISHED
+            elif isinstance(error, asyncio.CancelledError):
+                reason = await self._watch.departure()
+        finally:
+            await self._background.finish(self._subscription.aclose(reason))
+
+
+class RecordSubscription:
+    """A settled completion's events, read as if they came now. See `actors.runtime.Subscription`."""
+
+    def __init__(self, record: CompletionRecord) -> None:
+        self._record = record
+        self._next = 0
+
+    @property
+    def completion_id(self) -> str:
+        return self._record.header.completion_id
+
+    async def read(self) -> Sequence[Event]:
+        await asyncio.sleep(0)
+        events = self._record.events[self._next : self._next + _EVENTS_PER_READ]
+        if not events:
+            raise EOFError
+        self._next += len(events)
+        return events
+
+    async def aclose(self, reason: ReaderLeft) -> None:
+        """Nothing is held open."""
+
+
+async def collect(reading: Reading) -> tuple[Answer, Finished]:
+    """Read to the end; return the answer.
+
+    Raises:
+        UpstreamError: the completion failed.
+    Cancel: the reading's context says why and closes the subscription.
+    """
+    answer = Answer()
+    while reading.finished is None:
+        for event in await reading.read():
+            answer.observe(event)
+    _raise_failure(reading.finished)
+    return answer, reading.finished
+
+
+def _raise_failure(finished: Finished) -> None:
+    if finished.status is Status.FAILED:
+        raise UpstreamError(finished.error or Failure(FailureCode.INTERNAL, "No reason was kept."))
+
+
+class Opening(Enum):
+    """When the headers go out; see the module."""
+
+    ON_UPSTREAM = "on_upstream"
+    AT_ONCE = "at_once"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """How one stream is served.
+
+    Args:
+        notice: bytes before the first frame.
+        frames_skipped: how many frames, from the first, the client has already.
+    """
+
+    headers: RawHeaders
+    keep_alive: bytes
+    opening: Opening
+    headers_after_s: float
+    keep_alive_s: float
+    notice: bytes = b""
+    frames_skipped: int = 0
+
+
+class EventStream:
+    """Sends one reading's frames to one client."""
+
+    def __init__(
+        self, exchange: Exchange, reading: Reading, encoder: Encoder, options: StreamOptions
+    ) -> None:
+        self._exchange = exchange
+        self._reading = reading
+        self._encoder = encoder
+        self._options = options
+        self._frames_to_skip = options.frames_skipped
+        self._held: list[bytes] = []  # Frames that wait for the headers.
+
+    async def run(self) -> None:
+        """Serve the stream to its end.
+
+        Raises:
+            CompletionRuntimeError: the headers are not out: answer with an HTTP error.
+        Cancel: frames may be lost on the way out; the reading's context closes the subscription.
+        """
+        try:
+            await self._open()
+            await self._follow()
+        except CompletionRuntimeError as error:
+            await self._interrupt(error)
+        except Exception:
+            _log.exception("a stream broke")
+            await self._interrupt(IllegalTransition("a stream broke"))
+
+    async def _open(self) -> None:
+        """Read until the headers may go out, and send them with the frames there are."""
+        try:
+            async with asyncio.timeout(self._options.headers_after_s):
+                while not self._may_open(await self._read()):
+                    pass
+        except TimeoutError:
+            pass
+        is_last = self._reading.finished is not None
+        if is_last and self._frames_to_skip:
+            raise _beyond_the_end()
+        await self._exchange.begin(200, self._options.headers)
+        body = self._options.notice + self._take_frames()
+        if body or is_last:
+            await self._exchange.write(body, is_last=is_last)
+
+    def _may_open(self, events: Sequence[Event]) -> bool:
+        finished = self._reading.finished
+        if self._options.opening is Opening.AT_ONCE:
+            return bool(self._held) or finished is not None
+        answered = any(type(event) not in (Started, Finished) for event in events)
+        if finished is not None and not answered:
+            _raise_failure(finished)
+        return answered or finished is not None
+
+    async def _read(self) -> Sequence[Event]:
+        """Read once, and add the frames to those that are held."""
+        events = await self._reading.read()
+        for event in events:
+            self._held += self._encoder.encode(event)
+        if self._frames_to_skip:
+            skipped = min(self._frames_to_skip, len(self._held))
+            self._frames_to_skip -= skipped
+            del self._held[:skipped]
+        return events
+
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        options, reading = self._options, self._reading
+        due_s = loop.time() + options.keep_alive_s
+        while reading.finished is None:
+            try:
+                # The write is outside: a slow client must not lose a frame to this timeout.
+                async with asyncio.timeout_at(due_s):
+                    await self._read()
+            except TimeoutError:
+                pass
+            body = self._take_frames()
+            if not body and loop.time() >= due_s:
+                # Reasoning makes no frames, so this may be so although much was read.
+                body = options.keep_alive
+            if body or reading.finished is not None:
+                await self._exchange.write(body, is_last=reading.finished is not None)
+                due_s = loop.time() + options.keep_alive_s
+
+    def _take_frames(self) -> bytes:
+        if self._reading.finished is not None and self._frames_to_skip:
+            return self._encoder.interrupted(_beyond_the_end())
+        frames = b"".join(self._held)
+        self._held.clear()
+        return frames
+
+    async def _interrupt(self, error: CompletionRuntimeError) -> None:
+        if self._exchange.is_open:
+            raise error
+        await self._exchange.write(self._encoder.interrupted(error), is_last=True)
+
+
+def _beyond_the_end() -> ReplayGap:
+    return ReplayGap("The stream has fewer frames than that.")

@@ -1,0 +1,93 @@
+"""The errors that only HTTP has, and what all dialects agree on about errors: when to come back.
+
+    CompletionRuntimeError
+    `- HttpError
+       |- RouteNotFound
+       |- MethodNotAllowed       `allowed` says which are
+       |- RequestTimedOut        the body did not come in time
+       |- UnsupportedVersion     a version header that names no version of the API
+       `- AlreadyTerminal        a cancel of what had ended, in dialects that refuse it
+
+Status, code and shape of the body are the dialect's: see its `errors` module.
+"""
+
+from __future__ import annotations
+
+import math
+
+from actors.core.errors import (
+    CompletionRuntimeError,
+    FailureCode,
+    Overloaded,
+    RateLimited,
+    UpstreamError,
+)
+
+__all__ = [
+    "AlreadyTerminal",
+    "HttpError",
+    "MethodNotAllowed",
+    "RequestTimedOut",
+    "RouteNotFound",
+    "UnsupportedVersion",
+    "retry_after",
+]
+
+
+class HttpError(CompletionRuntimeError):
+    """Base of the shell's own; catch it, do not raise it."""
+
+
+class RouteNotFound(HttpError):
+    code = "route_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is nothing at this path.")
+
+
+class MethodNotAllowed(HttpError):
+    code = "method_not_allowed"
+
+    def __init__(self, *, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"Use {', '.join(allowed) or 'another method'} here.")
+        self.allowed = allowed
+
+
+class RequestTimedOut(HttpError):
+    code = "request_timeout"
+
+    def __init__(self, *, timeout_s: float) -> None:
+        super().__init__(f"The request body did not arrive within {timeout_s:g} s.")
+
+
+class UnsupportedVersion(HttpError):
+    code = "unknown_version"
+
+    def __init__(self, *, header: str, known: str) -> None:
+        super().__init__(f"{header} must be the date of a version of this API, such as {known}.")
+        self.header = header
+
+
+class AlreadyTerminal(HttpError):
+    code = "already_terminal"
+
+    def __init__(self) -> None:
+        super().__init__("The completion has already ended.")
+
+
+_UPSTREAM_RETRY_AFTER_S = 1.0
+"""What a caller is told where the provider that refused it (429) named no time of its own."""
+
+
+def retry_after(error: CompletionRuntimeError) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the `Retry-After` header, whole seconds and at least 1, for errors that have one."""
+    seconds: float | None = None
+    if isinstance(error, RateLimited | Overloaded):
+        seconds = error.retry_after_s
+    elif isinstance(error, UpstreamError):
+        failure = error.failure
+        if failure.code is FailureCode.UPSTREAM_RATE_LIMITED:
+            seconds = failure.retry_after_s or _UPSTREAM_RETRY_AFTER_S
+    if seconds is None:
+        return ()
+    return ((b"retry-after", b"%d" % max(1, math.ceil(seconds))),)

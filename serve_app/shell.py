@@ -1,0 +1,125 @@
+"""What every endpoint of the application shares, and the frame around each call.
+
+`Shell` is the application's state; `Endpoint` is one route: it makes the exchange, runs the handler
+and turns what it raises into the dialect's words. Nothing a handler raises leaves here but a
+cancellation that is the server's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from starlette.types import Receive, Scope, Send
+
+from actors.catalogue import Catalogue
+from actors.core.errors import CompletionRuntimeError, IllegalTransition
+from actors.runtime import CompletionRuntime
+from actors.settings import Settings
+from serve_app.auth import Authenticator
+from serve_app.background import Background
+from serve_app.client_watch import ClientWatch
+from serve_app.dialects.base import Dialect, Operation
+from serve_app.exchange import ClientGone, Exchange
+from serve_app.http_errors import MethodNotAllowed, RouteNotFound
+
+__all__ = ["Endpoint", "Handler", "Shell", "fail"]
+
+_log = logging.getLogger(__name__)
+
+Handler = Callable[[Exchange], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """The application's parts.
+
+    Args:
+        ids: returns a new ULID at each call.
+        now_s: wall clock, seconds since 1970.
+        is_draining: whether this replica is being shut down; a disconnect then means nothing.
+    """
+
+    runtime: CompletionRuntime
+    catalogue: Catalogue
+    settings: Settings
+    authenticator: Authenticator
+    ids: Callable[[], str]
+    now_s: Callable[[], float]
+    is_draining: Callable[[], bool]
+    background: Background = field(default_factory=Background)
+
+    def watch(self, exchange: Exchange) -> ClientWatch:
+        return exchange.watch(is_draining=self.is_draining)
+
+    async def body(self, exchange: Exchange) -> bytes:
+        """Return the request's body. Raises and is bounded as `Exchange.body`."""
+        settings = self.settings
+        return await exchange.body(
+            bytes_max=settings.body_bytes_max, timeout_s=settings.body_timeout_s
+        )
+
+
+class Endpoint:
+    """One route as an ASGI application; the dialect gives its answers their headers and errors.
+
+    Args:
+        handlers: by method; HEAD is answered as GET. None at all is a path where nothing is.
+        operation: what its errors are worded for.
+    """
+
+    def __init__(
+        self,
+        shell: Shell,
+        dialect: Dialect,
+        handlers: Mapping[str, Handler],
+        operation: Operation = Operation.OTHER,
+    ) -> None:
+        self._shell = shell
+        self._dialect = dialect
+        self._handlers = {**handlers, "HEAD": handlers["GET"]} if "GET" in handlers else handlers
+        self._operation = operation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = f"req_{self._shell.ids()}"
+        headers = self._dialect.reply_headers(request_id)
+        exchange = Exchange(scope, receive, send, request_id=request_id, headers=headers)
+        try:
+            await self._serve(exchange)
+        except asyncio.CancelledError:
+            if not exchange.absorb_interrupt():
+                raise
+        finally:
+            exchange.close()
+
+    async def _serve(self, exchange: Exchange) -> None:
+        try:
+            await self._handler(exchange.method)(exchange)
+        except CompletionRuntimeError as error:
+            if isinstance(error, IllegalTransition):
+                _log.error("%s failed", exchange.request_id, exc_info=error)
+            await fail(exchange, self._dialect, error, self._operation)
+        except ClientGone:
+            pass
+        except Exception:
+            _log.exception("%s failed", exchange.request_id)
+            await fail(exchange, self._dialect, IllegalTransition("unexpected"), self._operation)
+
+    def _handler(self, method: str) -> Handler:
+        handler = self._handlers.get(method)
+        if handler is not None:
+            return handler
+        if self._handlers:
+            raise MethodNotAllowed(allowed=tuple(self._handlers))
+        raise RouteNotFound
+
+
+async def fail(
+    exchange: Exchange, dialect: Dialect, error: CompletionRuntimeError, operation: Operation
+) -> None:
+    """Answer with the error, if an answer may still be given."""
+    if exchange.is_open:
+        reply = dialect.error(error, operation=operation, request_id=exchange.request_id)
+        await exchange.reply(reply)
