@@ -1,0 +1,130 @@
+"""Goal: the actor owns the stream. Whoever else dies costs no completion anything.
+
+Processes are killed by ids that Midstream itself names, and only those of the instance under test.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.chat_streams import credits_of, stream
+from tests.instance import Instance, is_alive, wait_until
+
+pytestmark = pytest.mark.ray
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not is_alive(pid), f"process {pid} is gone")
+
+
+def row(instance: Instance, completion_id: str) -> dict[str, Any]:
+    rows = instance.admin("GET", "/admin/v1/completions?limit=1000")["data"]
+    return next(r for r in rows if r["id"] == completion_id)
+
+
+def get(instance: Instance, completion_id: str) -> dict[str, Any]:
+    with instance.client() as client:
+        return dict(client.get(f"/v1/chat/completions/{completion_id}").json())
+
+
+def replay(instance: Instance, completion_id: str) -> str:
+    with instance.client() as client:
+        answer = client.get(f"/v1/chat/completions/{completion_id}?stream=true&starting_after=-1")
+        answer.raise_for_status()
+        return answer.text
+
+
+def replica_pids(instance: Instance) -> set[int]:
+    """Ask until no new replica answers: each says who it is."""
+    pids = set()
+    for _ in range(40):
+        answer = httpx.get(f"{instance.url}/healthz", trust_env=False)
+        pids.add(int(answer.headers["midstream-replica"].split("/")[1]))
+    return pids
+
+
+def test_a_killed_replica_costs_the_completion_nothing(midstream: Instance) -> None:
+    before = replica_pids(midstream)
+    reader = stream(
+        midstream, "sim", max_tokens=150, headers={"Midstream-On-Disconnect": "continue"}
+    ).wait_for_tokens(3)
+    name = reader.completion_id
+    kill(int(reader.answer_headers["midstream-replica"].split("/")[1]))
+    reader.join()
+    record = wait_until(
+        lambda: (r := get(midstream, name))["status"] != "in_progress" and r, "it ends by itself"
+    )
+    seen = midstream.simulated(name)
+    assert record["status"] == "completed"
+    assert seen["closed_by"] == "server", "the upstream saw nobody leave"
+    assert record["usage"]["completion_tokens"] == seen["tokens_sent"] == 150
+    frames = replay(midstream, name)
+    assert frames.count('"content":" ') == 150, "another replica replays it whole"
+    wait_until(lambda: len(replica_pids(midstream)) == len(before), "the replica is replaced", 60)
+
+
+def test_a_killed_actor_fails_its_completion_and_voids_the_hold(midstream: Instance) -> None:
+    reader = stream(midstream, "sim", max_tokens=2_000).wait_for_tokens(3)
+    name = reader.completion_id
+    with midstream.client() as client:
+        before = client.get("/v1/balance").json()
+    assert before["held_credits"] > 0
+    kill(int(row(midstream, name)["pid"]))
+    record = wait_until(
+        lambda: (r := get(midstream, name))["status"] != "in_progress" and r, "it is lost", 5
+    )
+    reader.join()
+    assert record["status"] == "failed"
+    assert "error" in reader.last, "the reader is told by a typed frame"
+    assert not reader.has_done
+    assert record["usage"]["credits_charged"] == 0
+    with midstream.client() as client:
+        after = client.get("/v1/balance").json()
+    assert after["held_credits"] == 0
+    assert after["credits"] == before["credits"]
+    admin_record = midstream.admin("GET", f"/admin/v1/completions/{name}")
+    assert "completion_lost" in str(admin_record)
+
+
+def test_a_killed_registry_is_missed_by_nobody(midstream: Instance) -> None:
+    reader = stream(midstream, "sim", max_tokens=2_000).wait_for_tokens(3)
+    pool = midstream.admin("GET", "/readyz")["pool"]
+    kill(int(pool["pid"]))
+    count = len(reader.tokens)
+    reader.wait_for_tokens(count + 20)
+    wait_until(lambda: _registry_pid(midstream) not in (None, pool["pid"]), "it is back")
+    with midstream.client() as client:
+        answer = client.post(f"/v1/chat/completions/{reader.completion_id}/cancel")
+    assert answer.status_code == 200, answer.text
+    reader.join()
+    seen = midstream.simulated(reader.completion_id)
+    assert seen["closed_by"] == "client"
+    usage = answer.json()["usage"]
+    assert usage["credits_charged"] == credits_of(seen["prompt_tokens"], len(reader.tokens))
+    after = stream(midstream, "sim-instant", max_tokens=3).join()
+    assert after.has_done, "and new completions start"
+
+
+def _registry_pid(instance: Instance) -> int | None:
+    try:
+        return int(instance.admin("GET", "/readyz")["pool"]["pid"])
+    except (httpx.HTTPError, KeyError):
+        return None
+
+
+def test_a_killed_ledger_comes_back_with_everything(midstream: Instance) -> None:
+    reader = stream(midstream, "sim", max_tokens=400).wait_for_tokens(3)
+    kill(int(midstream.admin("GET", "/readyz")["ledger"]["pid"]))
+    reader.join()
+    assert reader.has_done
+    assert len(reader.tokens) == 400
+    record = get(midstream, reader.completion_id)
+    assert record["usage"]["completion_tokens"] == 400
+    audit = midstream.admin("GET", "/admin/v1/ledger/audit")
+    assert audit["ok"], audit
