@@ -2,8 +2,8 @@
 
 Owns the least of JSON Schema that makes an SDK's parsed answers and tool arguments work: types,
 `properties`, `items`, `enum`, `const`, the first of `anyOf`, `oneOf` or `allOf`, and references into the
-schema's own definitions. What it does not know is answered by a word. Depth and the number of
-members are bounded; past a bound a value is empty.
+schema's own definitions. What it does not know is answered by a word. Depth, members and values are
+bounded; past a bound a value is null.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ __all__ = ["arguments_text", "json_text"]
 
 _DEPTH_MAX = 16
 _MEMBERS_MAX = 64
+_VALUES_MAX = 1024  # of an answer in all: a schema that refers to itself grows with a power
 
 
 def json_text(response_format: Mapping[str, Any], words: Iterator[str]) -> str:
@@ -41,12 +42,14 @@ class _Writer:
     def __init__(self, root: Mapping[str, Any], words: Iterator[str]) -> None:
         self._root = root
         self._words = words
+        self._values_left = _VALUES_MAX
 
     def value(self, schema: Any, depth: int) -> Any:
-        """Return a value that the schema allows, None past the depth."""
-        schema = self._resolved(schema)
-        if depth >= _DEPTH_MAX:
+        """Return a value that the schema allows, None past a bound."""
+        self._values_left -= 1
+        if depth >= _DEPTH_MAX or self._values_left < 0:
             return None
+        schema = self._resolved(schema)
         if "const" in schema:
             return schema["const"]
         if isinstance(schema.get("enum"), list) and schema["enum"]:

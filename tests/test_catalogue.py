@@ -1,0 +1,247 @@
+"""The catalogue: what is sold, how the configuration changes it, and what admission refuses."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from actors.catalogue import SIMULATOR, Catalogue, hold_microcredits
+from actors.config import Config, ConfigError
+from actors.core.errors import InvalidRequest, RequestError, UnknownModel
+from actors.core.request import (
+    CompletionRequest,
+    Dialect,
+    IdempotencyKey,
+    Message,
+    Prices,
+    Role,
+    StartCommand,
+    TextPart,
+    ToolChoice,
+    ToolChoiceMode,
+)
+from actors.ledger import Principal
+from actors.settings import Settings
+from actors.tokenizer import count_prompt
+
+URL = "http://127.0.0.1:4000"
+PRINCIPAL = Principal(team="demo", organization="org_demo", key_id="key_1")
+MESSAGES = (Message(Role.USER, (TextPart("hello world"),)),)
+
+
+def catalogue(url: str | None = URL, **members: Any) -> Catalogue:
+    return Catalogue(Config.model_validate(members), simulator_url=url)
+
+
+def resolve(where: Catalogue, request: CompletionRequest) -> StartCommand:
+    return where.resolve(
+        request,
+        completion_id="cmp_1",
+        wire_id="mine",
+        principal=PRINCIPAL,
+        dialect=Dialect.CHAT,
+        created_at_s=12.5,
+        settings=Settings(total_timeout_s=77.0),
+        idempotency=IdempotencyKey("k", "f"),
+    )
+
+
+def ask(model: str = "sim", **members: Any) -> CompletionRequest:
+    return CompletionRequest(model=model, messages=MESSAGES, **members)
+
+
+CONFIGURED = {
+    "providers": {"local": {"base_url": "http://127.0.0.1:9/v1"}},
+    "models": {
+        "tiny": {
+            "provider": "local",
+            "upstream_model": "tiny-1b",
+            "input_credits_per_million": 7,
+            "output_credits_per_million": 11,
+            "context_window": 10,
+            "max_output_tokens_hard_cap": 100,
+            "default_max_output_tokens": 20,
+            "capabilities": ["reasoning_effort", "tool_choice_required"],
+        }
+    },
+}
+
+
+# What is sold.
+
+
+def test_the_built_in_models_share_price_limits_and_an_exact_tokenizer() -> None:
+    models = catalogue().models()
+    slugs = [model.slug for model in models]
+    assert slugs == sorted(slugs)
+    assert {"sim", "sim-instant", "sim-slow", "sim-error", "sim-stall"} <= set(slugs)
+    for model in models:
+        assert model.provider == SIMULATOR
+        assert model.prices == Prices(75, 450)
+        assert model.default_max_output_tokens == 64
+        assert model.max_output_tokens_hard_cap == 65_536
+        assert model.tokenizer_is_exact
+
+
+@pytest.mark.parametrize("alias", ["aurous-grow-2.0-pro", "ftg-3.0"])
+def test_an_alias_is_sold_under_its_own_name_and_asked_for_under_its_targets(alias: str) -> None:
+    model = catalogue().lookup(alias)
+    assert (model.slug, model.upstream_model, model.alias_of) == (alias, "sim", "sim")
+
+
+def test_an_unknown_model_is_named_in_the_error() -> None:
+    with pytest.raises(UnknownModel, match="gpt-9"):
+        catalogue().lookup("gpt-9")
+
+
+def test_without_the_simulator_nothing_is_built_in() -> None:
+    assert catalogue(simulator=False).models() == []
+    with pytest.raises(UnknownModel):
+        catalogue(simulator=False).lookup("ftg-3.0")
+    with pytest.raises(ConfigError):
+        catalogue(simulator=False).provider(SIMULATOR)
+
+
+def test_the_simulator_is_reached_at_its_address() -> None:
+    assert str(catalogue().provider(SIMULATOR).base_url) == f"{URL}/v1"
+
+
+def test_its_models_are_known_where_its_address_is_not() -> None:
+    without = catalogue(url=None)
+    assert without.lookup("sim").provider == SIMULATOR
+    with pytest.raises(ConfigError, match="simulator"):
+        without.provider(SIMULATOR)
+
+
+def test_the_configuration_adds_and_replaces() -> None:
+    members = {**CONFIGURED, "aliases": {"small": "tiny", "ftg-3.0": "tiny"}}
+    members["models"] = {**CONFIGURED["models"], "sim": CONFIGURED["models"]["tiny"]}
+    where = catalogue(**members)
+    assert where.lookup("tiny").prices == Prices(7, 11)
+    assert not where.lookup("tiny").tokenizer_is_exact
+    assert where.lookup("small").upstream_model == "tiny-1b"
+    assert where.lookup("ftg-3.0").provider == "local"
+    assert where.lookup("sim").provider == "local"
+    assert where.lookup("sim-slow").provider == SIMULATOR
+
+
+def test_a_configured_model_replaces_a_built_in_alias() -> None:
+    models = {"ftg-3.0": CONFIGURED["models"]["tiny"]}
+    assert catalogue(**{**CONFIGURED, "models": models}).lookup("ftg-3.0").alias_of is None
+
+
+@pytest.mark.parametrize(
+    ("members", "named"),
+    [
+        ({"aliases": {"a": "nothing"}}, "aliases.a"),
+        ({"aliases": {"a": "ftg-3.0"}}, "aliases.a"),
+        ({**CONFIGURED, "aliases": {"tiny": "sim"}}, "aliases.tiny"),
+        ({"providers": {"p": {"base_url": URL, "kind": "anthropic_messages"}}}, "providers.p.kind"),
+        ({"providers": {"p": {"base_url": URL, "kind": "openai_responses"}}}, "providers.p.kind"),
+        (
+            {"providers": {"p": {"base_url": URL, "native_background": True}}},
+            "providers.p.native_background",
+        ),
+    ],
+)
+def test_a_wrong_entry_is_named(members: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        catalogue(**members)
+
+
+# Admission.
+
+
+def test_the_contracts_vector_of_a_hold() -> None:
+    assert hold_microcredits(Prices(75, 450), 120, 256) == 125_100
+
+
+@pytest.mark.parametrize(
+    ("estimate", "output", "hold"),
+    [(0, 0, 0), (1, 0, 83), (10, 1, 825 + 450), (13, 64, 1073 + 28_800)],
+)
+def test_a_hold_is_rounded_up_and_never_a_float(estimate: int, output: int, hold: int) -> None:
+    assert hold_microcredits(Prices(75, 450), estimate, output) == hold
+    assert type(hold_microcredits(Prices(75, 450), estimate, output)) is int
+
+
+def test_a_hold_beyond_floating_point_is_exact() -> None:
+    assert hold_microcredits(Prices(10**12 + 1, 0), 10**9 + 1, 0) == -(
+        -11 * (10**9 + 1) * (10**12 + 1) // 10
+    )
+
+
+def test_a_request_becomes_a_command() -> None:
+    command = resolve(catalogue(), ask("ftg-3.0", max_output_tokens=10))
+    estimate = count_prompt(MESSAGES, ())
+    assert command == StartCommand(
+        completion_id="cmp_1",
+        wire_id="mine",
+        team="demo",
+        key_id="key_1",
+        dialect=Dialect.CHAT,
+        request=ask("ftg-3.0", max_output_tokens=10),
+        model="ftg-3.0",
+        provider=SIMULATOR,
+        upstream_model="sim",
+        prices=Prices(75, 450),
+        prompt_tokens_estimated=estimate,
+        tokenizer_is_exact=True,
+        max_output_tokens=10,
+        hold_microcredits=(11 * estimate * 75 + 9) // 10 + 4500,
+        created_at_s=12.5,
+        total_timeout_s=77.0,
+        idempotency=IdempotencyKey("k", "f"),
+    )
+    assert pickle.loads(pickle.dumps(command)) == command
+
+
+def test_without_a_limit_the_models_default_is_held_and_sent() -> None:
+    assert resolve(catalogue(), ask()).max_output_tokens == 64
+    assert resolve(catalogue(**CONFIGURED), ask("tiny")).max_output_tokens == 20
+
+
+def test_the_hard_cap_itself_is_allowed() -> None:
+    assert resolve(catalogue(), ask(max_output_tokens=65_536)).max_output_tokens == 65_536
+
+
+REQUIRED = ToolChoice(ToolChoiceMode.REQUIRED)
+LONG = CompletionRequest("tiny", (Message(Role.USER, (TextPart("hello " * 20),)),))
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason", "param"),
+    [
+        (ask(max_output_tokens=65_537), "max_tokens_exceeds_hard_cap", "max_tokens"),
+        (ask("tiny", max_output_tokens=101), "max_tokens_exceeds_hard_cap", "max_tokens"),
+        (ask(tool_choice=REQUIRED), "tool_choice_required_unsupported", "tool_choice"),
+        (LONG, "max_input_tokens_exceeded", "messages"),
+    ],
+)
+def test_a_request_beyond_its_model_is_refused(
+    request_: CompletionRequest, reason: str, param: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        resolve(catalogue(**CONFIGURED), request_)
+    assert (caught.value.reason, caught.value.param) == (reason, param)
+
+
+def test_an_unknown_model_is_refused_before_its_prompt_is_counted() -> None:
+    with pytest.raises(RequestError):
+        resolve(catalogue(), ask("nothing"))
+
+
+def test_tool_choice_required_needs_the_capability_and_no_other_choice_does() -> None:
+    assert resolve(catalogue(), ask("sim-tools", tool_choice=REQUIRED))
+    assert resolve(catalogue(**CONFIGURED), ask("tiny", tool_choice=REQUIRED))
+    for mode in (ToolChoiceMode.AUTO, ToolChoiceMode.NONE):
+        assert resolve(catalogue(), ask(tool_choice=ToolChoice(mode)))
+    assert resolve(catalogue(), ask(tool_choice=ToolChoice(ToolChoiceMode.NAMED, "f")))
+
+
+def test_reasoning_effort_reaches_models_that_reason_and_is_dropped_for_others() -> None:
+    assert resolve(catalogue(), ask(reasoning_effort="high")).request.reasoning_effort is None
+    reasoning = resolve(catalogue(), ask("sim-reasoning", reasoning_effort="high"))
+    assert reasoning.request.reasoning_effort == "high"
