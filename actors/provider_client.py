@@ -1,0 +1,291 @@
+"""Asks a provider for completions: one request each, its bytes through the wire format's decoder.
+
+Owns what a provider's status means, the retries before the first byte, and when a connection may be
+kept. It must not know Ray, the machine, or what the bytes mean; the HTTP libraries are
+`provider_connections`'.
+
+Rules:
+- A request is sent again at most twice, only before its first byte came back, and only after a
+  connection that could not be made, a 429 or a 503. Pauses are spread; Retry-After is kept to, or,
+  where it is above 5 s, not waited for.
+- No timeout is set: whoever waits cancels.
+- What a provider says in an error stays here; a failure holds its status alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import Enum
+
+from actors.config import ConfigError, ProviderConfig, ProviderKind
+from actors.core.errors import Failure, FailureCode, UpstreamError
+from actors.core.request import StartCommand
+from actors.core.upstream import TokenCount, UpstreamBatch
+from actors.core.wire.failures import BROKEN_STREAM, failure_of_status
+from actors.core.wire.openai_chat import ChatStreamDecoder, request_body
+from actors.provider_connections import Answer, Connections, TransportError
+from actors.settings import Settings
+
+__all__ = ["ProviderClient"]
+
+_log = logging.getLogger(__name__)
+
+_RETRIES_MAX = 2
+_RETRIED_STATUSES = frozenset({429, 503})
+_RETRY_PAUSE_S = 0.25  # doubles, and is spread over half to one and a half of itself
+_RETRY_AFTER_S_MAX = 5.0  # whoever asks for longer is not asked again
+_RETRY_AFTER_REPORTED_S_MAX = 3600.0
+
+_DRAIN_S = 0.5  # how long the end of a body may come after the end of its stream
+_DRAIN_BYTES_MAX = 64 * 1024
+
+_UNREACHABLE = Failure(FailureCode.UPSTREAM_UNAVAILABLE, "The provider could not be reached.")
+
+
+class ProviderClient:
+    """One provider's client in this process; implements `actors.provider.Provider`.
+
+    Args:
+        name: the provider's name in the configuration.
+        api_key: sent as a bearer token; None sends none.
+        count: our tokenizer, for deltas that come without the provider's figures.
+        jitter: a number from 0 to 1 that spreads the retries; `sleep` waits for them, in seconds.
+    Raises:
+        ConfigError: a kind that this release does not speak, or a key that no header can carry.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: ProviderConfig,
+        *,
+        api_key: str | None,
+        settings: Settings,
+        count: TokenCount,
+        jitter: Callable[[], float] = random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        if config.kind is not ProviderKind.OPENAI_CHAT:
+            raise ConfigError(f"providers.{name}.kind is not supported yet: {config.kind.value}.")
+        url = f"{str(config.base_url).rstrip('/')}/chat/completions"
+        self._name = name
+        self._running_usage = config.running_usage
+        self._connections = Connections(url, _headers(name, api_key))
+        self._frame_bytes_max = settings.frame_bytes_max
+        self._count = count
+        self._jitter = jitter
+        self._sleep = sleep
+
+    def __repr__(self) -> str:
+        return f"<ProviderClient {self._name}>"
+
+    def open(self, command: StartCommand) -> _HttpStream:
+        """Prepare a request; nothing is sent before `connect`."""
+        return _HttpStream(
+            self._name,
+            self._connections,
+            command.completion_id,
+            self._body(command),
+            ChatStreamDecoder(self._count, frame_bytes_max=self._frame_bytes_max),
+            self._jitter,
+            self._sleep,
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection. Idempotent."""
+        await self._connections.aclose()
+
+    def _body(self, command: StartCommand) -> bytes:
+        value = request_body(command, running_usage=self._running_usage)
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+class _Phase(Enum):
+    NEW = "new"
+    OPEN = "open"
+    ENDED = "ended"  # the stream said its end; the body's may still be to come
+    OVER = "over"  # the body was read to its end, or there was a failure
+    CLOSED = "closed"
+
+
+class _HttpStream:
+    """One request to a provider; implements `actors.provider.UpstreamStream`."""
+
+    def __init__(
+        self,
+        name: str,
+        connections: Connections,
+        request_id: str,
+        body: bytes,
+        decoder: ChatStreamDecoder,
+        jitter: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._name = name
+        self._connections = connections
+        self._request_id = request_id
+        self._body = body
+        self._decoder = decoder
+        self._jitter = jitter
+        self._sleep = sleep
+        self._phase = _Phase.NEW
+        self._answer: Answer | None = None
+
+    def __repr__(self) -> str:
+        return f"<_HttpStream {self._request_id} {self._phase.value}>"
+
+    async def connect(self) -> None:
+        """Send the request; returns when the provider answered 2xx.
+
+        Raises:
+            UpstreamError: after at most two retries, on connect errors, 429 and 503 alone.
+        Cancel: the connection is closed.
+        """
+        attempt = 0
+        while (refusal := await self._attempt()) is not None:
+            pause_s = self._retry_pause_s(attempt, refusal)
+            if pause_s is None:
+                raise UpstreamError(refusal.failure)
+            await self._sleep(pause_s)
+            attempt += 1
+
+    def batches(self) -> AsyncIterator[UpstreamBatch]:
+        """Yield what each segment brought; ends after a batch with `is_end` or `failure`.
+
+        Cancel: the connection is closed.
+        """
+        return self
+
+    def __aiter__(self) -> AsyncIterator[UpstreamBatch]:
+        return self
+
+    async def __anext__(self) -> UpstreamBatch:
+        if self._phase is not _Phase.OPEN:
+            raise StopAsyncIteration
+        assert self._answer is not None
+        try:
+            data = await self._answer.read()
+        except TransportError as error:
+            return self._broken(error)
+        except asyncio.CancelledError:
+            await self._answer.aclose()
+            raise
+        if not data:
+            self._phase = _Phase.OVER
+            return self._decoder.receive_eof()
+        batch = self._decoder.receive_data(data)
+        if batch.is_end:
+            self._phase = _Phase.ENDED
+        elif batch.failure is not None:
+            self._phase = _Phase.OVER
+        return batch
+
+    async def aclose(self) -> None:
+        """Close the connection now, or give it back to the pool if the answer was read to its end.
+
+        Where the stream ended and only the body's end is missing, waits a moment for it. Idempotent.
+
+        Cancel: the connection is closed.
+        """
+        phase, self._phase = self._phase, _Phase.CLOSED
+        if self._answer is None:
+            return
+        try:
+            if phase is _Phase.ENDED:
+                await _drain(self._answer)
+        finally:
+            await self._answer.aclose()
+
+    async def _attempt(self) -> _Refusal | None:
+        """Send once; None is success."""
+        try:
+            answer = await self._connections.post(self._request_id, self._body)
+        except TransportError as error:
+            _log.warning("provider %s: no answer: %s", self._name, error.kind)
+            return _Refusal(_UNREACHABLE, is_transient=error.is_unsent)
+        if 200 <= answer.status < 300:
+            self._answer = answer
+            self._phase = _Phase.OPEN
+            return None
+        await answer.aclose()
+        _log.warning("provider %s: status %d", self._name, answer.status)
+        retry_after_s = _retry_after_s(answer.headers.get("Retry-After"))
+        failure = failure_of_status(answer.status, retry_after_s=retry_after_s)
+        return _Refusal(failure, is_transient=answer.status in _RETRIED_STATUSES)
+
+    def _retry_pause_s(self, attempt: int, refusal: _Refusal) -> float | None:
+        """Return how long to wait before another attempt, None where there is to be none."""
+        if not refusal.is_transient or attempt >= _RETRIES_MAX:
+            return None
+        pause_s = _RETRY_PAUSE_S * (1 << attempt) * (0.5 + self._jitter())
+        asked_s = refusal.failure.retry_after_s
+        if asked_s is None:
+            return pause_s
+        return None if asked_s > _RETRY_AFTER_S_MAX else max(pause_s, asked_s)
+
+    def _broken(self, error: TransportError) -> UpstreamBatch:
+        if self._phase is _Phase.CLOSED:  # By another task, while this one was waiting.
+            raise StopAsyncIteration
+        self._phase = _Phase.OVER
+        _log.warning("provider %s: the stream broke: %s", self._name, error.kind)
+        return UpstreamBatch(failure=BROKEN_STREAM)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """An attempt that failed; only a transient one may be made again."""
+
+    failure: Failure
+    is_transient: bool
+
+
+async def _drain(answer: Answer) -> None:
+    """Read the rest of a body whose stream has ended, so that its connection can be kept.
+
+    What does not end in a moment, or breaks, is not kept; nothing else is lost.
+    """
+    size = 0
+    try:
+        async with asyncio.timeout(_DRAIN_S):
+            while size < _DRAIN_BYTES_MAX and (data := await answer.read()):
+                size += len(data)
+    except (TimeoutError, TransportError):
+        return
+
+
+def _headers(name: str, api_key: str | None) -> list[tuple[str, str]]:
+    headers = [
+        ("Content-Type", "application/json"),
+        ("Accept", "text/event-stream"),
+        ("Accept-Encoding", "identity"),
+        ("User-Agent", "midstream"),
+    ]
+    if api_key is not None:
+        key = api_key.strip()
+        if not key.isascii() or not key.isprintable():
+            raise ConfigError(f"providers.{name}.api_key_env holds no key that HTTP can carry.")
+        headers.append(("Authorization", f"Bearer {key}"))
+    return headers
+
+
+def _retry_after_s(value: str | None) -> float | None:
+    """Return what a Retry-After header asks for, in seconds or as a date; None where it is none."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+        seconds = max(0.0, seconds)
+    # "nan" is a float too; it compares as False, and then the header says nothing.
+    return min(seconds, _RETRY_AFTER_REPORTED_S_MAX) if seconds >= 0 else None
