@@ -30,7 +30,7 @@ from actors.runtime import (
     IssuedKey,
     KeyRow,
     RememberedCancellation,
-)
+)from actors.settlement import PackedSettlement
 
 __all__ = ["LEDGER_NAME", "Gathered", "RayLedger"]
 
@@ -99,7 +99,7 @@ class RayLedger:
         self._placements: Gathered[HoldPlacement, Placed] = Gathered(
             lambda batch: handle.place_many.remote(batch)
         )
-        self._settlements: Gathered[Settlement, CompletionRecord] = Gathered(
+        self._settlements: Gathered[PackedSettlement, CompletionRecord | None] = Gathered(
             lambda batch: handle.settle_many.remote(batch)
         )
 
@@ -107,7 +107,9 @@ class RayLedger:
         return await self._placements.call(placement)
 
     async def settle(self, settlement: Settlement) -> CompletionRecord:
-        return await self._settlements.call(settlement)
+        # Packed here: encoding the record is not the single writer's work.
+        stands = await self._settlements.call(PackedSettlement.of(settlement))
+        return settlement.record if stands is None else stands
 
     async def find(self, key: CompletionKey) -> Located | None:
         return await self._ask("find", key)

@@ -1,13 +1,16 @@
 """The simulator as an actor: a real HTTP server in a process of its own.
 
-A plain class; whoever deploys it makes it a Ray actor and chooses its name and its node.
+It listens where the deploy says, again after every restart: the address is chosen once, and the
+completion actors know it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 
+from actors.deployed import Deployed
 from actors.settings import PROTOCOL_VERSION
 from actors.simulator.app import create_simulator
 from actors.simulator.server import SimulatorServer
@@ -16,27 +19,33 @@ __all__ = ["UpstreamSimulator"]
 
 
 class UpstreamSimulator:
-    """Async actor around one `SimulatorServer`."""
+    """Async actor around one `SimulatorServer`.
 
-    def __init__(self) -> None:
-        self._server: SimulatorServer | None = None
-        self._url: str | None = None
+    Args:
+        location: where `Deployed` is kept.
+    """
 
-    async def start(self, host: str) -> str:
-        """Listen on a free port of the host; returns `http://HOST:PORT`. Again, the same address.
-
-        Raises: OSError: the host is no address of this node.
-        """
-        if self._url is None:
-            self._server = SimulatorServer(create_simulator(), host=host)
-            self._url = await self._server.start()
-        return self._url
-
-    async def stop(self) -> None:
-        """Close every connection and stop listening. Idempotent."""
-        if self._server is not None:
-            await self._server.stop()
-        self._server = self._url = None
+    def __init__(self, location: str) -> None:
+        self._deployed = Deployed.load(location)
+        self._starting: asyncio.Task[str] | None = None
 
     async def describe(self) -> dict[str, Any]:
-        return {"protocol_version": PROTOCOL_VERSION, "pid": os.getpid(), "url": self._url}
+        """Listen, unless it does already, and say where.
+
+        Raises: OSError: the address cannot be bound.
+        """
+        return {
+            "protocol": PROTOCOL_VERSION,
+            "kind": "simulator",
+            "pid": os.getpid(),
+            "url": await self._listening(),
+        }
+
+    async def _listening(self) -> str:
+        if self._starting is None:
+            deployed = self._deployed
+            server = SimulatorServer(
+                create_simulator(), host=deployed.simulator_host, port=deployed.simulator_port
+            )
+            self._starting = asyncio.ensure_future(server.start())
+        return await asyncio.shield(self._starting)
