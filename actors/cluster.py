@@ -20,13 +20,11 @@ from actors.ledger_actor import LedgerActor
 from actors.ray_ledger import LEDGER_NAME
 from actors.registry_actor import REGISTRY_NAME, RegistryActor
 from actors.settings import NAMESPACE, PROTOCOL_VERSION, Settings
-from actors.simulator_actor import UpstreamSimulator
+from actors.simulator_actor import SIMULATOR_NAME, UpstreamSimulator
 
 __all__ = ["DeployError", "deploy_actors", "drain_actors", "remove_actors"]
 
 _log = logging.getLogger(__name__)
-
-SIMULATOR_NAME = "upstream-simulator"
 
 _CALL_TIMEOUT_S = 60.0
 _GONE_TIMEOUT_S = 10.0

@@ -30,7 +30,8 @@ from actors.runtime import (
     IssuedKey,
     KeyRow,
     RememberedCancellation,
-)from actors.settlement import PackedSettlement
+)
+from actors.settlement import PackedSettlement
 
 __all__ = ["LEDGER_NAME", "Gathered", "RayLedger"]
 

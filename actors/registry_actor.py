@@ -31,10 +31,11 @@ from actors.deployed import Deployed
 from actors.ledger import CompletionKey, Located
 from actors.linked_runtime import CarrierLost
 from actors.pool import Pool
-from actors.ray_calls import find_actor, from_carrier
+from actors.ray_calls import find_actor, from_carrier, from_singleton
 from actors.ray_ledger import LEDGER_NAME, RayLedger
 from actors.runtime import CompletionRow
 from actors.settings import NAMESPACE, PROTOCOL_VERSION
+from actors.simulator_actor import SIMULATOR_NAME
 
 __all__ = ["REGISTRY_NAME", "CarrierReport", "RegistryActor"]
 
@@ -79,8 +80,8 @@ class RegistryActor:
     def __init__(self, location: str) -> None:
         self._location = location
         deployed = Deployed.load(location)
-        settings = deployed.settings
-        self._settings = settings
+        self._deployed = deployed
+        self._settings = settings = deployed.settings
         self._pool = Pool(
             slots_per_carrier=settings.streams_per_actor,
             carriers_warm=settings.actors_warm,
@@ -332,6 +333,7 @@ class RegistryActor:
         self._serve_waiters()
         if tick % _REFRESH_TICKS == 0:
             await self._refresh_nodes()
+            await self._wake_simulator()
         self._grow()
         for name in self._pool.surplus(idle_s=_IDLE_S, now_s=now_s):
             self._pool.remove(name)
@@ -343,6 +345,15 @@ class RegistryActor:
     async def _refresh_nodes(self) -> None:
         nodes = await asyncio.to_thread(ray.nodes)
         self._pool.set_nodes(node["NodeID"] for node in nodes if node["Alive"])
+
+    async def _wake_simulator(self) -> None:
+        """A simulator that Ray restarted listens again only when somebody asks it."""
+        if self._deployed.simulator_port:
+            try:
+                handle = await find_actor(SIMULATOR_NAME)
+                await from_singleton(handle.describe.remote())
+            except (CarrierLost, CompletionRuntimeError):
+                _log.warning("the simulator does not answer")
 
     async def _describe(self, name: str) -> dict[str, Any] | None:
         try:

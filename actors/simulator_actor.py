@@ -15,7 +15,9 @@ from actors.settings import PROTOCOL_VERSION
 from actors.simulator.app import create_simulator
 from actors.simulator.server import SimulatorServer
 
-__all__ = ["UpstreamSimulator"]
+__all__ = ["SIMULATOR_NAME", "UpstreamSimulator"]
+
+SIMULATOR_NAME = "upstream-simulator"
 
 
 class UpstreamSimulator:
