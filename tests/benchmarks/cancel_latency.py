@@ -1,8 +1,8 @@
 """How long a cancel takes, beside how many live streams: `python -m tests.benchmarks.cancel_latency`.
 
-Per cancel, from the moment its POST is sent: until the upstream's connection is closed (the simulator's
-own clock, same machine), until the acknowledgement is read, until the reader has its last frame.
-A cancelled stream is replaced, so that the number of live ones stands.
+Per cancel, from the moment its POST is sent: until the upstream's connection is closed (by the
+simulator's own clock, same machine), until the acknowledgement is read, and until the stream's reader
+has its last frame. A cancelled stream is replaced, so that the number of live ones stands.
 """
 
 from __future__ import annotations
