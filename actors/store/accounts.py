@@ -99,7 +99,7 @@ def find_balance(connection: Connection, team: str) -> Balance | None:
 def find_grant(connection: Connection, grant_id: str) -> tuple[str, int] | None:
     """Return (team, amount) of a grant that was made under this id."""
     query = select(entries.c.team, entries.c.amount_microcredits).where(
-        entries.c.grant_id == grant_id
+        entries.c.kind == literal_column("'grant'"), entries.c.grant_id == grant_id
     )
     row = connection.execute(query).one_or_none()
     return (row.team, row.amount_microcredits) if row else None

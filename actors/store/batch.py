@@ -10,20 +10,63 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, update
+from sqlalchemy import Connection, bindparam, delete, insert, null, update
 
 from actors.core.journal import Entry
 from actors.core.ledger import Account, Hold
 from actors.ledger import CompletionKey
 from actors.record import CompletionHeader
 from actors.settlement import PackedSettlement
+from actors.store.prepared import Prepared
 from actors.store.tables import RUNNING, completions, entries, holds, records, teams, tombstones
 
 __all__ = ["Batch"]
 
 _Row = dict[str, Any]
 
-_RESOLVE_HOLD = (
+_INSERT_HOLD = Prepared(
+    insert(holds),
+    (
+        "hold_id",
+        "team",
+        "amount_microcredits",
+        "billing_mode",
+        "state",
+        "charged_microcredits",
+        "placed_at_s",
+        "expires_at_s",
+    ),
+)
+
+_INSERT_COMPLETION = Prepared(
+    insert(completions),
+    (
+        "completion_id",
+        "team",
+        "dialect",
+        "wire_id",
+        "model",
+        "actor",
+        "node_id",
+        "pid",
+        "tags",
+        "status",
+        "is_cancelled_at_birth",
+        "created_at_s",
+        "header",
+        "tokens_output",
+        "charge_microcredits",
+        "record_bytes",
+    ),
+)
+
+_INSERT_ENTRY = Prepared(
+    insert(entries), ("kind", "team", "amount_microcredits", "at_s", "hold_id", "grant_id")
+)
+
+_INSERT_RECORD = Prepared(insert(records), ("completion_id", "body"))
+
+_RESOLVE_HOLD = Prepared(
     update(holds)
     .where(holds.c.hold_id == bindparam("of_hold_id"))
     .values(
@@ -33,7 +76,7 @@ _RESOLVE_HOLD = (
     )
 )
 
-_SETTLE_COMPLETION = (
+_SETTLE_COMPLETION = Prepared(
     update(completions)
     .where(completions.c.completion_id == bindparam("of_completion_id"))
     .values(
@@ -44,12 +87,12 @@ _SETTLE_COMPLETION = (
         record_bytes=bindparam("record_bytes"),
         record_expires_at_s=bindparam("record_expires_at_s"),
         settled_at_s=bindparam("settled_at_s"),
-        header=None,
+        header=null(),
     )
 )
 
 # By the difference and not to the new value: a balance that somebody edited stays wrong, and shows.
-_MOVE_BALANCE = (
+_MOVE_BALANCE = Prepared(
     update(teams)
     .where(teams.c.team == bindparam("of_team"))
     .values(
@@ -58,10 +101,12 @@ _MOVE_BALANCE = (
     )
 )
 
-_USE_TOMBSTONE = delete(tombstones).where(
-    tombstones.c.team == bindparam("of_team"),
-    tombstones.c.dialect == bindparam("of_dialect"),
-    tombstones.c.wire_id == bindparam("of_wire_id"),
+_USE_TOMBSTONE = Prepared(
+    delete(tombstones).where(
+        tombstones.c.team == bindparam("of_team"),
+        tombstones.c.dialect == bindparam("of_dialect"),
+        tombstones.c.wire_id == bindparam("of_wire_id"),
+    )
 )
 
 
@@ -72,16 +117,17 @@ class Batch:
         self.connection = connection
         self.now_s = now_s
         self._balances: dict[str, tuple[Account, int, int]] = {}
+        self._placed: set[str | CompletionKey] = set()
         # In the order in which they are written: a row's references are written before it.
-        self._rows: dict[Any, list[_Row]] = {
+        self._rows: dict[Prepared, list[_Row]] = {
             statement: []
             for statement in (
-                _INSERT_HOLDS,
-                _INSERT_COMPLETIONS,
-                _INSERT_ENTRIES,
+                _INSERT_HOLD,
+                _INSERT_COMPLETION,
+                _INSERT_ENTRY,
                 _RESOLVE_HOLD,
                 _SETTLE_COMPLETION,
-                _INSERT_RECORDS,
+                _INSERT_RECORD,
                 _USE_TOMBSTONE,
             )
         }
@@ -96,7 +142,7 @@ class Batch:
             )
 
     def add_entries(self, journal: list[Entry]) -> None:
-        self._rows[_INSERT_ENTRIES] += [
+        self._rows[_INSERT_ENTRY] += [
             {
                 "kind": entry.kind.value,
                 "team": entry.team,
@@ -108,11 +154,21 @@ class Batch:
             for entry in journal
         ]
 
+    def has_placed(self, completion_id: str, key: CompletionKey) -> bool:
+        """Return whether this very batch gave away either id, so that no row can show it yet."""
+        return completion_id in self._placed or key in self._placed
+
     def add_placement(
-        self, hold: Hold, header: CompletionHeader, *, is_cancelled_at_birth: bool
+        self,
+        hold: Hold,
+        header: CompletionHeader,
+        key: CompletionKey,
+        *,
+        is_cancelled_at_birth: bool,
     ) -> None:
         """Add a hold and its completion, which runs from here."""
-        self._rows[_INSERT_HOLDS].append(
+        self._placed |= {header.completion_id, key}
+        self._rows[_INSERT_HOLD].append(
             {
                 "hold_id": hold.hold_id,
                 "team": hold.team,
@@ -124,7 +180,7 @@ class Batch:
                 "expires_at_s": hold.expires_at_s,
             }
         )
-        self._rows[_INSERT_COMPLETIONS].append(
+        self._rows[_INSERT_COMPLETION].append(
             {
                 "completion_id": header.completion_id,
                 "team": header.team,
@@ -170,7 +226,7 @@ class Batch:
                 "settled_at_s": self.now_s,
             }
         )
-        self._rows[_INSERT_RECORDS].append(
+        self._rows[_INSERT_RECORD].append(
             {"completion_id": settled.completion_id, "body": settled.body}
         )
 
@@ -184,7 +240,7 @@ class Batch:
         """Write what was gathered; the transaction stays open."""
         for statement, rows in self._rows.items():
             if rows:
-                self.connection.execute(statement, rows)
+                statement.run(self.connection, rows)
                 rows.clear()
         moves = [
             {
@@ -193,13 +249,9 @@ class Batch:
                 "held_more": account.held_microcredits - held_before,
             }
             for account, credits_before, held_before in self._balances.values()
+            if (account.credits_microcredits, account.held_microcredits)
+            != (credits_before, held_before)
         ]
         self._balances.clear()
         if moves:
-            self.connection.execute(_MOVE_BALANCE, moves)
-
-
-_INSERT_HOLDS = insert(holds)
-_INSERT_COMPLETIONS = insert(completions)
-_INSERT_ENTRIES = insert(entries)
-_INSERT_RECORDS = insert(records)
+            _MOVE_BALANCE.run(self.connection, moves)

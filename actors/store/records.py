@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     and_,
+    bindparam,
     delete,
     func,
     literal_column,
@@ -29,6 +30,7 @@ from actors.core.request import Dialect
 from actors.ledger import CompletionKey, Located
 from actors.record import CompletionHeader
 from actors.runtime import CompletionFilter, CompletionRow
+from actors.store.prepared import Prepared
 from actors.store.tables import RUNNING, completions, holds, records
 
 __all__ = [
@@ -56,6 +58,13 @@ class OpenCompletion:
     key: CompletionKey
     is_cancelled_at_birth: bool
 
+    @classmethod
+    def of(
+        cls, header: CompletionHeader, key: CompletionKey, *, is_cancelled_at_birth: bool
+    ) -> OpenCompletion:
+        located = Located(header.completion_id, header.actor, header.node_id, is_settled=False)
+        return cls(located, key, is_cancelled_at_birth)
+
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
@@ -74,6 +83,20 @@ _LOCATED = select(
 ).where(completions.c.content_deleted_at_s.is_(None))
 
 
+_TAKEN = Prepared(
+    select(completions.c.completion_id).where(
+        or_(
+            completions.c.completion_id == bindparam("completion_id"),
+            and_(
+                completions.c.team == bindparam("team"),
+                completions.c.dialect == bindparam("dialect"),
+                completions.c.wire_id == bindparam("wire_id"),
+            ),
+        )
+    )
+)
+
+
 def find(connection: Connection, key: CompletionKey) -> Located | None:
     """Return where the completion of this wire id is; None also when its content was dropped."""
     return _located(connection, _LOCATED.where(_is_named(key)))
@@ -86,10 +109,13 @@ def find_by_id(connection: Connection, completion_id: str) -> Located | None:
 
 def is_taken(connection: Connection, completion_id: str, key: CompletionKey) -> bool:
     """Return whether either id was ever given to a completion, whatever became of it."""
-    query = select(completions.c.completion_id).where(
-        or_(completions.c.completion_id == completion_id, _is_named(key))
-    )
-    return connection.execute(query.limit(1)).first() is not None
+    names = {
+        "completion_id": completion_id,
+        "team": key.team,
+        "dialect": key.dialect.value,
+        "wire_id": key.wire_id,
+    }
+    return _TAKEN.first(connection, names) is not None
 
 
 def load_open(connection: Connection) -> Iterator[OpenCompletion]:

@@ -188,7 +188,7 @@ def _configure_sqlite(engine: Engine, *, is_reader: bool) -> None:
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        connection.connection.cursor().execute(begin)
 
 
 def _postgres_options(url: URL, is_reader: bool) -> dict[str, Any]:

@@ -4,7 +4,8 @@ This file owns names, types and constraints. It does not know who reads or write
 BIGINT of micro-credits; a column `*_at_s` is wall clock, seconds since 1970.
 
 What the database itself refuses, whatever our code does: a hold that is placed or resolved twice,
-a balance below zero, two completions of one wire id, and an entry without its team or hold.
+a grant that is made twice, a balance below zero, two completions of one wire id, and an entry
+without its team or hold.
 """
 
 from __future__ import annotations
@@ -110,8 +111,15 @@ entries = Table(
     Column("amount_microcredits", BigInteger, nullable=False),
     Column("at_s", Double, nullable=False),
     Column("hold_id", ForeignKey("holds.hold_id")),
-    Column("grant_id", Text, unique=True),
+    Column("grant_id", Text),
     CheckConstraint("amount_microcredits >= 0", name="amount_not_negative"),
+    Index(
+        "entries_granted_once",
+        "grant_id",
+        unique=True,
+        sqlite_where=text("kind = 'grant'"),
+        postgresql_where=text("kind = 'grant'"),
+    ),
     Index(
         "entries_placed_once",
         "hold_id",

@@ -1,0 +1,203 @@
+"""Teams, keys, credits, and cancellations that wait for a completion of their name."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import replace
+
+from actors.bookkeeping.books import Books
+from actors.core.errors import (
+    CompletionIdInUse,
+    CompletionNotFound,
+    IllegalTransition,
+    InvalidRequest,
+    RateLimited,
+)
+from actors.core.ledger import AMOUNT_MICROCREDITS_MAX, BillingMode, LedgerResult
+from actors.ledger import Balance, CompletionKey
+from actors.runtime import IssuedKey, RememberedCancellation
+from actors.store import accounts, claims, records
+from actors.store.accounts import KeyOwner, TeamRow
+from actors.store.batch import Batch
+
+__all__ = [
+    "CANCELLATIONS_MAX",
+    "CANCELLATION_KEPT_S",
+    "create_key",
+    "create_team",
+    "ensure_demo",
+    "grant_credits",
+    "new_grant_id",
+    "remember_cancellation",
+    "revoke_key",
+]
+
+CANCELLATION_KEPT_S = 300.0
+CANCELLATIONS_MAX = 1_000
+"""Remembered cancellations that one team may have waiting."""
+
+_OUT_OF_RANGE = "The amount of credits is out of range."
+
+
+def create_team(
+    books: Books,
+    batch: Batch,
+    *,
+    row: TeamRow,
+    billing_mode: BillingMode,
+    credits_microcredits: int,
+) -> None:
+    """Create a team with its first credits; of one that exists, set limits and billing mode.
+
+    Raises:
+        InvalidRequest: it exists with another organization, or the credits are out of range.
+    """
+    standing = books.teams.get(row.team)
+    if standing is not None:
+        if standing.organization != row.organization:
+            raise InvalidRequest("The team belongs to another organization.", param="organization")
+        accounts.set_team(batch.connection, row, billing_mode)
+        books.ledger.open_account(row.team, billing_mode=billing_mode)
+        books.teams[row.team] = row
+        return
+    if not 0 <= credits_microcredits <= AMOUNT_MICROCREDITS_MAX:
+        raise InvalidRequest(_OUT_OF_RANGE, param="credits")
+    accounts.insert_team(batch.connection, row, billing_mode, now_s=batch.now_s)
+    books.ledger.open_account(row.team, billing_mode=billing_mode)
+    books.teams[row.team] = row
+    if credits_microcredits:
+        _grant(books, batch, row.team, credits_microcredits, new_grant_id())
+
+
+def create_key(books: Books, batch: Batch, *, team: str, name: str) -> IssuedKey:
+    """Make a key. Its secret is in the answer and nowhere else.
+
+    Raises: CompletionNotFound: no such team.
+    """
+    if team not in books.teams:
+        raise CompletionNotFound
+    secret = f"al_live_{secrets.token_hex(32)}"
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    owner = _put_key(books, batch, digest, team, name)
+    return IssuedKey(owner.key_id, secret, team)
+
+
+def revoke_key(books: Books, batch: Batch, *, key_id: str) -> None:
+    """Revoke a key; again is no error.
+
+    Raises: CompletionNotFound: no such key.
+    """
+    owner = books.owners_by_id.get(key_id)
+    if owner is None:
+        raise CompletionNotFound
+    accounts.revoke_key(batch.connection, key_id, now_s=batch.now_s)
+    books.put_owner(replace(owner, is_revoked=True))
+
+
+def grant_credits(
+    books: Books, batch: Batch, *, team: str, amount_microcredits: int, grant_id: str
+) -> Balance:
+    """Add credits to a team, once per grant id.
+
+    Raises:
+        CompletionNotFound: no such team.
+        InvalidRequest: the amount is out of range, or the id stands for another grant.
+    """
+    if team not in books.teams:
+        raise CompletionNotFound
+    _grant(books, batch, team, amount_microcredits, grant_id)
+    account = books.account(team)
+    return Balance(
+        account.credits_microcredits, account.held_microcredits, account.billing_mode.value
+    )
+
+
+def new_grant_id() -> str:
+    """Return an id for a grant whose caller names none; such a grant is never recognised again."""
+    return f"grant_{secrets.token_hex(12)}"
+
+
+def ensure_demo(
+    books: Books,
+    batch: Batch,
+    *,
+    row: TeamRow,
+    credits_microcredits: int,
+    key_digest: str,
+) -> None:
+    """Create the demo team once, with its credits, and see that the given key is one of its keys.
+
+    A key that was revoked stays revoked: whoever did that meant it.
+    """
+    if row.team not in books.teams:
+        create_team(
+            books,
+            batch,
+            row=row,
+            billing_mode=BillingMode.METERED,
+            credits_microcredits=credits_microcredits,
+        )
+    if key_digest not in books.owners:
+        _put_key(books, batch, key_digest, row.team, "demo")
+
+
+def remember_cancellation(
+    books: Books, batch: Batch, *, key: CompletionKey
+) -> RememberedCancellation:
+    """Keep a cancellation for a completion that is yet to start; again keeps it for longer.
+
+    Raises:
+        CompletionIdInUse: it has started meanwhile, so it can be cancelled.
+        CompletionNotFound: no such team.
+        RateLimited: the team has as many waiting as it may.
+    """
+    if key.team not in books.teams:
+        raise CompletionNotFound
+    batch.flush()  # The completion may be of this very batch.
+    if records.find(batch.connection, key) is not None:
+        raise CompletionIdInUse(key.wire_id)
+    waiting = {
+        name: expires_at_s
+        for name, expires_at_s in books.tombstones.get(key.team, {}).items()
+        if expires_at_s > batch.now_s
+    }
+    if key not in waiting and len(waiting) >= CANCELLATIONS_MAX:
+        retry_after_s = min(waiting.values()) - batch.now_s
+        raise RateLimited(scope="requests", retry_after_s=retry_after_s)
+    expires_at_s = batch.now_s + CANCELLATION_KEPT_S
+    claims.put_tombstone(batch.connection, key, expires_at_s=expires_at_s)
+    waiting[key] = expires_at_s
+    books.tombstones[key.team] = waiting
+    return RememberedCancellation(key.wire_id, expires_at_s)
+
+
+def _put_key(books: Books, batch: Batch, digest: str, team: str, name: str) -> KeyOwner:
+    owner = KeyOwner(f"key_{secrets.token_hex(12)}", digest, team, is_revoked=False)
+    accounts.insert_key(batch.connection, owner, name, now_s=batch.now_s)
+    books.put_owner(owner)
+    return owner
+
+
+def _grant(books: Books, batch: Batch, team: str, amount_microcredits: int, grant_id: str) -> None:
+    batch.flush()  # The same grant may be of this very batch.
+    made = accounts.find_grant(batch.connection, grant_id)
+    if made is not None:
+        books.ledger.restore_grant(grant_id, *made)
+    batch.touch(books.account(team))
+    result = books.ledger.grant(grant_id, team, amount_microcredits, now_s=batch.now_s)
+    if made is not None or result is LedgerResult.CREATED:
+        books.ledger.forget_grant(grant_id)
+    batch.add_entries(books.ledger.take_entries())
+    match result:
+        case LedgerResult.CREATED | LedgerResult.EXISTS:
+            return
+        case LedgerResult.EXISTS_WITH_DIFFERENT_TEAM | LedgerResult.EXISTS_WITH_DIFFERENT_AMOUNT:
+            raise InvalidRequest("The grant's id stands for another grant.", param="grant_id")
+        case (
+            LedgerResult.AMOUNT_NEGATIVE
+            | LedgerResult.AMOUNT_ABOVE_MAX
+            | LedgerResult.EXCEEDS_CREDITS_MAX
+        ):
+            raise InvalidRequest(_OUT_OF_RANGE, param="amount")
+    raise IllegalTransition(f"A grant cannot be refused with {result}.")

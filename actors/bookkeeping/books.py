@@ -1,0 +1,86 @@
+"""What the writer keeps in memory: accounts, open holds, keys, limits, remembered cancellations.
+
+It is a copy of what the store says, made when the ledger starts and again after a commit that
+failed. Everything in it is bounded by something that somebody pays or administers: teams, keys,
+open completions, 1,000 cancellations per team. Settled completions are in the store alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from actors.core.ledger import Account, Hold, Ledger
+from actors.core.rate_limit import RequestBucket
+from actors.ledger import CompletionKey, Principal
+from actors.store import accounts, claims, records
+from actors.store.accounts import KeyOwner, TeamRow
+from actors.store.records import OpenCompletion
+
+__all__ = ["Books"]
+
+
+@dataclass
+class Books:
+    """`buckets` are not stored: a ledger that starts anew starts with full ones."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+    teams: dict[str, TeamRow] = field(default_factory=dict)
+    owners: dict[str, KeyOwner] = field(default_factory=dict)  # by the digest of the key
+    owners_by_id: dict[str, KeyOwner] = field(default_factory=dict)
+    open: dict[str, OpenCompletion] = field(default_factory=dict)  # by the completion's id
+    tombstones: dict[str, dict[CompletionKey, float]] = field(default_factory=dict)  # by the team
+    buckets: dict[str, RequestBucket] = field(default_factory=dict)  # by the team
+    records_bytes: int = 0
+
+    @classmethod
+    def load(cls, connection: Connection) -> Books:
+        """Read the books from the store."""
+        books = cls()
+        for account in accounts.load_accounts(connection):
+            books.ledger.restore_account(account)
+        for hold in accounts.load_holds(connection):
+            books.ledger.restore_hold(hold)
+        for team in accounts.load_teams(connection):
+            books.teams[team.team] = team
+        for owner in accounts.load_keys(connection):
+            books.put_owner(owner)
+        for completion in records.load_open(connection):
+            books.open[completion.located.completion_id] = completion
+        for key, expires_at_s in claims.load_tombstones(connection):
+            books.tombstones.setdefault(key.team, {})[key] = expires_at_s
+        books.records_bytes = records.records_bytes(connection)
+        return books
+
+    def put_owner(self, owner: KeyOwner) -> None:
+        """Add a key, or replace what is known of it."""
+        self.owners[owner.digest] = owner
+        self.owners_by_id[owner.key_id] = owner
+
+    def account(self, team: str) -> Account:
+        """Return the account of a team that exists."""
+        account = self.ledger.account(team)
+        assert account is not None, "Every team has an account."
+        return account
+
+    def hold(self, completion_id: str) -> Hold:
+        """Return the hold of a completion that was open when the operation began."""
+        hold = self.ledger.hold(completion_id)
+        assert hold is not None, "Every open completion has a hold."
+        return hold
+
+    def principal(self, owner: KeyOwner) -> Principal:
+        team = self.teams[owner.team]
+        return Principal(team.team, team.organization, owner.key_id, team.limits)
+
+    def bucket(self, team: str, *, now_s: float) -> RequestBucket | None:
+        """Return the request bucket of a team, None where it has no limit."""
+        limit = self.teams[team].limits.requests_per_minute
+        if limit is None:
+            self.buckets.pop(team, None)
+            return None
+        bucket = self.buckets.get(team)
+        if bucket is None or bucket.limit != limit:
+            bucket = self.buckets[team] = RequestBucket(limit, now_s=now_s)
+        return bucket

@@ -1,0 +1,192 @@
+"""Admission: whether a completion may start, and the hold that says so.
+
+The order of the checks is the order of precedence of their errors. The same placement again, while
+its completion runs, is answered as the first time and draws from nothing.
+"""
+
+from __future__ import annotations
+
+from actors.bookkeeping.books import Books
+from actors.core.errors import (
+    CompletionIdInUse,
+    CompletionRuntimeError,
+    IdempotencyConflict,
+    IllegalTransition,
+    InsufficientCredit,
+    InvalidRequest,
+    Overloaded,
+    RateLimited,
+    Unauthenticated,
+)
+from actors.core.events import Status
+from actors.core.ledger import LedgerResult
+from actors.core.rate_limit import (
+    CONCURRENCY_RETRY_AFTER_S,
+    BucketState,
+    is_within_concurrency,
+)
+from actors.ledger import CompletionKey, HoldPlacement, Placed, RateState
+from actors.store import claims, records
+from actors.store.batch import Batch
+from actors.store.claims import IdempotentCall
+from actors.store.records import OpenCompletion
+from actors.store.tables import RUNNING
+
+__all__ = ["IDEMPOTENCY_KEPT_S", "is_answerable", "place"]
+
+IDEMPOTENCY_KEPT_S = 86_400.0
+"""How long an idempotency key stands for its completion; the chat contract, section 7."""
+
+
+def place(books: Books, batch: Batch, *, placement: HoldPlacement) -> Placed:
+    """Place a hold, and write who carries its completion.
+
+    Raises:
+        Unauthenticated, IdempotencyConflict, CompletionIdInUse, RateLimited, InsufficientCredit,
+        InvalidRequest, Overloaded: nothing is held.
+    """
+    header = placement.header
+    key = CompletionKey(header.team, header.dialect, header.wire_id)
+    standing = books.open.get(header.completion_id)
+    if standing is not None:
+        return _repeat(books, batch, placement, key, standing)
+    _check_key(books, placement)
+    _check_idempotency(batch, placement)
+    if batch.has_placed(header.completion_id, key) or records.is_taken(
+        batch.connection, header.completion_id, key
+    ):
+        raise CompletionIdInUse(header.wire_id)
+    rate = _draw_request(books, batch, header.team)
+    _check_concurrency(books, header.team)
+    _hold(books, batch, placement)
+    # From here the placement must succeed.
+    is_cancelled = _meets_cancellation(books, batch, key)
+    _open(books, batch, placement, key, is_cancelled=is_cancelled)
+    return Placed(is_cancelled=is_cancelled, rate=_rate(rate))
+
+
+def is_answerable(call: IdempotentCall | None, now_s: float) -> bool:
+    """Return whether an idempotency key still stands for a call that ran, runs, or was answered.
+
+    A call that failed, or whose record is gone, stands for nothing: the key may be used again.
+    """
+    if call is None or call.expires_at_s <= now_s or call.record is None:
+        return False
+    if call.record.status == RUNNING:
+        return True
+    return call.record.status != Status.FAILED and call.record.body is not None
+
+
+def _repeat(
+    books: Books,
+    batch: Batch,
+    placement: HoldPlacement,
+    key: CompletionKey,
+    standing: OpenCompletion,
+) -> Placed:
+    hold = books.hold(placement.header.completion_id)
+    if standing.key != key or hold.amount_microcredits != placement.header.hold_microcredits:
+        raise CompletionIdInUse(placement.header.wire_id)
+    bucket = books.bucket(key.team, now_s=batch.now_s)
+    rate = bucket.peek(batch.now_s) if bucket else None
+    return Placed(is_cancelled=standing.is_cancelled_at_birth, rate=_rate(rate))
+
+
+def _check_key(books: Books, placement: HoldPlacement) -> None:
+    owner = books.owners_by_id.get(placement.key_id)
+    if owner is None or owner.team != placement.header.team:
+        raise Unauthenticated("The API key is not valid.", reason="invalid")
+    if owner.is_revoked:
+        raise Unauthenticated("The API key was revoked.", reason="revoked")
+
+
+def _check_idempotency(batch: Batch, placement: HoldPlacement) -> None:
+    if placement.idempotency is None:
+        return
+    batch.flush()  # The key's first call may be of this very batch.
+    call = claims.find_idempotent(
+        batch.connection, placement.header.team, placement.idempotency.key
+    )
+    if is_answerable(call, batch.now_s):
+        raise IdempotencyConflict("The idempotency key is in use.")
+
+
+def _draw_request(books: Books, batch: Batch, team: str) -> BucketState | None:
+    bucket = books.bucket(team, now_s=batch.now_s)
+    if bucket is None:
+        return None
+    state = bucket.draw(batch.now_s)
+    if not state.is_admitted:
+        raise RateLimited(scope="requests", retry_after_s=state.retry_after_s)
+    return state
+
+
+def _check_concurrency(books: Books, team: str) -> None:
+    limit = books.teams[team].limits.completions_concurrent
+    if not is_within_concurrency(books.account(team).holds_open, limit):
+        raise RateLimited(scope="concurrency", retry_after_s=CONCURRENCY_RETRY_AFTER_S)
+
+
+def _hold(books: Books, batch: Batch, placement: HoldPlacement) -> None:
+    header = placement.header
+    account = books.account(header.team)
+    batch.touch(account)
+    result = books.ledger.place(
+        header.completion_id,
+        header.team,
+        header.hold_microcredits,
+        expires_at_s=placement.expires_at_s,
+        now_s=batch.now_s,
+    )
+    if result is not LedgerResult.CREATED:
+        available_microcredits = max(account.available_microcredits, 0)
+        raise _refusal(result, header.hold_microcredits, available_microcredits)
+
+
+def _refusal(
+    result: LedgerResult, needed_microcredits: int, available_microcredits: int
+) -> CompletionRuntimeError:
+    match result:
+        case LedgerResult.EXCEEDS_CREDITS | LedgerResult.AMOUNT_ABOVE_MAX:
+            return InsufficientCredit(
+                needed_microcredits=needed_microcredits,
+                available_microcredits=available_microcredits,
+            )
+        case LedgerResult.HOLD_EXPIRED:
+            return Overloaded("The request waited longer for the ledger than it may run.")
+        case LedgerResult.AMOUNT_NEGATIVE:
+            return InvalidRequest("The hold's amount is negative.")
+    return IllegalTransition(f"A new hold cannot be refused with {result}.")
+
+
+def _meets_cancellation(books: Books, batch: Batch, key: CompletionKey) -> bool:
+    """Use up the cancellation that was remembered for this name, if there is one."""
+    expires_at_s = books.tombstones.get(key.team, {}).pop(key, None)
+    if expires_at_s is None:
+        return False
+    batch.use_tombstone(key)
+    return expires_at_s > batch.now_s
+
+
+def _open(
+    books: Books, batch: Batch, placement: HoldPlacement, key: CompletionKey, *, is_cancelled: bool
+) -> None:
+    header = placement.header
+    hold = books.hold(header.completion_id)
+    books.open[header.completion_id] = OpenCompletion.of(
+        header, key, is_cancelled_at_birth=is_cancelled
+    )
+    batch.add_placement(hold, header, key, is_cancelled_at_birth=is_cancelled)
+    batch.add_entries(books.ledger.take_entries())
+    if placement.idempotency is not None:
+        claims.put_idempotent(
+            batch.connection,
+            header.team,
+            placement.idempotency,
+            header.completion_id,
+            expires_at_s=batch.now_s + IDEMPOTENCY_KEPT_S,
+        )
+
+
+def _rate(state: BucketState | None) -> RateState | None:
+    return RateState(state.limit, state.remaining, state.reset_at_s) if state else None

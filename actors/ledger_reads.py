@@ -1,0 +1,180 @@
+"""What the ledger answers from the store alone, in threads that never wait for a commit.
+
+Each function runs in one snapshot of the store: it sees every commit that was answered before the
+question was asked, and nothing of one that runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from actors.bookkeeping.checks import is_storable
+from actors.bookkeeping.placing import is_answerable
+from actors.core.errors import (
+    CompletionNotFound,
+    IdempotencyConflict,
+    InvalidRequest,
+    Overloaded,
+)
+from actors.ledger import Balance, CompletionKey, Located
+from actors.record import CompletionRecord
+from actors.runtime import CompletionFilter, CompletionRow, KeyRow
+from actors.store import Store, accounts, claims, records
+from actors.store.audit import audit
+from actors.store.store import READERS
+from actors.store.tables import RUNNING
+
+__all__ = [
+    "READS_MAX",
+    "ReadingThreads",
+    "audit",
+    "balance",
+    "find",
+    "find_by_id",
+    "find_idempotent",
+    "list_completions",
+    "list_keys",
+    "open_completions",
+    "record",
+]
+
+READS_MAX = 2_048
+"""Questions that wait for a reading thread; one more is refused with `Overloaded`."""
+
+_PAGE_MAX = 1_000
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class ReadingThreads:
+    """Runs questions against a store, `READERS` at a time."""
+
+    def __init__(self, store: Store, *, reads_max: int = READS_MAX) -> None:
+        self._store = store
+        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="ledger-reader")
+        self._reads_max = reads_max
+        self._reading = 0
+        self._is_closed = False
+
+    async def run(
+        self, question: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Answer a question from one snapshot.
+
+        Raises:
+            Overloaded: too many wait, or the store could not be read.
+            Whatever the question raises.
+        Cancel: nothing is changed by a question.
+        """
+        if self._is_closed:
+            raise Overloaded("The ledger is closed.")
+        if self._reading >= self._reads_max:
+            raise Overloaded("Too many questions wait for the ledger.")
+        self._reading += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, lambda: self._ask(question, *args, **kwargs)
+            )
+        except SQLAlchemyError as error:
+            raise Overloaded(f"The ledger could not be read ({type(error).__name__}).") from None
+        finally:
+            self._reading -= 1
+
+    async def aclose(self) -> None:
+        """Refuse new questions and wait for those that run. Idempotent."""
+        self._is_closed = True
+        await asyncio.to_thread(self._threads.shutdown)
+
+    def _ask(
+        self, question: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        with self._store.read() as connection:
+            return question(connection, *args, **kwargs)
+
+
+def find(connection: Connection, key: CompletionKey) -> Located | None:
+    # A name that no row can have is a name like any other that is unknown.
+    return records.find(connection, key) if is_storable(key.team, key.wire_id) else None
+
+
+def find_by_id(connection: Connection, completion_id: str) -> Located | None:
+    return records.find_by_id(connection, completion_id) if is_storable(completion_id) else None
+
+
+def record(connection: Connection, completion_id: str) -> CompletionRecord:
+    """Raises: CompletionNotFound: unknown, still running, or its content was dropped."""
+    stored = records.find_record(connection, completion_id) if is_storable(completion_id) else None
+    if stored is None or stored.body is None:
+        raise CompletionNotFound
+    return CompletionRecord.from_bytes(stored.body)
+
+
+def open_completions(connection: Connection) -> list[Located]:
+    return [completion.located for completion in records.load_open(connection)]
+
+
+def find_idempotent(
+    connection: Connection, team: str, key: str, fingerprint: str, now_s: float
+) -> CompletionRecord | None:
+    """Raises: IdempotencyConflict: the key is another request's, or its first call still runs."""
+    call = claims.find_idempotent(connection, team, key) if is_storable(team, key) else None
+    if call is None or call.record is None or not is_answerable(call, now_s):
+        return None
+    if call.fingerprint != fingerprint:
+        raise IdempotencyConflict("The idempotency key was used with another request.")
+    if call.record.status == RUNNING or call.record.body is None:
+        raise IdempotencyConflict("The first request with this idempotency key is still running.")
+    return CompletionRecord.from_bytes(call.record.body)
+
+
+def list_completions(
+    connection: Connection, where: CompletionFilter, limit: int, cursor: str | None
+) -> tuple[list[CompletionRow], str | None]:
+    """Raises: InvalidRequest: the limit is not 1 to 1,000, or the cursor is not one of ours."""
+    if not 1 <= limit <= _PAGE_MAX:
+        raise InvalidRequest(f"limit must be 1 to {_PAGE_MAX}.", param="limit")
+    before = _from_cursor(cursor) if cursor is not None else None
+    texts = (where.team, where.model, where.dialect, where.status, where.node_id)
+    if not is_storable(*texts):
+        return [], None
+    rows = records.list_page(connection, where, limit=limit + 1, before=before)
+    if len(rows) <= limit:
+        return rows, None
+    return rows[:limit], _to_cursor(rows[limit - 1])
+
+
+def list_keys(connection: Connection, team: str | None) -> list[KeyRow]:
+    return accounts.list_keys(connection, team) if is_storable(team) else []
+
+
+def balance(connection: Connection, team: str) -> Balance:
+    """Raises: CompletionNotFound: no such team."""
+    found = accounts.find_balance(connection, team) if is_storable(team) else None
+    if found is None:
+        raise CompletionNotFound
+    return found
+
+
+def _to_cursor(row: CompletionRow) -> str:
+    # `repr` of a float reads back as the very same float.
+    return base64.urlsafe_b64encode(f"{row.created_at!r}:{row.id}".encode()).decode().rstrip("=")
+
+
+def _from_cursor(cursor: str) -> tuple[float, str]:
+    try:
+        padded: Any = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        created_at, _, completion_id = base64.b64decode(padded, b"-_", True).decode().partition(":")
+        before = float(created_at), completion_id
+    except ValueError:
+        raise InvalidRequest("The cursor is not one of ours.", param="cursor") from None
+    if not is_storable(completion_id):
+        raise InvalidRequest("The cursor is not one of ours.", param="cursor")
+    return before
