@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actors.core.events import CancelSource, Event, Finished, Status, from_row, to_row
@@ -58,7 +58,7 @@ class CompletionHeader:
         )
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**_members(self), "prices": _members(self.prices)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> CompletionHeader:
@@ -127,8 +127,8 @@ class CompletionRecord:
         value = {
             "header": self.header.to_json(),
             "events": [to_row(event) for event in self.events],
-            "timeline": asdict(self.timeline),
-            "receipt": asdict(self.receipt) if self.receipt else None,
+            "timeline": _members(self.timeline),
+            "receipt": _members(self.receipt) if self.receipt else None,
         }
         return zlib.compress(json.dumps(value, separators=(",", ":")).encode(), 1)
 
@@ -144,6 +144,11 @@ class CompletionRecord:
             if receipt
             else None,
         )
+
+
+def _members(value: Any) -> dict[str, Any]:
+    """Return the members as they are; `asdict` copies deeply, at 15 times the cost."""
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
 def _events(rows: Sequence[Sequence[Any]]) -> tuple[Event, ...]:
