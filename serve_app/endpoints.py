@@ -10,10 +10,12 @@ the start, which holds money. Whatever is wrong with a request is found before a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from actors.core.errors import (
+    CompletionIdInUse,
     CompletionNotFound,
     CompletionRuntimeError,
     InvalidRequest,
@@ -24,7 +26,12 @@ from actors.core.ids import COMPLETION_PREFIX, is_client_name
 from actors.core.request import DisconnectPolicy, StartCommand
 from actors.ledger import CompletionKey, Principal, RateState
 from actors.record import CompletionHeader, CompletionRecord, Receipt
-from actors.runtime import ReaderLeft, StartedCompletion, Subscription
+from actors.runtime import (
+    ReaderLeft,
+    RememberedCancellation,
+    StartedCompletion,
+    Subscription,
+)
 from serve_app.client_watch import ClientWatch
 from serve_app.dialects.answer import Answer
 from serve_app.dialects.base import CreateCall, Dialect, RawHeaders, Reply, render
@@ -216,18 +223,16 @@ class CompletionEndpoints:
         except CompletionNotFound:
             if not is_client_name(key.wire_id):
                 raise  # No completion can ever have this name.
-        remembered = await self._shell.runtime.remember_cancellation(key)
+        remembered: RememberedCancellation | None = None
+        with contextlib.suppress(CompletionIdInUse):
+            remembered = await self._shell.runtime.remember_cancellation(key)
         try:
             # It may have started between the two; one that starts from now on is born cancelled.
             return await self._cancel(key)
         except CompletionNotFound:
-            value = {
-                "id": remembered.wire_id,
-                "object": "midstream.cancellation",
-                "status": "remembered",
-                "expires_at": int(remembered.expires_at_s),
-            }
-            return Reply(202, render(value))
+            if remembered is None:
+                raise
+            return _remembered_reply(remembered)
 
     # Parts of the above.
 
@@ -274,6 +279,16 @@ async def _give_up(starting: asyncio.Task[StartedCompletion], reason: ReaderLeft
     except (CompletionRuntimeError, asyncio.CancelledError):
         return
     await started.subscription.aclose(reason)
+
+
+def _remembered_reply(remembered: RememberedCancellation) -> Reply:
+    value = {
+        "id": remembered.wire_id,
+        "object": "midstream.cancellation",
+        "status": "remembered",
+        "expires_at": int(remembered.expires_at_s),
+    }
+    return Reply(202, render(value))
 
 
 def _valid_name(exchange: Exchange) -> str | None:

@@ -80,11 +80,12 @@ class Reading:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self.finished is not None:
+            await self._subscription.aclose(ReaderLeft.FINISHED)
+            return
         reason = ReaderLeft.DETACHED
         try:
-            if self.finished is not None:
-                reason = ReaderLeft.FINISHED
-            elif isinstance(error, asyncio.CancelledError):
+            if isinstance(error, asyncio.CancelledError):
                 reason = await self._watch.departure()
         finally:
             await self._background.finish(self._subscription.aclose(reason))

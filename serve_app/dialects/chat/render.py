@@ -1,7 +1,7 @@
 """The chat dialect's objects: usage, the `midstream` member, and the completion as a whole.
 
 Credits are micro-credits divided by a million: the nearest double, which prints as the exact
-decimal for every amount below nine billion credits.
+decimal for every amount below eight billion credits.
 
 Source: contract of the chat dialect, sections 3, 5 and 6; design, section 4.
 """
