@@ -1,0 +1,151 @@
+"""This machine's part in a Ray cluster: start a private one, or join one that runs. Blocking.
+
+The variables that Ray reads must be in this process's environment before this module is imported.
+A private node's daemons are children of this process and die with it, however it ends.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.settings import NAMESPACE
+
+__all__ = [
+    "ClusterError",
+    "NodeFacts",
+    "alive_nodes",
+    "ask_nodes",
+    "join",
+    "leave",
+    "own_versions",
+    "start_private",
+]
+
+_CPUS_MAX = 4
+"""Ray starts a worker per CPU ahead of need; our actors ask for none, so more would only cost."""
+
+_ASK_TIMEOUT_S = 60.0
+
+
+class ClusterError(RuntimeError):
+    """The cluster cannot be started or joined; the message is one sentence for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What a node says of itself. `versions` and `variables` may lack names."""
+
+    address: str
+    versions: Mapping[str, str]
+    variables: Mapping[str, str | None]
+
+
+def start_private(directory: Path, *, object_store_bytes: int, is_verbose: bool) -> str:
+    """Start a Ray of this process's own and connect to it; return its address.
+
+    Args:
+        directory: where it keeps sessions and logs; short enough for its sockets.
+
+    Raises: ClusterError.
+    """
+    try:
+        context = ray.init(
+            address="local",
+            namespace=NAMESPACE,
+            num_cpus=min(os.cpu_count() or 1, _CPUS_MAX),
+            object_store_memory=object_store_bytes,
+            include_dashboard=False,
+            log_to_driver=is_verbose,
+            logging_level=logging.INFO if is_verbose else logging.ERROR,
+            _temp_dir=str(directory),
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ClusterError(f"Ray did not start: {_first_line(error)}") from error
+    return str(context.address_info["gcs_address"])
+
+
+def join(address: str, *, is_verbose: bool) -> str:
+    """Connect to a running cluster; return its address.
+
+    Raises: ClusterError: nobody answers there, another version runs there, or our token is refused.
+    """
+    try:
+        context = ray.init(
+            address=address,
+            namespace=NAMESPACE,
+            log_to_driver=is_verbose,
+            logging_level=logging.INFO if is_verbose else logging.ERROR,
+        )
+    except ray.exceptions.AuthenticationError:
+        raise ClusterError(
+            f"The Ray cluster at {address} refused the token: set RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to what it was started with."
+        ) from None
+    except ConnectionError:
+        raise ClusterError(f"No Ray cluster answers at {address}.") from None
+    except (RuntimeError, ValueError) as error:
+        raise ClusterError(f"Ray at {address} cannot be joined: {_first_line(error)}") from error
+    return str(context.address_info["gcs_address"])
+
+
+def leave() -> None:
+    """Disconnect; a private Ray's processes have ended when this returns. Idempotent."""
+    ray.shutdown(wait_for_processes=True)
+
+
+def alive_nodes() -> list[str]:
+    """Return the ids of the nodes that are alive, sorted."""
+    return sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
+
+
+def ask_nodes(names: list[str]) -> list[NodeFacts]:
+    """Ask every node for its versions and for the variables of these names.
+
+    Raises: ClusterError: a node cannot run our code.
+    """
+    ask = ray.remote(_facts).options(num_cpus=0, max_retries=0)
+    asked = [
+        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+            names
+        )
+        for node in alive_nodes()
+    ]
+    try:
+        return [NodeFacts(*facts) for facts in ray.get(asked, timeout=_ASK_TIMEOUT_S)]
+    except ray.exceptions.RayError as error:
+        raise ClusterError(
+            f"A node of the cluster cannot run Midstream; is it installed on all of them? "
+            f"({_last_line(error)})"
+        ) from error
+
+
+def own_versions() -> dict[str, str]:
+    """Return what must be the same on all nodes."""
+    return {
+        "Python": ".".join(map(str, sys.version_info[:2])),
+        "Ray": ray.__version__,
+        "Midstream": importlib.metadata.version("midstream"),
+    }
+
+
+def _facts(names: list[str]) -> tuple[str, dict[str, str], dict[str, str | None]]:
+    """Run by a worker of the node that is asked."""
+    address = str(ray.util.get_node_ip_address())
+    return address, own_versions(), {name: os.environ.get(name) for name in names}
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _last_line(error: BaseException) -> str:
+    return next(iter(reversed(str(error).strip().splitlines())), type(error).__name__)

@@ -1,0 +1,63 @@
+"""`midstream up --detach`: the same process as in the foreground, in a session of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from serve_app.data_directory import DataDirectory, InstanceError
+from serve_app.instance import Plan
+
+__all__ = ["start_in_background"]
+
+_READY_TIMEOUT_S = 300.0
+_POLL_S = 0.1
+
+
+def start_in_background(plan: Plan, directory: DataDirectory) -> None:
+    """Start it, wait until it is ready, and repeat what it said.
+
+    Raises: SystemExit: it ended before; with its words and its exit code.
+        InstanceError: it is not ready in time; it is stopped then.
+    """
+    said = directory.path / "up.log"
+    with said.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serve_app.cli", "up", *_arguments(plan)],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    deadline_s = time.monotonic() + _READY_TIMEOUT_S
+    while not _is_ready(said):
+        if process.poll() is not None:
+            sys.stderr.write(said.read_text("utf-8"))
+            raise SystemExit(process.returncode)
+        if time.monotonic() > deadline_s:
+            process.terminate()
+            raise InstanceError(f"It was not ready within {_READY_TIMEOUT_S:g} s: see {said}.")
+        time.sleep(_POLL_S)
+    sys.stdout.write(said.read_text("utf-8"))
+
+
+def _is_ready(said: Path) -> bool:
+    return any(line.startswith("ready http://") for line in said.read_text("utf-8").splitlines())
+
+
+def _arguments(plan: Plan) -> list[str]:
+    settings = plan.settings
+    values = {
+        "--host": settings.host,
+        "--port": settings.port,
+        "--data-dir": settings.data_dir,
+        "--database": settings.database,
+        "--config": settings.config,
+        "--streams-per-actor": settings.streams_per_actor,
+        "--actors-per-node": settings.actors_per_node,
+        "--address": plan.address,
+    }
+    arguments = [f"{name}={value}" for name, value in values.items() if value != ""]
+    return [*arguments, "--verbose"] if plan.is_verbose else arguments

@@ -1,0 +1,158 @@
+"""The command `midstream`: start an instance, stop it, tell how to reach it.
+
+Everything that asks a running instance is in `cli_remote`. Exit codes: 0 done; 1 the server said no,
+or something broke; 2 a mistake of the operator's, told in one sentence before anything was started.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from actors.config import ConfigError, load_config
+from actors.settings import Settings, SettingsError
+from serve_app import cli_remote
+from serve_app.background_start import start_in_background
+from serve_app.data_directory import DataDirectory, InstanceError
+from serve_app.environment import serve_environment
+from serve_app.instance import Instance, Plan
+from serve_app.output import Output
+from serve_app.remote import RemoteError
+from serve_app.stop import stop_instance
+from serve_app.welcome import welcome
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="The runtime for LLM completions that are still running.",
+)
+
+DataDir = Annotated[
+    str | None, typer.Option(help="Where the instance keeps everything; ~/.midstream if not said.")
+]
+
+
+@app.command()
+def up(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (8000).")] = None,
+    data_dir: DataDir = None,
+    database: Annotated[
+        str | None, typer.Option(help="A postgresql:// URL (SQLite in the data directory).")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(help="YAML file of providers and models (simulated models).")
+    ] = None,
+    streams_per_actor: Annotated[
+        int | None, typer.Option(help="Completions that one process carries (1).")
+    ] = None,
+    actors_per_node: Annotated[
+        int | None, typer.Option(help="Processes that carry completions, per node (64).")
+    ] = None,
+    address: Annotated[str, typer.Option(help="Join this Ray cluster (a private Ray).")] = "",
+    detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what Ray says.")] = False,
+) -> None:
+    """Start an instance and serve until Ctrl-C, SIGTERM or `midstream down`."""
+    settings = _settings(
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        database=database,
+        config=config,
+        streams_per_actor=streams_per_actor,
+        actors_per_node=actors_per_node,
+    )
+    plan = Plan(settings, load_config(settings.config), address=address, is_verbose=verbose)
+    directory = DataDirectory(settings.data_path)
+    directory.create()
+    if detach:
+        start_in_background(plan, directory)
+        return
+    directory.acquire()
+    try:
+        _run(plan, directory)
+    finally:
+        directory.release()
+
+
+@app.command()
+def down(data_dir: DataDir = None) -> None:
+    """Stop the instance of a data directory: drain it, then end every process of its own."""
+    print(stop_instance(DataDirectory(_settings(data_dir=data_dir).data_path)))
+
+
+@app.command()
+def env(
+    data_dir: DataDir = None,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="What `ray start` needs on each node of a cluster.")
+    ] = False,
+) -> None:
+    """Print what reaches the running instance, for eval "$(midstream env)"."""
+    settings = _settings(data_dir=data_dir)
+    if ray:
+        for name, value in serve_environment(settings).items():
+            print(f"export {name}={value}")
+        return
+    directory = DataDirectory(settings.data_path)
+    note, keys = directory.read_note(), directory.kept_keys()
+    if note is None or keys is None or not note.process.is_alive():
+        raise InstanceError(f"No instance runs in {directory.path}: start one with `midstream up`.")
+    print(
+        f"export MIDSTREAM_URL={note.url} MIDSTREAM_API_KEY={keys.demo} "
+        f"MIDSTREAM_ADMIN_KEY={keys.admin}"
+    )
+
+
+cli_remote.register(app)
+
+
+def main() -> None:
+    """Run the command line; turn what is the operator's to mend into one sentence."""
+    try:
+        app()
+    except (InstanceError, RemoteError) as error:
+        _fail(str(error), error.exit_code)
+    except (SettingsError, ConfigError) as error:
+        _fail(str(error), 2)
+    except BrokenPipeError:
+        # Whoever read our output has enough; the interpreter's own flush must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def _settings(**changes: object) -> Settings:
+    settings = Settings.from_environment(os.environ).with_changes(**changes)
+    return settings.with_changes(data_dir=str(settings.data_path.absolute()))
+
+
+def _run(plan: Plan, directory: DataDirectory) -> None:
+    """Run the instance here; its own words go to the terminal, everybody else's into the log."""
+    output = Output.shared() if plan.is_verbose else Output.apart(directory.log_path)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    try:
+        Instance(plan, directory, os.environ).run(lambda ready: welcome(ready, output))
+    except (InstanceError, ConfigError) as error:
+        print(f"midstream: {error}", file=output.err)
+        raise SystemExit(getattr(error, "exit_code", 2)) from error
+    except Exception as error:
+        where = "" if plan.is_verbose else f" See {directory.log_path}."
+        print(f"midstream: it broke: {type(error).__name__}: {error}.{where}", file=output.err)
+        raise
+
+
+def _fail(message: str, exit_code: int) -> None:
+    print(f"midstream: {message}", file=sys.stderr)
+    raise SystemExit(exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""The data directory of an instance: its lock, its keys, and the note that tells others it runs.
+
+    lock            flock'ed by the running instance for as long as it lives
+    instance.json   who that is and where it listens; read by `env` and `down`
+    keys.json       the demo key and the admin key, mode 0600
+    ray-token       what a process needs to join the instance's Ray, mode 0600
+    midstream.log   everything that Ray and the instance said; `ray/` has the rest
+    midstream.db    the store, unless a database is named
+
+Ray and HAProxy make sockets whose paths may have 107 and 97 bytes. Where the directory's own path
+is too long for that, they live in a short one of the system's temporary folder, which belongs to
+this user alone and is found again by the digest of the data directory's path.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from serve_app.processes import ProcessId, find_marked
+
+__all__ = ["DataDirectory", "InstanceError", "InstanceNote", "Keys"]
+
+_RUNTIME_PATH_BYTES_MAX = 26
+"""97, HAProxy's limit, less `/ha/`, a node's id of 56 and `/admin.sock`. Ray's limit is the wider one."""
+
+_KEY_LENGTH_MIN = 8
+
+T = TypeVar("T")
+
+
+class InstanceError(Exception):
+    """The instance cannot run, or none runs; the message is one sentence for the operator."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    demo: str
+    admin: str
+
+    @staticmethod
+    def digest(key: str) -> str:
+        return hashlib.sha256(key.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceNote:
+    """What a running instance tells of itself.
+
+    `mark` is in the environment of what it started, `noted` are the ids and start ticks of the same.
+    """
+
+    pid: int
+    start_ticks: int
+    host: str
+    port: int
+    mark: str
+    drain_timeout_s: float
+    noted: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def process(self) -> ProcessId:
+        return ProcessId(self.pid, self.start_ticks)
+
+    def leftovers(self) -> list[ProcessId]:
+        """Return what still lives of what it started."""
+        return find_marked(self.mark, [ProcessId(*entry) for entry in self.noted])
+
+    @property
+    def url(self) -> str:
+        """Where a client on this machine finds it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+class DataDirectory:
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._lock: int | None = None
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / "midstream.log"
+
+    def create(self) -> None:
+        """Make the directory where there is none, for this user alone.
+
+        Raises: InstanceError: it cannot be made or written.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise InstanceError(f"{self.path} cannot be made: {error.strerror}.") from None
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise InstanceError(f"{self.path} cannot be written.")
+
+    def acquire(self) -> None:
+        """Take the lock, until `release` or the end of this process.
+
+        Raises: InstanceError: another instance has it.
+        """
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            note = self.read_note()
+            holder = f" by process {note.pid} ({note.url})" if note else ""
+            raise InstanceError(
+                f"The data directory {self.path} is in use{holder}: "
+                f"stop that instance with `midstream down --data-dir {self.path}` first."
+            ) from None
+        self._lock = descriptor
+
+    def release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def is_locked(self) -> bool:
+        """Whether an instance holds the lock, this process included."""
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def keys(self, environment: Mapping[str, str]) -> Keys:
+        """Return the keys: those that the environment presets, else those kept, else new ones.
+
+        They are kept as they are now, so that `midstream env` can tell them.
+
+        Raises: InstanceError: a preset key is too short, or has a blank in it.
+        """
+        kept = self.kept_keys()
+        keys = Keys(
+            demo=_preset(environment, "MIDSTREAM_DEMO_KEY")
+            or (kept.demo if kept else f"al_live_{secrets.token_hex(32)}"),
+            admin=_preset(environment, "MIDSTREAM_ADMIN_KEY")
+            or (kept.admin if kept else f"al_admin_{secrets.token_hex(32)}"),
+        )
+        if keys != kept:
+            self._write("keys.json", json.dumps(asdict(keys)))
+        return keys
+
+    def kept_keys(self) -> Keys | None:
+        return self._read("keys.json", Keys)
+
+    def ray_token_path(self) -> Path:
+        """Return the file of the token that guards the instance's Ray; made once."""
+        path = self.path / "ray-token"
+        if not path.exists():
+            self._write("ray-token", secrets.token_hex(32))
+        return path
+
+    def write_note(self, note: InstanceNote) -> None:
+        self._write("instance.json", json.dumps(asdict(note)))
+
+    def read_note(self) -> InstanceNote | None:
+        """Return what the last instance told of itself; it may be gone: see `InstanceNote.process`."""
+        return self._read("instance.json", InstanceNote)
+
+    def remove_note(self) -> None:
+        (self.path / "instance.json").unlink(missing_ok=True)
+
+    def runtime_path(self) -> Path:
+        """Return a directory that is short enough for sockets, empty of what earlier runs left.
+
+        Raises: InstanceError: the short one is somebody else's.
+        """
+        path = _short_path(self.path)
+        path.mkdir(mode=0o700, exist_ok=True)
+        if path.is_symlink() or path.stat().st_uid != os.getuid():
+            raise InstanceError(f"{path} belongs to another user.")
+        path.chmod(stat.S_IRWXU)
+        for leftover in path.iterdir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        return path
+
+    def _read(self, name: str, kind: type[T]) -> T | None:
+        try:
+            return kind(**json.loads((self.path / name).read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
+            # No such file, or one of another version: as good as none.
+            return None
+
+    def _write(self, name: str, text: str) -> None:
+        """Replace a file at once: a reader sees the old one or the new one, and nobody else either."""
+        descriptor, temporary = tempfile.mkstemp(dir=self.path, prefix=f".{name}.")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).replace(self.path / name)
+
+
+def _short_path(path: Path) -> Path:
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    name = f"midstream-{digest}"
+    candidates = (path / "run", Path(tempfile.gettempdir()) / name, Path("/tmp") / name)
+    return next(path for path in candidates if len(str(path)) <= _RUNTIME_PATH_BYTES_MAX)
+
+
+def _preset(environment: Mapping[str, str], name: str) -> str:
+    key = environment.get(name, "")
+    if key and (len(key) < _KEY_LENGTH_MIN or not key.isascii() or not key.isprintable()):
+        raise InstanceError(f"{name} must have at least {_KEY_LENGTH_MIN} printable characters.")
+    if any(character in key for character in " '\"\\$`"):
+        raise InstanceError(f"{name} must have no blanks, quotes, backslashes, `$` or backticks.")
+    return key

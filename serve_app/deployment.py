@@ -1,0 +1,316 @@
+"""The application on Ray Serve: how it is deployed, and what a replica is. The one file here with Ray.
+
+A replica joins the deploy that the cluster's key-value store names, and serves the application of
+`serve_app.app` on one event loop. Behind HAProxy it speaks HTTP itself; behind the Python proxy it
+is called by it. Facts about Serve 2.60 on which this rests, each seen in a run (2026-11-22):
+
+1. A client that leaves is `http.disconnect` in `receive()` within a millisecond, then a
+   `CancelledError`. The Python proxy may raise `TaskCancelledError` from `receive()` instead, which
+   means the same, since nothing else cancels a call there: `serve_app.edge` sees to that.
+2. Behind HAProxy `send()` waits for a slow reader once the sockets between are full (7 MB here).
+   The Python proxy's queue has no bound: only `log_bytes_max` bounds a reader there.
+3. A replica that is stopped goes on with what it carries, for `graceful_shutdown_timeout_s`, and its
+   application hears nothing of it. It is killed afterwards, which the application cannot see either:
+   it never takes a stop for a client that left.
+4. A stopped replica keeps its place among `max_replicas_per_node` until it has ended.
+
+`serve.shutdown` stops the proxies before the replicas, so completions are drained before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import serve
+from ray.exceptions import TaskCancelledError
+from ray.serve.config import HTTPOptions
+from ray.serve.schema import ApplicationStatus, LoggingConfig
+
+from actors import cluster_node
+from actors.cluster import DeployError, deploy_actors, drain_actors, remove_actors
+from actors.cluster_node import ClusterError
+from actors.config import Config
+from actors.deployed import LOCATION
+from actors.ray_runtime import connect
+from actors.settings import NAMESPACE, Settings
+from serve_app.app import create_app
+from serve_app.data_directory import InstanceError
+from serve_app.environment import differences, drain_limit_s, serve_environment
+
+__all__ = [
+    "DeploymentError",
+    "Ingress",
+    "Stack",
+    "deploy_application",
+    "start_serve",
+    "wait_until_running",
+]
+
+_log = logging.getLogger(__name__)
+
+APPLICATION = NAMESPACE
+DEPLOYMENT = "ingress"
+
+_ONGOING_REQUESTS_MAX = 1_000_000
+"""Serve's limit is one for all routes, and would let streams shut out the cancels: ours are elsewhere."""
+
+_REDEPLOYS_AT_ONCE = 4
+"""How many generations of replicas may live beside each other while the older ones drain."""
+
+_REPLICAS_PER_NODE_MAX = 100  # Serve's own
+_REPLICAS_TIMEOUT_S = 120.0
+_POLL_S = 0.05
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+
+
+class DeploymentError(InstanceError):
+    """Serve could not be started or the application not deployed."""
+
+    exit_code = 1
+
+
+class _Stage(Enum):
+    NOTHING = "nothing"
+    CONNECTED = "connected"
+    DEPLOYED = "deployed"
+
+
+class _Replica:
+    """One process that serves the application.
+
+    Args:
+        location: where the deploy's settings are kept.
+        revision: a new value replaces the replicas, which Serve would keep for equal arguments.
+    """
+
+    def __init__(self, location: str, revision: str) -> None:
+        self._location = location
+        self._revision = revision
+
+    async def __serve_build_asgi_app__(self) -> Any:
+        """Return the application; Serve calls this once, before the replica takes requests."""
+        runtime, deployed = await asyncio.to_thread(connect, self._location)
+        settings = deployed.settings
+        app = create_app(runtime, deployed.catalogue(), settings, is_draining=_draining_question())
+        return app if settings.proxy == "haproxy" else _BehindPythonProxy(app)
+
+
+Ingress = serve.deployment(name=DEPLOYMENT)(serve.ingress()(_Replica))
+
+
+class _BehindPythonProxy:
+    """Turns the proxy's word for a client that left into ASGI's: see fact 1."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:
+        async def receive_truly() -> Message:
+            try:
+                return await receive()
+            except TaskCancelledError:
+                return {"type": "http.disconnect"}
+
+        await self._app(scope, receive_truly if scope["type"] == "http" else receive, send)
+
+
+class Stack:
+    """Ray, the runtime's actors and the application: brought up in order, taken down in reverse.
+
+    Args:
+        address: of the cluster to join; "" starts a Ray of this process's own.
+    """
+
+    def __init__(self, settings: Settings, *, address: str, is_verbose: bool) -> None:
+        self._settings = settings
+        self._address = address
+        self._is_verbose = is_verbose
+        self._revision = secrets.token_hex(4)
+        self._stage = _Stage.NOTHING
+        self._owns_serve = True
+        self._nodes: list[str] = []
+
+    def connect(self, directory: Path) -> None:
+        """Start Ray with its sessions in `directory`, or join the cluster and check its nodes.
+
+        Raises: InstanceError.
+        """
+        with _one_sentence():
+            if self._address:
+                cluster_node.join(self._address, is_verbose=self._is_verbose)
+                self._stage = _Stage.CONNECTED
+                self._check_nodes()
+                self._owns_serve = _running_options() is None
+            else:
+                size = self._settings.object_store_bytes
+                self._stage = _Stage.CONNECTED
+                cluster_node.start_private(
+                    directory, object_store_bytes=size, is_verbose=self._is_verbose
+                )
+
+    def deploy(self, config: Config, demo_key_digest: str) -> str | None:
+        """Bring up the actors, Serve and the application; return the simulator's address.
+
+        Raises: InstanceError.
+        """
+        self._stage = _Stage.DEPLOYED
+        with _one_sentence(), ThreadPoolExecutor(1) as beside:
+            serving = beside.submit(start_serve, self._settings)
+            deployed = deploy_actors(self._settings, config, demo_key_digest=demo_key_digest)
+            serving.result()
+        self._nodes = cluster_node.alive_nodes()
+        replicas = deploy_application(self._settings, revision=self._revision)
+        wait_until_running(replicas, timeout_s=_REPLICAS_TIMEOUT_S)
+        simulator_url: str | None = deployed["simulator"]
+        return simulator_url
+
+    def follow_nodes(self) -> None:
+        """Bring the number of replicas to that of the nodes, where nodes came or went."""
+        nodes = cluster_node.alive_nodes()
+        if nodes != self._nodes:
+            self._nodes = nodes
+            deploy_application(self._settings, revision=self._revision)
+
+    def stop(self) -> None:
+        """End the completions, then Serve, then the actors, then Ray; what is not there is skipped."""
+        stage, self._stage = self._stage, _Stage.NOTHING
+        if stage is _Stage.DEPLOYED:
+            drain_actors(self._settings.drain_timeout_s)
+            if self._owns_serve:
+                serve.shutdown()
+            else:
+                serve.delete(APPLICATION)
+            remove_actors()
+        if stage is not _Stage.NOTHING:
+            cluster_node.leave()
+
+    def _check_nodes(self) -> None:
+        """Raises: InstanceError: a node has other versions or other flags; says which."""
+        wanted = serve_environment(self._settings)
+        versions = cluster_node.own_versions()
+        for node in cluster_node.ask_nodes(list(wanted)):
+            differing = differences(versions, node.versions) + differences(wanted, node.variables)
+            if differing:
+                more = f" (and {len(differing) - 1} more)" if differing[1:] else ""
+                raise InstanceError(
+                    f"On node {node.address}, {differing[0]}{more}: "
+                    'run eval "$(midstream env --ray)" there before `ray start`.'
+                )
+
+
+def start_serve(settings: Settings) -> None:
+    """Start Serve on the cluster, with a proxy on every node that has a replica.
+
+    Raises: DeploymentError: Serve runs there already and listens elsewhere, or does not start.
+    """
+    options = HTTPOptions(host=settings.host, port=settings.port)
+    running = _running_options()
+    if running is not None and (running.host, running.port) != (settings.host, settings.port):
+        raise DeploymentError(
+            f"Serve runs on this cluster already and listens on {running.host}:{running.port}, "
+            f"not on {settings.host}:{settings.port}: use --host and --port to say the same."
+        )
+    try:
+        serve.start(proxy_location="EveryNode", http_options=options, logging_config=_logging())
+    except (ray.exceptions.RayError, TimeoutError) as error:
+        raise DeploymentError(f"Ray Serve did not start: {_last_line(error)}") from error
+
+
+def deploy_application(settings: Settings, *, revision: str, location: str = LOCATION) -> int:
+    """Deploy the application, or bring its number of replicas to that of the nodes.
+
+    Returns: how many replicas there shall be. They may not run yet: see `wait_until_running`.
+    """
+    per_node = settings.replicas_per_node
+    replicas = per_node * len(cluster_node.alive_nodes())
+    deployment = Ingress.options(
+        num_replicas=replicas,
+        # A place per generation (fact 4); Ray's spreading keeps the nodes even.
+        max_replicas_per_node=min(per_node * _REDEPLOYS_AT_ONCE, _REPLICAS_PER_NODE_MAX),
+        max_ongoing_requests=_ONGOING_REQUESTS_MAX,
+        max_queued_requests=-1,
+        ray_actor_options={"num_cpus": 0},
+        graceful_shutdown_wait_loop_s=0.2,
+        graceful_shutdown_timeout_s=float(drain_limit_s(settings)),
+        health_check_period_s=5.0,
+        health_check_timeout_s=30.0,
+        logging_config=_logging(),
+    )
+    target = serve.RunTarget(
+        target=deployment.bind(location, revision), name=APPLICATION, route_prefix="/"
+    )
+    serve.run_many([target], wait_for_applications_running=False)
+    return replicas
+
+
+def wait_until_running(replicas: int, *, timeout_s: float) -> None:
+    """Wait until so many replicas run.
+
+    Raises: DeploymentError: they failed, or the time is over; says why, where Serve knows.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        application = serve.status().applications.get(APPLICATION)
+        if application is not None:
+            deployment = application.deployments.get(DEPLOYMENT)
+            states = deployment.replica_states if deployment else {}
+            if states.get("RUNNING", 0) >= replicas and "STARTING" not in states:
+                return
+            if application.status is ApplicationStatus.DEPLOY_FAILED:
+                reason = deployment.message if deployment else application.message
+                raise DeploymentError(f"The replicas did not start: {_last_line(reason)}")
+        if time.monotonic() > deadline_s:
+            raise DeploymentError(f"The replicas did not start within {timeout_s:g} s.")
+        time.sleep(_POLL_S)
+
+
+def _running_options() -> HTTPOptions | None:
+    client = serve.context._get_global_client(raise_if_no_controller_running=False)
+    return None if client is None else client.http_config
+
+
+def _logging() -> LoggingConfig:
+    # No line per request: the completions' own records say more.
+    return LoggingConfig(log_level="WARNING", enable_access_log=False)
+
+
+def _draining_question() -> Callable[[], bool]:
+    """Return what tells whether this replica is being stopped.
+
+    Serve tells the application nothing before it is over, so its own mark is read; without it a
+    disconnect on a draining replica would count as the client's.
+    """
+    worker = ray._private.worker.global_worker
+    try:
+        replica = worker.actors[worker.actor_id]._replica_impl
+        return lambda: bool(replica._shutting_down)
+    except (AttributeError, KeyError):
+        _log.warning("this version of Ray Serve does not tell when a replica drains")
+        return lambda: False
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    try:
+        yield
+    except ClusterError as error:
+        raise InstanceError(str(error)) from error
+    except DeployError as error:
+        raise DeploymentError(str(error)) from error
+
+
+def _last_line(reason: object) -> str:
+    lines = str(reason).strip().splitlines()
+    return lines[-1] if lines else type(reason).__name__

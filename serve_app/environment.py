@@ -1,0 +1,99 @@
+"""Every variable that Ray and Ray Serve read from the environment of a node, and why it is set.
+
+Serve reads its flags in each process, from the environment that Ray gave it: they must be there
+before `ray start`, on every node, and be the same everywhere. An instance with a Ray of its own
+sets them itself; `midstream env --ray` prints them for the nodes of a cluster.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from actors.settings import Settings
+from serve_app.processes import MARK
+
+__all__ = ["differences", "drain_limit_s", "private_ray_environment", "serve_environment"]
+
+_DRAIN_MARGIN_S = 60
+"""How much longer than any completion an old HAProxy and a stopped replica may live."""
+
+
+def serve_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that all nodes of a cluster share.
+
+    A stream may last `total_timeout_s`, so nothing that carries one is stopped sooner: HAProxy's old
+    process after a reload (`hard-stop-after`), or an idle client (`timeout client`).
+    """
+    longest_s = drain_limit_s(settings)
+    variables = {
+        # The replica's loop runs the application, so that `send` waits for a slow reader; in a
+        # thread of its own it would append to a queue without a bound.
+        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+        # Removes the two headers by which a client could cut or keep a stream behind our back.
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.edge:middlewares",
+        "RAY_SERVE_LOG_TO_STDERR": "0",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1" if settings.proxy == "haproxy" else "0",
+    }
+    if settings.proxy == "python":
+        return variables
+    return variables | {
+        # How long a stopped replica waits for HAProxy to forget it. `serve.shutdown` waits as long,
+        # at most 30 s in all, while nothing can reach the replica any more.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(longest_s),
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(longest_s),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(settings.haproxy_stats_port),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(settings.haproxy_metrics_port),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+        "RAY_SERVE_HAPROXY_MAXCONN": "10000",
+        # One line of log per request, parsed in Python by the proxy actor: for a dashboard we do
+        # not run. HAProxy's own counters are served in any case.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+    }
+
+
+def private_ray_environment(
+    settings: Settings, *, mark: str, runtime_path: Path, token_path: Path, fallback_port: int
+) -> dict[str, str]:
+    """Return the variables of an instance that starts its own Ray, Serve's included.
+
+    Args:
+        runtime_path: where HAProxy keeps its configuration and its socket; Serve's default is one
+            folder for the whole machine.
+        fallback_port: where Serve puts the Python proxy that stands behind HAProxy.
+    """
+    haproxy = runtime_path / "ha"
+    return serve_environment(settings) | {
+        MARK: mark,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token_path),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # What only a dashboard would show costs CPU with every call of an actor.
+        "RAY_task_events_report_interval_ms": "0",
+        "RAY_enable_metrics_collection": "0",
+        # Without the raylet's care, HAProxy would survive a proxy actor that is killed.
+        "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper": "true",
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "metrics.sock"),
+    }
+
+
+def drain_limit_s(settings: Settings) -> int:
+    """How long a replica or a proxy that is being replaced may go on with what it carries."""
+    return math.ceil(settings.total_timeout_s) + _DRAIN_MARGIN_S
+
+
+def differences(wanted: Mapping[str, str], found: Mapping[str, str | None]) -> list[str]:
+    """Say what differs, as "NAME is unset where 1 is needed"."""
+    return [
+        f"{name} is {found.get(name) or 'unset'} where {value} is needed"
+        for name, value in wanted.items()
+        if found.get(name) != value
+    ]

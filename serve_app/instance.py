@@ -1,0 +1,254 @@
+"""One running instance of a data directory: what is started in which order, and stopped in reverse.
+
+    start   lock -> leftovers of a killed instance -> checks -> Ray -> actors, Serve -> application
+            -> a first request that succeeds through the proxy
+    stop    completions (cancelled and settled) -> Serve -> actors -> Ray -> whatever is left
+
+The first signal stops it in this order, from wherever it is; a second one hurries: the wait is cut
+short and what is left is killed. A private Ray belongs to the instance and ends with it; of a
+cluster that was joined, only what the instance put there is taken away.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import httpx
+
+from actors.catalogue import Catalogue
+from actors.config import Config
+from actors.settings import Settings
+from serve_app.data_directory import DataDirectory, InstanceError, InstanceNote, Keys
+from serve_app.environment import private_ray_environment, serve_environment
+from serve_app.preflight import check_no_other_ray, check_ports, check_shared_memory, free_port
+from serve_app.processes import descendants, end_processes, identify
+from serve_app.reaper import Reaper
+
+if TYPE_CHECKING:
+    from serve_app.deployment import Stack
+
+__all__ = ["Instance", "Plan", "Ready"]
+
+_log = logging.getLogger(__name__)
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_FALLBACK_PORT = 8_500
+"""Where Serve would put its Python proxy behind HAProxy; nobody is sent there, so any port will do."""
+
+_FIRST_REQUEST_TIMEOUT_S = 60.0
+_POLL_S = 0.1
+_WATCH_S = 2.0
+"""How often the number of nodes is looked at."""
+
+_LEFTOVERS_GRACE_S = 3.0
+_LEFTOVERS_TIMEOUT_S = 15.0
+
+
+class _Stop(BaseException):
+    """A signal came: leave what you are at. Not an Exception, so that nothing on the way takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run. `address` is of the cluster to join, "" starts a private Ray."""
+
+    settings: Settings
+    config: Config
+    address: str = ""
+    is_verbose: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What there is to tell when the first request has succeeded."""
+
+    url: str
+    keys: Keys
+    settings: Settings
+    simulator_url: str | None
+    startup_s: float
+
+
+class Instance:
+    """Runs once: make it, call `run`."""
+
+    def __init__(
+        self, plan: Plan, directory: DataDirectory, environment: Mapping[str, str]
+    ) -> None:
+        self._directory = directory
+        self._environment = environment
+        self._keys = directory.keys(environment)
+        self._plan = replace(
+            plan,
+            settings=plan.settings.with_changes(
+                data_dir=str(directory.path), admin_key_digest=Keys.digest(self._keys.admin)
+            ),
+        )
+        self._signals = _Signals()
+        self._note = _first_note(self._plan.settings)
+        self._reaper: Reaper | None = None
+        self._stack: Stack | None = None
+        self._begun_s = time.monotonic()
+
+    def run(self, on_ready: Callable[[Ready], None]) -> None:
+        """Start, say so, and stay until a signal; everything is stopped when this returns or raises.
+
+        The caller holds the directory's lock, and this process has one thread.
+
+        Raises: InstanceError: it cannot start. ConfigError: the configuration cannot be used.
+        """
+        self._signals.install()
+        try:
+            self._check()
+            on_ready(self._start())
+            self._watch()
+        except _Stop:
+            _log.info("a signal came: stopping")
+        finally:
+            self._stop()
+
+    def _check(self) -> None:
+        settings, config = self._plan.settings, self._plan.config
+        Catalogue(config, simulator_url="http://127.0.0.1:1" if config.simulator else None)
+        if not self._plan.address:
+            check_no_other_ray(self._environment)
+            check_shared_memory(settings)
+        check_ports(settings)
+
+    def _start(self) -> Ready:
+        plan, keys = self._plan, self._keys
+        runtime_path = self._directory.runtime_path()
+        self._directory.write_note(self._note)
+        self._reaper = Reaper.start(self._sweep)
+        if plan.address:
+            os.environ.update(serve_environment(plan.settings))
+        else:
+            os.environ.pop("RAY_AUTH_TOKEN", None)
+            os.environ.update(
+                private_ray_environment(
+                    plan.settings,
+                    mark=self._note.mark,
+                    runtime_path=runtime_path,
+                    token_path=self._directory.ray_token_path(),
+                    fallback_port=free_port(_FALLBACK_PORT),
+                )
+            )
+        # Ray and Serve read their variables when they are imported.
+        from serve_app.deployment import Stack
+
+        self._stack = Stack(plan.settings, address=plan.address, is_verbose=plan.is_verbose)
+        self._tell("connect to Ray")
+        self._stack.connect(runtime_path / "ray")
+        self._signals.install()  # Ray has put its own handler for SIGTERM
+        self._tell("deploy")
+        simulator_url = self._stack.deploy(plan.config, Keys.digest(keys.demo))
+        self._note_descendants()
+        self._tell("wait for the first request")
+        self._first_request()
+        startup_s = time.monotonic() - self._begun_s
+        return Ready(self._note.url, keys, plan.settings, simulator_url, startup_s)
+
+    def _first_request(self) -> None:
+        """Ask as a client would, until the proxy, a replica and the ledger answer."""
+        deadline_s = time.monotonic() + _FIRST_REQUEST_TIMEOUT_S
+        headers = {"Authorization": f"Bearer {self._keys.demo}"}
+        with httpx.Client(base_url=self._note.url, headers=headers, trust_env=False) as client:
+            while not all(_is_ok(client, path) for path in ("/readyz", "/v1/models")):
+                self._signals.check()
+                if time.monotonic() > deadline_s:
+                    raise InstanceError(
+                        f"{self._note.url} did not answer within {_FIRST_REQUEST_TIMEOUT_S:g} s: "
+                        f"see {self._directory.log_path}."
+                    )
+                time.sleep(_POLL_S)
+
+    def _watch(self) -> None:
+        assert self._stack is not None, "it was started"
+        while True:
+            self._signals.check()
+            time.sleep(_WATCH_S)
+            self._stack.follow_nodes()
+
+    def _stop(self) -> None:
+        try:
+            if self._stack is not None:
+                self._stack.stop()
+        except _Stop:
+            _log.warning("a second signal came: killing what is left")
+        finally:
+            self._signals.ignore()
+            self._sweep()
+            self._directory.remove_note()
+            if self._reaper is not None:
+                self._reaper.dismiss()
+
+    def _sweep(self) -> None:
+        """End what is left of this instance; in the reaper's process too."""
+        note = self._directory.read_note() or self._note
+        end_processes(note.leftovers, grace_s=_LEFTOVERS_GRACE_S, timeout_s=_LEFTOVERS_TIMEOUT_S)
+
+    def _note_descendants(self) -> None:
+        if not self._plan.address:
+            noted = tuple((p.pid, p.start_ticks) for p in descendants(os.getpid()))
+            self._note = replace(self._note, noted=noted)
+            self._directory.write_note(self._note)
+
+    def _tell(self, step: str) -> None:
+        self._signals.check()
+        _log.info("%5.1f s  %s", time.monotonic() - self._begun_s, step)
+
+
+class _Signals:
+    """Turns SIGINT, SIGTERM and SIGHUP into `_Stop`, in the main thread.
+
+    An exception that is raised inside somebody's finalizer is lost; `check` raises it again.
+    """
+
+    def __init__(self) -> None:
+        self._came = 0
+        self._raised = 0
+
+    def install(self) -> None:
+        for number in _STOP_SIGNALS:
+            signal.signal(number, self._on_signal)
+
+    def ignore(self) -> None:
+        for number in _STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+    def check(self) -> None:
+        if self._came > self._raised:
+            self._raised = self._came
+            raise _Stop
+
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        self._came += 1
+        raise _Stop
+
+
+def _first_note(settings: Settings) -> InstanceNote:
+    process = identify(os.getpid())
+    assert process is not None, "this process lives"
+    return InstanceNote(
+        pid=process.pid,
+        start_ticks=process.start_ticks,
+        host=settings.host,
+        port=settings.port,
+        mark=secrets.token_hex(8),
+        drain_timeout_s=settings.drain_timeout_s,
+    )
+
+
+def _is_ok(client: httpx.Client, path: str) -> bool:
+    try:
+        return client.get(path, timeout=2.0).status_code == 200
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,59 @@
+"""`midstream down`: stop the instance of a data directory, and end what a killed one left."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from serve_app.data_directory import DataDirectory, InstanceError, InstanceNote
+from serve_app.processes import end_processes
+
+__all__ = ["stop_instance"]
+
+_STOP_MARGIN_S = 60.0
+"""What Serve and Ray may take after the drain; `serve.shutdown` alone waits up to 30 s."""
+
+_HURRY_S = 15.0
+_POLL_S = 0.1
+_GRACE_S = 3.0
+_LEFTOVERS_TIMEOUT_S = 15.0
+
+
+def stop_instance(directory: DataDirectory) -> str:
+    """Stop it in order, hurry it when that takes too long, kill it when nothing helps.
+
+    Returns: what there is to say.
+    Raises: InstanceError: a process would not end, or belongs to somebody else.
+    """
+    note = directory.read_note()
+    if note is None:
+        if directory.is_locked():
+            raise InstanceError(
+                f"The instance of {directory.path} is only just starting: try again."
+            )
+        return f"No instance runs in {directory.path}."
+    was_running = note.process.is_alive()
+    for number, patience_s in (
+        (signal.SIGTERM, note.drain_timeout_s + _STOP_MARGIN_S),
+        (signal.SIGTERM, _HURRY_S),
+        (signal.SIGKILL, _HURRY_S),
+    ):
+        if not note.process.send(number) or _wait_for_end(note, patience_s):
+            break
+    note = directory.read_note() or note
+    if not end_processes(note.leftovers, grace_s=_GRACE_S, timeout_s=_LEFTOVERS_TIMEOUT_S):
+        pids = ", ".join(str(process.pid) for process in note.leftovers())
+        raise InstanceError(f"Some processes of {directory.path} would not end: {pids}.")
+    directory.remove_note()
+    if was_running:
+        return f"Stopped {note.url}."
+    return f"No instance runs in {directory.path}; cleaned up after one that was killed."
+
+
+def _wait_for_end(note: InstanceNote, patience_s: float) -> bool:
+    deadline_s = time.monotonic() + patience_s
+    while note.process.is_alive():
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(_POLL_S)
+    return True

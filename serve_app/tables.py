@@ -1,0 +1,26 @@
+"""Tables for people on a terminal, and tab-separated lines for everything else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["print_table"]
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print to standard output; numbers stand right where their heading begins with `#`."""
+    if not sys.stdout.isatty():
+        for row in ([heading.lstrip("#") for heading in headings], *rows):
+            print("\t".join(row))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        justify = "right" if heading.startswith("#") else "left"
+        table.add_column(heading.lstrip("#"), justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, markup=False).print(table)

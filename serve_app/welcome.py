@@ -1,0 +1,62 @@
+"""What `midstream up` says when it is ready: where it is, how much it carries, what to paste."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.panel import Panel
+
+from actors.settings import Settings
+from serve_app.instance import Ready
+from serve_app.output import Output
+
+__all__ = ["welcome"]
+
+_PANEL_COLUMNS = 78
+
+
+def welcome(ready: Ready, output: Output) -> None:
+    """Print the panel, lines to paste, and the one line that scripts wait for."""
+    console = Console(file=output.out, highlight=False, markup=False)
+    summary = "\n".join(
+        (
+            f"url        {ready.url}",
+            f"capacity   {_capacity(ready.settings)}",
+            f"data       {ready.settings.data_dir}",
+        )
+    )
+    console.print(Panel(summary, title="Midstream", width=_PANEL_COLUMNS, title_align="left"))
+    for line in _lines_to_paste(ready):
+        console.print(line, soft_wrap=True)
+    print(f"ready {ready.url}", file=output.out, flush=True)
+
+
+def _capacity(settings: Settings) -> str:
+    per_actor, actors = settings.streams_per_actor, settings.actors_per_node
+    if per_actor == 1:
+        return f"strict: {actors} streams; more with --streams-per-actor"
+    return f"dense: {actors * per_actor} streams, {per_actor} in each of {actors} processes"
+
+
+def _lines_to_paste(ready: Ready) -> tuple[str, ...]:
+    settings = ready.settings
+    default = Settings().data_path.absolute()
+    option = "" if settings.data_path == default else f" --data-dir {settings.data_dir}"
+    return (
+        f"demo key   {ready.keys.demo}",
+        "",
+        "Stream a completion, in a second terminal:",
+        "",
+        f'  eval "$(midstream env{option})"',
+        '  curl -N "$MIDSTREAM_URL/v1/chat/completions" -H "Authorization: Bearer '
+        "$MIDSTREAM_API_KEY\" -H 'Content-Type: application/json' "
+        "-H 'Midstream-Completion-Id: hello' "
+        '-d \'{"model": "sim-slow", "stream": true, '
+        '"messages": [{"role": "user", "content": "Hi"}]}\'',
+        "",
+        "Stop it, in a third:",
+        "",
+        f'  eval "$(midstream env{option})"',
+        '  curl -X POST "$MIDSTREAM_URL/v1/chat/completions/hello/cancel" '
+        '-H "Authorization: Bearer $MIDSTREAM_API_KEY"',
+        "",
+    )
