@@ -7,7 +7,8 @@ kept. It must not know Ray, the machine, or what the bytes mean; the HTTP librar
 Rules:
 - A request is sent again at most twice, only before its first byte came back, and only after a
   connection that could not be made, a 429 or a 503. Pauses are spread; Retry-After is kept to, or,
-  where it is above 5 s, not waited for.
+  where it is above 5 s, not waited for. A kept connection that turned out to be dead counts as one
+  that could not be made, and is replaced at once, as browsers and curl do.
 - No timeout is set: whoever waits cancels.
 - What a provider says in an error stays here; a failure holds its status alone.
 """
@@ -30,7 +31,7 @@ from actors.core.request import StartCommand
 from actors.core.upstream import TokenCount, UpstreamBatch
 from actors.core.wire.failures import BROKEN_STREAM, failure_of_status
 from actors.core.wire.openai_chat import ChatStreamDecoder, request_body
-from actors.provider_connections import Answer, Connections, TransportError
+from actors.provider_connections import Answer, Connections, Loss, TransportError
 from actors.settings import Settings
 
 __all__ = ["ProviderClient"]
@@ -209,7 +210,7 @@ class _HttpStream:
             answer = await self._connections.post(self._request_id, self._body)
         except TransportError as error:
             _log.warning("provider %s: no answer: %s", self._name, error.kind)
-            return _Refusal(_UNREACHABLE, is_transient=error.is_unsent)
+            return _Refusal(_UNREACHABLE, _RETRY_BY_LOSS[error.loss])
         if 200 <= answer.status < 300:
             self._answer = answer
             self._phase = _Phase.OPEN
@@ -218,12 +219,15 @@ class _HttpStream:
         _log.warning("provider %s: status %d", self._name, answer.status)
         retry_after_s = _retry_after_s(answer.headers.get("Retry-After"))
         failure = failure_of_status(answer.status, retry_after_s=retry_after_s)
-        return _Refusal(failure, is_transient=answer.status in _RETRIED_STATUSES)
+        is_transient = answer.status in _RETRIED_STATUSES
+        return _Refusal(failure, _Retry.LATER if is_transient else _Retry.NEVER)
 
     def _retry_pause_s(self, attempt: int, refusal: _Refusal) -> float | None:
         """Return how long to wait before another attempt, None where there is to be none."""
-        if not refusal.is_transient or attempt >= _RETRIES_MAX:
+        if refusal.retry is _Retry.NEVER or attempt >= _RETRIES_MAX:
             return None
+        if refusal.retry is _Retry.NOW:
+            return 0.0
         pause_s = _RETRY_PAUSE_S * (1 << attempt) * (0.5 + self._jitter())
         asked_s = refusal.failure.retry_after_s
         if asked_s is None:
@@ -238,12 +242,25 @@ class _HttpStream:
         return UpstreamBatch(failure=BROKEN_STREAM)
 
 
+class _Retry(Enum):
+    NEVER = "never"
+    NOW = "now"
+    LATER = "later"
+
+
+_RETRY_BY_LOSS = {
+    Loss.UNSENT: _Retry.LATER,
+    Loss.STALE: _Retry.NOW,
+    Loss.BROKEN: _Retry.NEVER,  # The provider may be at work on it.
+}
+
+
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """An attempt that failed; only a transient one may be made again."""
+    """An attempt that failed, and whether it may be made again."""
 
     failure: Failure
-    is_transient: bool
+    retry: _Retry
 
 
 async def _drain(answer: Answer) -> None:

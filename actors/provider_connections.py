@@ -9,6 +9,8 @@ Rules:
   a polite close would first send what is still to be sent, and with TLS wait for the peer's answer.
 - No redirect is followed, no proxy or other setting is taken from the environment, no cookie is
   kept: one team's answer must not set what another team's request sends.
+- A kept connection that turns out to be dead is told apart: some servers close one at any moment,
+  llama.cpp at once after each stream although its headers promise to keep it.
 - No timeout is set: whoever waits cancels.
 
 httpx is used at its transport interface. Its client would add redirects, cookies, proxies and
@@ -24,22 +26,34 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
+from enum import Enum
 from functools import cache
 from types import AsyncGeneratorType
 from typing import Any, cast
+from weakref import WeakSet
 
 import aiohttp
 import httpx
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
 
-__all__ = ["Answer", "Connections", "TransportError"]
+__all__ = ["Answer", "Connections", "Loss", "TransportError"]
 
 _KEEP_ALIVE_S = 4.0
-"""Below the 5 s after which uvicorn, Node and llama.cpp close an idle connection: a request that meets
-such a close is lost, and may not be sent again."""
+"""Below the 5 s after which uvicorn and Node close an idle connection: a request that meets such a
+close has to be sent again."""
 
 _PIECE_BYTES = 256 * 1024
 """A larger request is sent in pieces, so that the loop can do other things between them."""
+
+
+class Loss(Enum):
+    """How far a request got that has no answer."""
+
+    UNSENT = "unsent"  # no connection could be made
+    STALE = "stale"  # a kept connection was dead: closed without a byte, as its server may any time
+    BROKEN = "broken"  # a new connection, or an answer, broke
 
 
 class TransportError(Exception):
@@ -47,13 +61,12 @@ class TransportError(Exception):
 
     Args:
         kind: the error's name; never its text, which can hold an address with all that is in it.
-        is_unsent: no connection was made, so the provider cannot have seen the request.
     """
 
-    def __init__(self, kind: str, *, is_unsent: bool) -> None:
+    def __init__(self, kind: str, loss: Loss) -> None:
         super().__init__(kind)
         self.kind = kind
-        self.is_unsent = is_unsent
+        self.loss = loss
 
 
 class Connections:
@@ -161,8 +174,31 @@ class Answer:
         await asyncio.sleep(0)
 
 
+class _StaleConnection(aiohttp.ServerDisconnectedError):
+    """A connection from the pool that was dead."""
+
+
+_used_before: WeakSet[ResponseHandler] = WeakSet()
+"""The connections that have carried a request, while they live."""
+
+
 class _Response(aiohttp.ClientResponse):
-    """A response that gives up its connection at once when it was not read to its end."""
+    """A response that gives up its connection at once when it was not read to its end.
+
+    It also tells a kept connection that was dead from one that died under its first request.
+    """
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        protocol = connection.protocol
+        assert protocol is not None, "aiohttp starts a response on a live connection"
+        is_reused = protocol in _used_before
+        _used_before.add(protocol)
+        try:
+            return await super().start(connection)
+        except aiohttp.ClientConnectionError as error:
+            if is_reused:
+                raise _StaleConnection from error
+            raise
 
     def release(self) -> Any:
         self._abort_transport()
@@ -204,4 +240,8 @@ def _mapped(error: Exception) -> TransportError:
     cause = error.__cause__ or error
     reason = getattr(cause, "strerror", None)
     kind = type(cause).__name__ + (f": {reason}" if isinstance(reason, str) else "")
-    return TransportError(kind, is_unsent=isinstance(cause, aiohttp.ClientConnectorError))
+    if isinstance(cause, aiohttp.ClientConnectorError):
+        return TransportError(kind, Loss.UNSENT)
+    if isinstance(cause, _StaleConnection):
+        return TransportError(kind, Loss.STALE)
+    return TransportError(kind, Loss.BROKEN)

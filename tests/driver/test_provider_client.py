@@ -512,6 +512,43 @@ def test_a_request_that_arrived_is_not_sent_again(run: Run, answer: bytes) -> No
     run(main())
 
 
+def test_a_kept_connection_that_is_dead_is_replaced_at_once(run: Run) -> None:
+    async def main() -> None:
+        async def script(request: Request) -> None:
+            if request.port in upstream.ports[:-1]:
+                request.writer.close()  # The second request on this connection.
+            else:
+                await request.answer()
+
+        pauses = Pauses()
+        async with upstream_and_client(script, sleep=pauses) as (upstream, client):
+            for _ in range(3):
+                assert joined(await read(client)) == WHOLE
+            first, second, third = dict.fromkeys(upstream.ports)
+            assert upstream.ports == [first, first, second, second, third]
+            assert pauses == [0.0, 0.0]
+
+    run(main())
+
+
+def test_a_server_that_closes_after_each_answer_is_served_back_to_back(run: Run) -> None:
+    async def script(request: Request) -> None:
+        await request.answer()
+        request.writer.close()
+
+    async def main() -> None:
+        async with upstream_and_client(script) as (upstream, client):
+
+            async def several() -> None:
+                for _ in range(10):
+                    assert joined(await read(client)) == WHOLE
+
+            await asyncio.gather(*(several() for _ in range(10)))
+            assert len(set(upstream.ports)) == 100
+
+    run(main())
+
+
 # Answers that are none.
 
 
