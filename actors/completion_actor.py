@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray._raylet import setproctitle
+from setproctitle import setproctitle
 
 from actors.carrier import Carrier
 from actors.channel import ChannelBatch

@@ -175,5 +175,8 @@ class RayLedger:
     async def audit(self) -> dict[str, Any]:
         return await self._ask("audit")
 
+    async def describe(self) -> dict[str, Any]:
+        return await self._ask("describe")
+
     async def _ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
         return await from_singleton(getattr(self._handle, method).remote(*args, **kwargs))

@@ -115,8 +115,10 @@ class RayDirectory:
         return cast(list[CompletionRow], await from_singleton(self._registry.rows.remote()))
 
     async def describe(self) -> dict[str, Any]:
-        pool = await from_singleton(self._registry.describe.remote())
-        return {"simulator": self._deployed.simulator_url, "pool": pool}
+        pool, ledger = await asyncio.gather(
+            from_singleton(self._registry.describe.remote()), self._ledger.describe()
+        )
+        return {"simulator": self._deployed.simulator_url, "pool": pool, "ledger": ledger}
 
     async def _ask_for_slots(self) -> None:
         """Ask for as many slots as are wanted now, again until nobody wants one."""
