@@ -32,7 +32,7 @@ from actors.settlement import PackedSettlement
 from actors.store import Store
 from actors.store.batch import Batch
 
-__all__ = ["LedgerService"]
+__all__ = ["LedgerService", "Settled"]
 
 _EVENTS_INLINE_MAX = 1_000
 """Records up to this length are encoded on the loop (some 2 ms); longer ones in a thread."""
@@ -41,6 +41,7 @@ _PASSES_MAX = 32
 """Passes of each kind in one housekeeping; the rest waits for the next."""
 
 Settled = CompletionRecord | CompletionRuntimeError | None
+"""What settling a completion came to; see `LedgerService.settle_many`."""
 
 
 class LedgerService(LedgerAccounts):
@@ -220,9 +221,13 @@ class LedgerService(LedgerAccounts):
             "is_draining": self._is_draining,
         }
 
-    def drain(self) -> None:
-        """Refuse new holds from here; what runs may still be settled."""
+    async def drain(self) -> None:
+        """Refuse new holds; returns when what was asked before is committed. Idempotent.
+
+        What runs may still be settled.
+        """
         self._is_draining = True
+        await self._commit(lambda _books, _batch: None)
 
     async def close(self) -> None:
         """Commit what waits, close the store and give back its lock. Idempotent."""

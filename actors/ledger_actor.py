@@ -1,0 +1,219 @@
+"""The ledger as a Ray actor: one process, named `completion-ledger`, restarted for ever.
+
+It opens the store, starts the service and forwards every call to it; the service does the rest.
+With SQLite it is pinned to the node that has the data directory, and a second one cannot open the
+store. The deployer makes it a Ray class; nothing here starts Ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from typing import Any
+
+import ray
+
+from actors.core.errors import CompletionRuntimeError
+from actors.deployed import Deployed
+from actors.ledger import (
+    Balance,
+    CompletionKey,
+    HoldPlacement,
+    Located,
+    Placed,
+    Principal,
+    Settlement,
+    TeamLimits,
+)
+from actors.ledger_service import LedgerService, Settled
+from actors.record import CompletionRecord
+from actors.runtime import (
+    CompletionFilter,
+    CompletionRow,
+    IssuedKey,
+    KeyRow,
+    RememberedCancellation,
+)
+from actors.settings import PROTOCOL_VERSION
+from actors.settlement import PackedSettlement
+from actors.store import Store
+
+__all__ = ["LedgerActor"]
+
+_log = logging.getLogger(__name__)
+
+_HOUSEKEEPING_S = 2.0
+
+_SWITCH_INTERVAL_S = 0.0005
+"""How long the event loop may keep the writing thread from running Python. With the default, 5 ms, a
+loop that is never idle kept a commit waiting for 11 s; with this one, for 30 ms at most."""
+
+_DEMO_TEAM = "demo"
+_DEMO_ORGANIZATION = "org_demo"
+_DEMO_MICROCREDITS = 1_000_000_000
+
+
+class LedgerActor:
+    """See the module. The constructor takes only the place where `Deployed` is kept."""
+
+    def __init__(self, location: str) -> None:
+        """Open the store. Blocks.
+
+        Raises: StoreError: it is in use, too new or out of reach; one sentence says which.
+        """
+        deployed = Deployed.load(location)
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        self._demo_key_digest = deployed.demo_key_digest
+        self._service = LedgerService(
+            Store(deployed.settings.database_url), settings=deployed.settings, clock=time.time
+        )
+        # Ray constructs an actor outside of its loop: what needs one begins with the first call.
+        self._opening: asyncio.Task[None] | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"LedgerActor({self._service!r})"
+
+    # Holds.
+
+    async def place_many(
+        self, placements: list[HoldPlacement]
+    ) -> list[Placed | CompletionRuntimeError]:
+        await self._ready()
+        return await self._service.place_many(placements)
+
+    async def settle_many(
+        self, settlements: list[Settlement] | list[PackedSettlement]
+    ) -> list[Settled]:
+        await self._ready()
+        return await self._service.settle_many(settlements)
+
+    async def lose(self, actor: str) -> list[str]:
+        await self._ready()
+        return await self._service.lose(actor)
+
+    async def lose_completions(self, completion_ids: list[str]) -> list[str]:
+        await self._ready()
+        return await self._service.lose_completions(completion_ids)
+
+    # Completions.
+
+    async def find(self, key: CompletionKey) -> Located | None:
+        await self._ready()
+        return await self._service.find(key)
+
+    async def find_by_id(self, completion_id: str) -> Located | None:
+        await self._ready()
+        return await self._service.find_by_id(completion_id)
+
+    async def record(self, completion_id: str) -> CompletionRecord:
+        await self._ready()
+        return await self._service.record(completion_id)
+
+    async def open_completions(self) -> list[Located]:
+        await self._ready()
+        return await self._service.open_completions()
+
+    async def find_idempotent(
+        self, team: str, key: str, fingerprint: str
+    ) -> CompletionRecord | None:
+        await self._ready()
+        return await self._service.find_idempotent(team, key, fingerprint)
+
+    async def list_completions(
+        self, where: CompletionFilter, *, limit: int, cursor: str | None
+    ) -> tuple[list[CompletionRow], str | None]:
+        await self._ready()
+        return await self._service.list_completions(where, limit=limit, cursor=cursor)
+
+    async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation:
+        await self._ready()
+        return await self._service.remember_cancellation(key)
+
+    # Accounts.
+
+    async def authenticate(self, digest: str) -> Principal:
+        await self._ready()
+        return await self._service.authenticate(digest)
+
+    async def balance(self, team: str) -> Balance:
+        await self._ready()
+        return await self._service.balance(team)
+
+    async def create_team(
+        self, team: str, organization: str, *, credits_microcredits: int, limits: TeamLimits
+    ) -> None:
+        await self._ready()
+        await self._service.create_team(
+            team, organization, credits_microcredits=credits_microcredits, limits=limits
+        )
+
+    async def create_key(self, team: str, name: str) -> IssuedKey:
+        await self._ready()
+        return await self._service.create_key(team, name)
+
+    async def list_keys(self, team: str | None) -> list[KeyRow]:
+        await self._ready()
+        return await self._service.list_keys(team)
+
+    async def revoke_key(self, key_id: str) -> None:
+        await self._ready()
+        await self._service.revoke_key(key_id)
+
+    async def grant_credits(
+        self, team: str, amount_microcredits: int, grant_id: str | None = None
+    ) -> Balance:
+        await self._ready()
+        return await self._service.grant_credits(team, amount_microcredits, grant_id)
+
+    # Operation.
+
+    async def audit(self) -> dict[str, Any]:
+        await self._ready()
+        return await self._service.audit()
+
+    async def describe(self) -> dict[str, Any]:
+        await self._ready()
+        return {
+            "protocol": PROTOCOL_VERSION,
+            "kind": "ledger",
+            "pid": os.getpid(),
+            "node_id": ray.get_runtime_context().get_node_id(),
+            **self._service.describe(),
+        }
+
+    async def drain(self) -> None:
+        """Refuse new holds; returns when what was asked before is committed."""
+        await self._ready()
+        await self._service.drain()
+
+    async def _ready(self) -> None:
+        """Do once, on the loop, what the constructor could not."""
+        if self._housekeeping is not None:
+            return
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+        # Shielded: a caller that goes away does not take the others' opening with it.
+        await asyncio.shield(self._opening)
+
+    async def _open(self) -> None:
+        try:
+            if self._demo_key_digest:
+                await self._service.ensure_demo(
+                    _DEMO_TEAM, _DEMO_ORGANIZATION, _DEMO_MICROCREDITS, self._demo_key_digest
+                )
+            self._housekeeping = asyncio.get_running_loop().create_task(self._keep_house())
+        finally:
+            self._opening = None
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(_HOUSEKEEPING_S)
+            try:
+                await self._service.housekeeping()
+            except Exception as error:
+                # The store is away, or a bug of ours: either way the next round tries again.
+                _log.warning("housekeeping failed: %s", type(error).__name__)
