@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +22,8 @@ from starlette.types import ASGIApp, Message
 
 from actors.catalogue import SIMULATOR, Catalogue
 from actors.config import Config
+from actors.core.events import BlockFinished, Event, FinishReason, Usage, UsageReported
+from actors.core.upstream import UpstreamBatch
 from actors.ledger import TeamLimits
 from actors.ledger_service import LedgerService
 from actors.provider import Provider
@@ -196,6 +199,30 @@ class Rig:
             await server.stop()
 
 
+def say(upstream: ScriptedUpstream, *events: Event) -> None:
+    upstream.send(UpstreamBatch(events))
+
+
+def finish(
+    upstream: ScriptedUpstream, tokens: int, reason: FinishReason = FinishReason.STOP
+) -> None:
+    events: tuple[Any, ...] = (UsageReported(Usage(8, tokens)),)
+    if tokens:
+        events = (BlockFinished(0, True), *events)
+    upstream.send(UpstreamBatch(events, finish_reason=reason, is_end=True))
+
+
+def frames(call: Asgi) -> list[dict[str, Any]]:
+    """Return the chunks of a stream, `[DONE]` left out."""
+    data = re.findall(rb"^data: (.*)$", call.body, re.M)
+    return [json.loads(one) for one in data if one != b"[DONE]"]
+
+
+def text(call: Asgi) -> str:
+    chunks = [c for frame in frames(call) for c in frame.get("choices", [])]
+    return "".join(chunk["delta"].get("content") or "" for chunk in chunks)
+
+
 def chat_body(**members: Any) -> dict[str, Any]:
     return {
         "model": "sim-instant",
@@ -221,6 +248,8 @@ async def rig(
         changes: of `Settings`.
     """
     digest = hashlib.sha256(ADMIN_KEY.encode()).hexdigest()
+    # A grace beyond every deadline here: whoever is cancelled sooner was seen to leave.
+    changes = {"reader_grace_s": 60.0, **changes}
     settings = Settings(data_dir=str(folder), admin_key_digest=digest).with_changes(**changes)
     ledger = LedgerService(Store(settings.database_url), settings=settings, clock=time.time)
     await ledger.create_team(
