@@ -40,6 +40,7 @@ from serve_app.client_watch import ClientWatch
 from serve_app.dialects.answer import Answer
 from serve_app.dialects.base import Encoder, RawHeaders
 from serve_app.exchange import Exchange
+from serve_app.keep_alive import KeepAlive
 
 __all__ = ["EventStream", "Opening", "Reading", "RecordSubscription", "StreamOptions", "collect"]
 
@@ -225,23 +226,21 @@ class EventStream:
         return events
 
     async def _follow(self) -> None:
-        loop = asyncio.get_running_loop()
-        options, reading = self._options, self._reading
-        due_s = loop.time() + options.keep_alive_s
-        while reading.finished is None:
-            try:
-                # The write is outside: a slow client must not lose a frame to this timeout.
-                async with asyncio.timeout_at(due_s):
-                    await self._read()
-            except TimeoutError:
-                pass
-            body = self._take_frames()
-            if not body and loop.time() >= due_s:
-                # Reasoning makes no frames, so this may be so although much was read.
-                body = options.keep_alive
-            if body or reading.finished is not None:
-                await self._exchange.write(body, is_last=reading.finished is not None)
-                due_s = loop.time() + options.keep_alive_s
+        if self._reading.finished is not None:
+            return
+        options, exchange = self._options, self._exchange
+        keep_alive = KeepAlive(exchange.write, options.keep_alive, interval_s=options.keep_alive_s)
+        try:
+            while self._reading.finished is None:
+                await self._read()
+                body = self._take_frames()
+                is_last = self._reading.finished is not None
+                if body or is_last:
+                    await keep_alive.begin_write()
+                    await exchange.write(body, is_last=is_last)
+                    keep_alive.end_write()
+        finally:
+            keep_alive.close()
 
     def _take_frames(self) -> bytes:
         if self._reading.finished is not None and self._frames_to_skip:

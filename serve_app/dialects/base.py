@@ -180,4 +180,7 @@ class Dialect(Protocol):
 
 def render(value: Any) -> bytes:
     """Return JSON in ASCII, without spaces: a lone surrogate cannot break it."""
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
+    return _encode(value).encode("ascii")
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode

@@ -1,0 +1,83 @@
+"""Keep-alive comments for a quiet stream, at no cost to a busy one.
+
+One timer per stream, armed anew only when it fires: a write just notes its time. The comment is
+written by a task of its own, and only while the stream itself writes nothing; the stream waits for
+that task before its next write, so nothing is ever written after the last byte.
+
+    IDLE --begin_write--> WRITING --end_write--> IDLE
+         --the timer fires, and nothing was written for the interval--> a comment
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import Enum
+
+__all__ = ["KeepAlive"]
+
+
+class _State(Enum):
+    IDLE = "idle"
+    WRITING = "writing"
+    CLOSED = "closed"
+
+
+class KeepAlive:
+    """Made with the first write done; `close` ends it.
+
+    Args:
+        write: writes a piece of the body.
+        comment: what to write.
+        interval_s: how long nothing may be written.
+    """
+
+    def __init__(
+        self, write: Callable[[bytes], Awaitable[None]], comment: bytes, *, interval_s: float
+    ) -> None:
+        self._write = write
+        self._comment = comment
+        self._interval_s = interval_s
+        self._loop = asyncio.get_running_loop()
+        self._state = _State.IDLE
+        self._written_at_s = self._loop.time()
+        self._commenting: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(interval_s, self._on_timer)
+
+    def __repr__(self) -> str:
+        return f"<KeepAlive {self._state.value}>"
+
+    async def begin_write(self) -> None:
+        """Wait until no comment is being written. Cancel: nothing changes."""
+        if self._commenting is not None:
+            await asyncio.wait({self._commenting})
+        self._state = _State.WRITING
+
+    def end_write(self) -> None:
+        self._written_at_s = self._loop.time()
+        self._state = _State.IDLE
+
+    def close(self) -> None:
+        """Write nothing any more. Idempotent."""
+        self._state = _State.CLOSED
+        self._timer.cancel()
+        if self._commenting is not None:
+            self._commenting.cancel()
+
+    def _on_timer(self) -> None:
+        now_s = self._loop.time()
+        due_s = self._written_at_s + self._interval_s
+        if self._state is _State.IDLE and now_s >= due_s and self._commenting is None:
+            self._commenting = self._loop.create_task(self._comment_once())
+        # A write that is under way is looked at again an interval later.
+        again_s = due_s if due_s > now_s else now_s + self._interval_s
+        self._timer = self._loop.call_at(again_s, self._on_timer)
+
+    async def _comment_once(self) -> None:
+        try:
+            await self._write(self._comment)
+        except OSError:
+            pass  # The client is gone; the stream learns of it by its watch or its own write.
+        finally:
+            self._commenting = None
+            self._written_at_s = self._loop.time()
