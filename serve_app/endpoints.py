@@ -23,11 +23,10 @@ from actors.core.errors import (
 )
 from actors.core.events import CancelSource, Finished, Status
 from actors.core.ids import COMPLETION_PREFIX, is_client_name
-from actors.core.request import DisconnectPolicy, StartCommand
+from actors.core.request import StartCommand
 from actors.ledger import CompletionKey, Principal, RateState
 from actors.record import CompletionHeader, CompletionRecord, Receipt
 from actors.runtime import (
-    ReaderLeft,
     RememberedCancellation,
     StartedCompletion,
     Subscription,
@@ -46,6 +45,7 @@ from serve_app.event_stream import (
 )
 from serve_app.exchange import Exchange
 from serve_app.shell import Shell
+from serve_app.starting import start_watched
 
 __all__ = ["CompletionEndpoints"]
 
@@ -122,26 +122,12 @@ class CompletionEndpoints:
     async def _start(
         self, exchange: Exchange, command: StartCommand, principal: Principal, watch: ClientWatch
     ) -> StartedCompletion:
-        """Start the completion, and show the team's rate.
-
-        Cancel: a client that left gives its start up, unless its policy is to continue; in every
-            other case the start goes on, and its subscription is closed with the true reason.
-        """
-        starting = self._shell.background.spawn(self._shell.runtime.start(command))
+        """Start the completion, and show the team's rate."""
+        shell = self._shell
         try:
-            started = await asyncio.shield(starting)
+            started = await start_watched(shell.runtime, command, watch, shell.background)
         except RateLimited as error:
-            self._show_rate(exchange, _empty_bucket(error, principal, self._shell.now_s()))
-            raise
-        except asyncio.CancelledError:
-            reason = ReaderLeft.DETACHED
-            try:
-                reason = await watch.departure()
-            finally:
-                cancels = command.request.on_disconnect is DisconnectPolicy.CANCEL
-                if cancels and reason is ReaderLeft.CLIENT_GONE:
-                    starting.cancel()
-                self._shell.background.spawn(_give_up(starting, reason))
+            self._show_rate(exchange, _empty_bucket(error, principal, shell.now_s()))
             raise
         self._show_rate(exchange, started.rate)
         return started
@@ -270,15 +256,6 @@ class CompletionEndpoints:
 
 async def _run(work: Callable[[], T], is_large: bool) -> T:
     return await asyncio.to_thread(work) if is_large else work()
-
-
-async def _give_up(starting: asyncio.Task[StartedCompletion], reason: ReaderLeft) -> None:
-    """End the subscription of a start that nobody waits for any more."""
-    try:
-        started = await starting
-    except (CompletionRuntimeError, asyncio.CancelledError):
-        return
-    await started.subscription.aclose(reason)
 
 
 def _remembered_reply(remembered: RememberedCancellation) -> Reply:
