@@ -75,7 +75,8 @@ class LedgerActor:
         self._housekeeping: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"LedgerActor({self._service!r})"
+        # Ray asks for it also when the constructor failed.
+        return f"LedgerActor({getattr(self, '_service', None)!r})"
 
     # Holds.
 
