@@ -151,6 +151,9 @@ class Catalogue:
                 param="messages",
                 reason="max_input_tokens_exceeded",
             )
+        if request.sampling.logprobs:
+            # No event carries them back, so an answer without them would be a silent loss.
+            raise InvalidRequest("Log probabilities are not supported.", param="logprobs")
         return StartCommand(
             completion_id=completion_id,
             wire_id=wire_id,

@@ -38,6 +38,7 @@ def create_app(
     ids: Callable[[], str] = new_ulid,
     now_s: Callable[[], float] = time.time,
     is_draining: Callable[[], bool] = lambda: False,
+    replica: str = "",
 ) -> Starlette:
     """Return the ASGI application.
 
@@ -45,6 +46,7 @@ def create_app(
         ids: returns a new ULID at each call.
         now_s: wall clock, seconds since 1970.
         is_draining: whether this replica is being shut down; no disconnect is then the client's.
+        replica: who answers, as `NODE/PID`, for the header `Midstream-Replica`.
     """
     shell = Shell(
         runtime=runtime,
@@ -54,6 +56,7 @@ def create_app(
         ids=ids,
         now_s=now_s,
         is_draining=is_draining,
+        replica=replica,
     )
     app = Starlette(routes=_routes(shell), middleware=_middleware(settings))
     app.router.redirect_slashes = False

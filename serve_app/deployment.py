@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
@@ -103,7 +104,13 @@ class _Replica:
         """Return the application; Serve calls this once, before the replica takes requests."""
         runtime, deployed = await asyncio.to_thread(connect, self._location)
         settings = deployed.settings
-        app = create_app(runtime, deployed.catalogue(), settings, is_draining=_draining_question())
+        app = create_app(
+            runtime,
+            deployed.catalogue(),
+            settings,
+            is_draining=_draining_question(),
+            replica=f"{ray.get_runtime_context().get_node_id()}/{os.getpid()}",
+        )
         return app if settings.proxy == "haproxy" else _BehindPythonProxy(app)
 
 

@@ -21,7 +21,7 @@ from actors.settings import Settings
 from serve_app.auth import Authenticator
 from serve_app.background import Background
 from serve_app.client_watch import ClientWatch
-from serve_app.dialects.base import Dialect, Operation
+from serve_app.dialects.base import Dialect, Operation, RawHeaders
 from serve_app.exchange import ClientGone, Exchange
 from serve_app.http_errors import MethodNotAllowed, RouteNotFound
 
@@ -40,6 +40,7 @@ class Shell:
         ids: returns a new ULID at each call.
         now_s: wall clock, seconds since 1970.
         is_draining: whether this replica is being shut down; a disconnect then means nothing.
+        replica: who answers, as `NODE/PID`: every answer says it, "" says nothing.
     """
 
     runtime: CompletionRuntime
@@ -49,7 +50,12 @@ class Shell:
     ids: Callable[[], str]
     now_s: Callable[[], float]
     is_draining: Callable[[], bool]
+    replica: str = ""
     background: Background = field(default_factory=Background)
+
+    @property
+    def replica_headers(self) -> RawHeaders:
+        return ((b"midstream-replica", self.replica.encode()),) if self.replica else ()
 
     def watch(self, exchange: Exchange) -> ClientWatch:
         return exchange.watch(is_draining=self.is_draining)
@@ -84,7 +90,7 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = f"req_{self._shell.ids()}"
-        headers = self._dialect.reply_headers(request_id)
+        headers = [*self._dialect.reply_headers(request_id), *self._shell.replica_headers]
         exchange = Exchange(scope, receive, send, request_id=request_id, headers=headers)
         try:
             await self._serve(exchange)

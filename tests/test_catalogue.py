@@ -17,6 +17,7 @@ from actors.core.request import (
     Message,
     Prices,
     Role,
+    Sampling,
     StartCommand,
     TextPart,
     ToolChoice,
@@ -245,3 +246,10 @@ def test_reasoning_effort_reaches_models_that_reason_and_is_dropped_for_others()
     assert resolve(catalogue(), ask(reasoning_effort="high")).request.reasoning_effort is None
     reasoning = resolve(catalogue(), ask("sim-reasoning", reasoning_effort="high"))
     assert reasoning.request.reasoning_effort == "high"
+
+
+def test_log_probabilities_are_refused_since_no_answer_could_carry_them() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        resolve(catalogue(), ask(sampling=Sampling(logprobs=True, top_logprobs=2)))
+    assert refused.value.param == "logprobs"
+    assert resolve(catalogue(), ask(sampling=Sampling(logprobs=False)))

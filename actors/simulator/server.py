@@ -59,6 +59,8 @@ class SimulatorServer:
         """
         listener = socket.create_server((self._host, self._port), backlog=BACKLOG)
         listener.setblocking(False)
+        # Asyncio sets it on its own sockets alone: without it an answer waits for the client's ACK.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         host, port = listener.getsockname()[:2]
         self._serving = asyncio.ensure_future(self._server.serve(sockets=[listener]))
         while not self._server.started:

@@ -38,7 +38,6 @@ from actors.settings import Settings
 from actors.simulator.answers import compose, text_of
 from actors.simulator.models import MODELS
 from actors.simulator.request import parse_ask
-from actors.simulator_actor import UpstreamSimulator
 from actors.tokenizer import count_prompt, count_text
 from tests.running_simulator import GroundTruth, running_simulator
 
@@ -615,18 +614,3 @@ def test_a_taken_port_is_an_os_error() -> None:
         server = SimulatorServer(create_simulator(), port=port)
         with pytest.raises(OSError):
             asyncio.run(server.start())
-
-
-def test_the_actors_class_starts_once_describes_itself_and_stops() -> None:
-    async def life() -> None:
-        actor = UpstreamSimulator()
-        assert (await actor.describe())["url"] is None
-        address = await actor.start("127.0.0.1")
-        assert await actor.start("127.0.0.1") == address
-        async with httpx.AsyncClient(base_url=address) as client:
-            assert (await client.get("/v1/models")).status_code == 200
-        assert (await actor.describe())["url"] == address
-        await actor.stop()
-        await actor.stop()
-
-    asyncio.run(life())
