@@ -138,6 +138,7 @@ def _run(plan: Plan, directory: DataDirectory) -> None:
     """Run the instance here; its own words go to the terminal, everybody else's into the log."""
     output = Output.shared() if plan.is_verbose else Output.apart(directory.log_path)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         Instance(plan, directory, os.environ).run(lambda ready: welcome(ready, output))
     except (InstanceError, ConfigError) as error:

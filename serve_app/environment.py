@@ -48,7 +48,6 @@ def serve_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(settings.haproxy_stats_port),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(settings.haproxy_metrics_port),
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
-        "RAY_SERVE_HAPROXY_MAXCONN": "10000",
         # One line of log per request, parsed in Python by the proxy actor: for a dashboard we do
         # not run. HAProxy's own counters are served in any case.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",

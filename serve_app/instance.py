@@ -4,9 +4,9 @@
             -> a first request that succeeds through the proxy
     stop    completions (cancelled and settled) -> Serve -> actors -> Ray -> whatever is left
 
-The first signal stops it in this order, from wherever it is; a second one hurries: the wait is cut
-short and what is left is killed. A private Ray belongs to the instance and ends with it; of a
-cluster that was joined, only what the instance put there is taken away.
+The first signal stops it in this order, from wherever it is; a second one hurries: everything is
+killed. A private Ray belongs to the instance and ends with it. Of a cluster that was joined, only
+what the instance put there is taken away, which a second signal does not cut short: it would stay.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Instance:
                 data_dir=str(directory.path), admin_key_digest=Keys.digest(self._keys.admin)
             ),
         )
-        self._signals = _Signals()
+        self._signals = _Signals(self._hurry)
         self._note = _first_note(self._plan.settings)
         self._reaper: Reaper | None = None
         self._stack: Stack | None = None
@@ -110,13 +110,23 @@ class Instance:
             self._check()
             on_ready(self._start())
             self._watch()
-        except _Stop:
-            _log.info("a signal came: stopping")
+        except (_Stop, SystemExit):
+            # While Ray starts, SIGTERM is answered by its own handler, which exits.
+            pass
+        except Exception:
+            # Ray's extension turns what a handler raises into other exceptions.
+            if not self._signals.has_come:
+                raise
         finally:
             self._stop()
 
     def _check(self) -> None:
         settings, config = self._plan.settings, self._plan.config
+        killed = self._directory.read_note()
+        if killed is not None:
+            end_processes(
+                killed.leftovers, grace_s=_LEFTOVERS_GRACE_S, timeout_s=_LEFTOVERS_TIMEOUT_S
+            )
         Catalogue(config, simulator_url="http://127.0.0.1:1" if config.simulator else None)
         if not self._plan.address:
             check_no_other_ray(self._environment)
@@ -148,9 +158,9 @@ class Instance:
         self._tell("connect to Ray")
         self._stack.connect(runtime_path / "ray")
         self._signals.install()  # Ray has put its own handler for SIGTERM
+        self._note_descendants()
         self._tell("deploy")
         simulator_url = self._stack.deploy(plan.config, Keys.digest(keys.demo))
-        self._note_descendants()
         self._tell("wait for the first request")
         self._first_request()
         startup_s = time.monotonic() - self._begun_s
@@ -178,26 +188,39 @@ class Instance:
             self._stack.follow_nodes()
 
     def _stop(self) -> None:
+        _log.info("stopping")
         try:
+            self._note_descendants()
             if self._stack is not None:
                 self._stack.stop()
-        except _Stop:
-            _log.warning("a second signal came: killing what is left")
         finally:
             self._signals.ignore()
-            self._sweep()
-            self._directory.remove_note()
-            if self._reaper is not None:
-                self._reaper.dismiss()
+            self._end_leftovers(grace_s=_LEFTOVERS_GRACE_S)
+
+    def _hurry(self) -> None:
+        """End at once; called by the second signal, on top of whatever the stop waits for."""
+        if not self._plan.address:
+            self._signals.ignore()
+            self._end_leftovers(grace_s=0.0)
+            os._exit(0)
+
+    def _end_leftovers(self, *, grace_s: float) -> None:
+        end_processes(self._note.leftovers, grace_s=grace_s, timeout_s=_LEFTOVERS_TIMEOUT_S)
+        self._directory.remove_note()
+        if self._reaper is not None:
+            self._reaper.dismiss()
 
     def _sweep(self) -> None:
-        """End what is left of this instance; in the reaper's process too."""
+        """Run by the reaper, when this process was killed."""
         note = self._directory.read_note() or self._note
         end_processes(note.leftovers, grace_s=_LEFTOVERS_GRACE_S, timeout_s=_LEFTOVERS_TIMEOUT_S)
 
     def _note_descendants(self) -> None:
         if not self._plan.address:
-            noted = tuple((p.pid, p.start_ticks) for p in descendants(os.getpid()))
+            reaper = self._reaper.pid if self._reaper else 0
+            noted = tuple(
+                (p.pid, p.start_ticks) for p in descendants(os.getpid()) if p.pid != reaper
+            )
             self._note = replace(self._note, noted=noted)
             self._directory.write_note(self._note)
 
@@ -207,14 +230,14 @@ class Instance:
 
 
 class _Signals:
-    """Turns SIGINT, SIGTERM and SIGHUP into `_Stop`, in the main thread.
+    """The first of SIGINT, SIGTERM and SIGHUP becomes `_Stop` in the main thread; the next one hurries.
 
     An exception that is raised inside somebody's finalizer is lost; `check` raises it again.
     """
 
-    def __init__(self) -> None:
-        self._came = 0
-        self._raised = 0
+    def __init__(self, hurry: Callable[[], None]) -> None:
+        self._hurry = hurry
+        self.has_come = False
 
     def install(self) -> None:
         for number in _STOP_SIGNALS:
@@ -225,13 +248,15 @@ class _Signals:
             signal.signal(number, signal.SIG_IGN)
 
     def check(self) -> None:
-        if self._came > self._raised:
-            self._raised = self._came
+        if self.has_come:
             raise _Stop
 
     def _on_signal(self, _number: int, _frame: object) -> None:
-        self._came += 1
-        raise _Stop
+        if self.has_come:
+            self._hurry()
+        else:
+            self.has_come = True
+            raise _Stop
 
 
 def _first_note(settings: Settings) -> InstanceNote:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 
 __all__ = ["Reaper"]
 
@@ -42,9 +43,12 @@ class Reaper:
 
     def dismiss(self) -> None:
         """Tell it that nothing is left to do, and wait for its end."""
-        os.write(self._descriptor, _DISMISSED)
+        with suppress(BrokenPipeError):
+            os.write(self._descriptor, _DISMISSED)
         os.close(self._descriptor)
-        os.waitpid(self._pid, 0)
+        with suppress(ChildProcessError):
+            # Ray lets the kernel take the ended children of its driver.
+            os.waitpid(self._pid, 0)
 
 
 def _wait_and_sweep(descriptor: int, sweep: Callable[[], object]) -> None:

@@ -1,0 +1,64 @@
+"""The cluster file is one that Ray's launcher takes, and its commands are ones that a shell takes.
+
+What they do on real nodes is the two-node test's to show.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from actors.settings import Settings
+from serve_app.environment import serve_environment
+
+FILE = Path(__file__).parent.parent / "cluster.yaml"
+COMMANDS = ("setup_commands", "head_start_ray_commands", "worker_start_ray_commands")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> dict[str, Any]:
+    value = yaml.safe_load(FILE.read_text("utf-8"))
+    assert isinstance(value, dict)
+    return value
+
+
+def test_the_launcher_takes_it(cluster: dict[str, Any]) -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    validate_config(prepare_config(cluster))
+
+
+@pytest.mark.parametrize("section", COMMANDS)
+def test_a_shell_takes_its_commands(cluster: dict[str, Any], section: str) -> None:
+    for command in cluster[section]:
+        subprocess.run(["bash", "-n", "-c", command], check=True)
+
+
+@pytest.mark.parametrize("section", COMMANDS[1:])
+def test_every_node_gets_the_variables_of_serve_before_ray_starts(
+    cluster: dict[str, Any], section: str
+) -> None:
+    starts = [command for command in cluster[section] if "ray start" in command]
+    assert starts
+    for command in starts:
+        assert command.index('eval "$(midstream env --ray)"') < command.index("ray start")
+        assert "RAY_AUTH_MODE=token" in command
+
+
+def test_the_command_line_prints_what_serve_needs() -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", "serve_app.cli", "env", "--ray"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"MIDSTREAM_TOTAL_TIMEOUT_S": "1200.5"},
+    ).stdout
+    settings = Settings().with_changes(total_timeout_s=1200.5)
+    variables = dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
+    assert variables == serve_environment(settings)
+    assert variables["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"] == "1261"
