@@ -27,9 +27,9 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, in
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from actors.store import tables
 from actors.store.errors import StoreTooNew, StoreUnavailable
 from actors.store.exclusive import APPLICATION_NAME, LOCK_WAIT_S, FileLock, lock_session
+from actors.store.tables import SCHEMA_VERSION, metadata, schema_version
 
 __all__ = ["READERS", "Store"]
 
@@ -214,11 +214,10 @@ def _configure_postgres_writer(engine: Engine, place: str, wait_s: float) -> Non
 
 
 def _prepare_schema(connection: Connection) -> None:
-    version = tables.schema_version
-    if inspect(connection).has_table(version.name):
-        found = connection.execute(select(version.c.version)).scalar_one()
-        if found > tables.SCHEMA_VERSION:
-            raise StoreTooNew(found, tables.SCHEMA_VERSION)
+    if inspect(connection).has_table(schema_version.name):
+        found = connection.execute(select(schema_version.c.version)).scalar_one()
+        if found > SCHEMA_VERSION:
+            raise StoreTooNew(found, SCHEMA_VERSION)
         return
-    tables.metadata.create_all(connection)
-    connection.execute(insert(version).values(version=tables.SCHEMA_VERSION))
+    metadata.create_all(connection)
+    connection.execute(insert(schema_version).values(version=SCHEMA_VERSION))
