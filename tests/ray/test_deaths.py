@@ -35,7 +35,7 @@ def get(instance: Instance, completion_id: str) -> dict[str, Any]:
 
 def replay(instance: Instance, completion_id: str) -> str:
     with instance.client() as client:
-        answer = client.get(f"/v1/chat/completions/{completion_id}?stream=true&starting_after=-1")
+        answer = client.get(f"/v1/chat/completions/{completion_id}?stream=true")
         answer.raise_for_status()
         return answer.text
 
