@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,51 +21,59 @@ PROTOCOL_VERSION = 1
 """What actors of one deploy must agree on; raised whenever a message between actors changes."""
 
 
+_NUMBER_MAX = 1e15
+"""No setting means more than that; infinity and NaN are refused with it."""
+
+
 class SettingsError(ValueError):
     """A setting that cannot be used; the message is one sentence for the operator."""
+
+
+def _setting(default: Any, meaning: str) -> Any:
+    return field(default=default, metadata={"meaning": meaning})
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     # Where it listens, and where it keeps things.
-    host: str = "127.0.0.1"
-    port: int = 8000
-    data_dir: str = ""  # "" is ~/.midstream
-    database: str = ""  # "" is SQLite in the data directory; else a postgresql:// URL
-    config: str = ""  # the providers and models file; "" is the built-in catalogue alone
-    proxy: str = "haproxy"  # or "python"
-    replicas_per_node: int = 2
-    haproxy_stats_port: int = 8404
-    haproxy_metrics_port: int = 9101
-    cors_allow_origin: str = ""  # "" is off
+    host: str = _setting("127.0.0.1", "address to listen on")
+    port: int = _setting(8000, "port to listen on")
+    data_dir: str = _setting("", "where everything is kept; `~/.midstream` if empty")
+    database: str = _setting("", "a `postgresql://` URL; SQLite in the data directory if empty")
+    config: str = _setting("", "file of providers and models; the simulated models alone if empty")
+    proxy: str = _setting("haproxy", "what stands in front: `haproxy` or `python`")
+    replicas_per_node: int = _setting(2, "HTTP processes per node")
+    haproxy_stats_port: int = _setting(8404, "HAProxy's page of figures; it binds every address")
+    haproxy_metrics_port: int = _setting(9101, "HAProxy's metrics; it binds every address")
+    cors_allow_origin: str = _setting("", "origins that browsers may call from; off if empty")
 
     # How much runs at once.
-    streams_per_actor: int = 1
-    actors_per_node: int = 64  # 48 MB and 0.8 % of a core each while idle
-    actors_warm: int = 4  # free actors that a node's pool grows towards
-    admission_timeout_s: float = 30.0
+    streams_per_actor: int = _setting(1, "completions that one process carries")
+    actors_per_node: int = _setting(64, "processes that carry completions: 48 MB each, idle too")
+    actors_warm: int = _setting(4, "free ones that a node's pool grows towards, ahead of need")
+    admission_timeout_s: float = _setting(30.0, "how long a start waits for a free one")
 
     # How long things may take.
-    body_timeout_s: float = 30.0  # for a whole request body to arrive
-    headers_after_s: float = 1.0
-    keep_alive_s: float = 15.0
-    connect_timeout_s: float = 10.0
-    first_token_timeout_s: float = 60.0
-    idle_timeout_s: float = 60.0
-    total_timeout_s: float = 900.0
-    cancel_timeout_s: float = 5.0
-    reader_grace_s: float = 5.0
-    drain_timeout_s: float = 10.0
+    headers_after_s: float = _setting(1.0, "when a stream's headers go out, answer or not")
+    keep_alive_s: float = _setting(15.0, "silence before a stream gets a keep-alive")
+    connect_timeout_s: float = _setting(10.0, "until a provider answers; the completion fails")
+    first_token_timeout_s: float = _setting(60.0, "until its first token; fails")
+    idle_timeout_s: float = _setting(60.0, "between tokens; fails")
+    total_timeout_s: float = _setting(900.0, "of a completion; cancelled as `deadline`, charged")
+    cancel_timeout_s: float = _setting(5.0, "until a cancel says that it could not be done")
+    reader_grace_s: float = _setting(5.0, "that a completion waits for a reader it has lost")
+    drain_timeout_s: float = _setting(10.0, "for what runs to be settled when it stops")
+    body_timeout_s: float = _setting(30.0, "for a request's body to arrive")
 
     # How large things may get.
-    body_bytes_max: int = 10 * 1024 * 1024
-    log_bytes_max: int = 16 * 1024 * 1024
-    frame_bytes_max: int = 4 * 1024 * 1024  # one upstream SSE frame
-    record_ttl_s: float = 86_400.0
-    records_bytes_max: int = 10 * 1024**3
-    object_store_bytes: int = 256 * 1024 * 1024
+    body_bytes_max: int = _setting(10 * 1024**2, "a request's body")
+    log_bytes_max: int = _setting(16 * 1024**2, "a completion's log; at it, cancelled as `budget`")
+    frame_bytes_max: int = _setting(4 * 1024**2, "one frame of a provider's stream")
+    record_ttl_s: float = _setting(86_400.0, "how long a settled completion is kept")
+    records_bytes_max: int = _setting(10 * 1024**3, "all records; the oldest settled go first")
+    object_store_bytes: int = _setting(256 * 1024**2, "Ray's object store in `/dev/shm`")
 
-    # Secrets, as SHA-256 digests in hex: never the secret itself.
+    # The admin key's SHA-256 in hex; the key itself is kept nowhere here.
     admin_key_digest: str = ""
 
     @classmethod
@@ -76,10 +84,10 @@ class Settings:
             SettingsError: a value that is not of the field's type.
         """
         values: dict[str, Any] = {}
-        for field in fields(cls):
-            name = f"MIDSTREAM_{field.name.upper()}"
+        for setting in fields(cls):
+            name = f"MIDSTREAM_{setting.name.upper()}"
             if name in environment:
-                values[field.name] = _parse(name, environment[name], type(field.default))
+                values[setting.name] = _parse(name, environment[name], type(setting.default))
         return cls(**values).checked()
 
     def with_changes(self, **changes: Any) -> Settings:
@@ -94,10 +102,10 @@ class Settings:
         Raises:
             SettingsError: a number out of range.
         """
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, int | float) and value <= 0:
-                raise SettingsError(f"{field.name} must be above 0, not {value}.")
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if isinstance(value, int | float) and not 0 < value <= _NUMBER_MAX:
+                raise SettingsError(f"{setting.name} must be above 0 and finite, not {value}.")
         if self.proxy not in ("haproxy", "python"):
             raise SettingsError(f"proxy must be haproxy or python, not {self.proxy!r}.")
         if self.port > 65_535:
