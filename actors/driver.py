@@ -18,25 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.clock import Clock, Timer
-from actors.core.completion import (
-    CancelRequested,
-    CloseUpstream,
-    Completion,
-    DeltasReceived,
-    HoldPlaced,
-    HoldRefused,
-    HoldState,
-    Input,
-    OpenUpstream,
-    Settle,
-    SettlementStood,
-    StreamState,
-    Timeouts,
-    UpstreamClosed,
-    UpstreamFailed,
-    UpstreamFinished,
-    UpstreamOpened,
-)
+from actors.core.completion import Completion, Timeouts
 from actors.core.errors import (
     CompletionRuntimeError,
     Failure,
@@ -47,6 +29,23 @@ from actors.core.errors import (
 from actors.core.events import CancelSource, Finished, FinishReason, Status
 from actors.core.readers import Departure, Readers
 from actors.core.request import DisconnectPolicy, StartCommand
+from actors.core.transitions import (
+    CancelRequested,
+    CloseUpstream,
+    DeltasReceived,
+    HoldPlaced,
+    HoldRefused,
+    HoldState,
+    Input,
+    OpenUpstream,
+    Settle,
+    SettlementStood,
+    StreamState,
+    UpstreamClosed,
+    UpstreamFailed,
+    UpstreamFinished,
+    UpstreamOpened,
+)
 from actors.ledger import HoldLedger, HoldPlacement, Placed, Settlement
 from actors.provider import Provider, UpstreamStream
 from actors.record import CompletionHeader, CompletionRecord, Receipt, Timeline

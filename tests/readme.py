@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
-from actors.core.completion import TRANSITIONS, StreamState
+from actors.core.transitions import TRANSITIONS, StreamState
 from actors.settings import Settings
 
 README = Path(__file__).parent.parent / "README.md"

@@ -11,28 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from actors.core.completion import (
-    HOLD_TRANSITIONS,
-    IGNORED,
-    TRANSITIONS,
-    CancelRequested,
-    CloseUpstream,
-    Completion,
-    DeltasReceived,
-    HoldPlaced,
-    HoldRefused,
-    HoldState,
-    Input,
-    OpenUpstream,
-    Settle,
-    SettlementStood,
-    StreamState,
-    Timeouts,
-    UpstreamClosed,
-    UpstreamFailed,
-    UpstreamFinished,
-    UpstreamOpened,
-)
+from actors.core.completion import Completion, Timeouts
 from actors.core.errors import Failure, FailureCode, IllegalTransition
 from actors.core.events import (
     BlockFinished,
@@ -49,6 +28,26 @@ from actors.core.events import (
     ToolCallStarted,
     Usage,
     UsageReported,
+)
+from actors.core.transitions import (
+    HOLD_TRANSITIONS,
+    IGNORED,
+    TRANSITIONS,
+    CancelRequested,
+    CloseUpstream,
+    DeltasReceived,
+    HoldPlaced,
+    HoldRefused,
+    HoldState,
+    Input,
+    OpenUpstream,
+    Settle,
+    SettlementStood,
+    StreamState,
+    UpstreamClosed,
+    UpstreamFailed,
+    UpstreamFinished,
+    UpstreamOpened,
 )
 from tests.commands import command
 

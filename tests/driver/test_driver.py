@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from actors.core.completion import HoldState, StreamState
 from actors.core.errors import (
     CompletionRuntimeError,
     Failure,
@@ -33,6 +32,7 @@ from actors.core.events import (
 )
 from actors.core.readers import Departure
 from actors.core.request import DisconnectPolicy, StartCommand
+from actors.core.transitions import HoldState, StreamState
 from actors.core.upstream import UpstreamBatch
 from actors.driver import CompletionDriver
 from actors.ledger import Placed
