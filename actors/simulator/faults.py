@@ -24,7 +24,14 @@ from dataclasses import dataclass, replace
 
 from actors.simulator.models import MODELS, Ending, SimulatedModel
 
-__all__ = ["BROKEN_MODELS", "FLAKY_REQUESTS", "CannedAnswer", "canned_answer", "flaky_status"]
+__all__ = [
+    "BROKEN_MODELS",
+    "FLAKY_REQUESTS",
+    "CannedAnswer",
+    "canned_answer",
+    "flaky_status",
+    "status_answer",
+]
 
 FLAKY_REQUESTS = 2
 
