@@ -60,11 +60,16 @@ class TokenMeter:
 
     @property
     def tokens_output_max(self) -> int | None:
-        """How many output tokens the hold pays for beside the prompt; None where output is free."""
+        """How many output tokens the hold pays for beside the prompt; None where output is free.
+
+        A prompt that the provider counts as longer than it was estimated takes nothing from the room
+        that was held for the output: that would cut an answer short of the limit the client set.
+        """
         price = self._prices.output_microcredits
         if price == 0:
             return None
-        left = self._hold_microcredits - self._prices.input_microcredits * self._prompt_tokens()
+        prompt = min(self._prompt_tokens(), self._prompt_tokens_estimated)
+        left = self._hold_microcredits - self._prices.input_microcredits * prompt
         room = max(0, left) // price
         if self._is_exact or self._running is not None:
             return room
