@@ -36,8 +36,9 @@ from actors.tokenizer import count_text
 
 __all__ = ["CompletionActor"]
 
-_REPORT_PAUSE_S = 0.005
-"""Reports to the registry gather for as long after one was sent; they are off every critical path."""
+_REPORT_PAUSE_S = 0.02
+"""What there is to report gathers for as long: nobody waits for it, since replicas keep their slots and
+the store knows what the registry has not heard of yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,6 @@ class CompletionActor:
         self._catalogue = self._deployed.catalogue()
         self._clients: dict[str, ProviderClient] = {}
         self._registry: Any = None
-        self._began = 0
         self._begun: list[tuple[str, str, str, str]] = []
         self._ended: list[str] = []
         self._news = asyncio.Event()
@@ -159,7 +159,6 @@ class CompletionActor:
         return client
 
     def _on_began(self, driver: CompletionDriver) -> None:
-        self._began += 1
         self._begun.append(_key(driver))
         self._changed()
 
@@ -186,7 +185,6 @@ class CompletionActor:
         return CarrierReport(
             actor=self._identity.actor,
             running=len(self._carrier.running) if self._carrier else 0,
-            began=self._began,
             news=tuple(news),
             ended=tuple(ended),
         )
@@ -195,10 +193,11 @@ class CompletionActor:
         """Tell the registry what runs here, after each change and at most every few milliseconds."""
         while True:
             await self._news.wait()
-            self._news.clear()
-            self._registry.report.remote(self._report(self._begun, self._ended))
-            self._begun, self._ended = [], []
             await asyncio.sleep(_REPORT_PAUSE_S)
+            self._news.clear()
+            begun, ended = self._begun, self._ended
+            self._begun, self._ended = [], []
+            self._registry.report.remote(self._report(begun, ended))
 
 
 def _key(driver: CompletionDriver) -> tuple[str, str, str, str]:

@@ -20,6 +20,7 @@ from actors.accounts import Ledger
 from actors.carrier import CarrierLink
 from actors.channel import Mirror, MirrorSubscription
 from actors.core.errors import (
+    AdmissionError,
     CarrierBusy,
     CompletionNotFound,
     CompletionRuntimeError,
@@ -28,6 +29,7 @@ from actors.core.errors import (
     NotCancellable,
     Overloaded,
     ReplayGap,
+    RequestError,
 )
 from actors.core.events import (
     CancelSource,
@@ -66,6 +68,9 @@ _START_TRIES = 5
 _LOSS_TIMEOUT_S = 30.0
 """How long readers of a dead actor wait for the store to say how its completions ended."""
 
+_BUSY_PAUSE_S = 0.02
+"""Before another slot is asked for when one was taken after all: carriers report about as often."""
+
 _POLL_S = 0.1
 
 _UNKNOWN_END = Finished(
@@ -88,10 +93,18 @@ class Directory(Protocol):
     """Where the carriers are."""
 
     async def acquire(self) -> str:
-        """Take a slot; return the name of the carrier that has it.
+        """Take a slot; return the name of the carrier that has it. It is owed a `release`.
 
         Raises: Overloaded: none came free within `admission_timeout_s`.
         """
+        ...
+
+    def release(self, actor: str, *, is_free: bool) -> None:
+        """Give a slot back; `is_free` says that its completion has ended, or never began."""
+        ...
+
+    def lost(self, actor: str) -> None:
+        """The carrier is dead: forget its slots."""
         ...
 
     async def link(self, actor: str) -> CarrierLink:
@@ -125,6 +138,7 @@ class LinkedRuntime:
         self._channel = channel
         self._mirrors: dict[str, Mirror] = {}
         self._reading: dict[str, set[str]] = {}  # carrier -> completions read there
+        self._with_slot: set[str] = set()  # completions whose slot is this replica's to release
         self._pumps: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -134,10 +148,18 @@ class LinkedRuntime:
         for _ in range(_START_TRIES):
             actor = await self._directory.acquire()
             try:
-                link = await self._directory.link(actor)
-                return await self._start_on(actor, link, command)
-            except (CarrierBusy, CarrierLost):
-                continue
+                return await self._start_on(actor, command)
+            except CarrierLost:
+                self._directory.lost(actor)
+            except CarrierBusy:
+                self._directory.release(actor, is_free=False)
+                await asyncio.sleep(_BUSY_PAUSE_S)
+            except (AdmissionError, RequestError):
+                self._directory.release(actor, is_free=True)
+                raise
+            except BaseException:
+                self._directory.release(actor, is_free=False)
+                raise
         raise Overloaded("No actor is free.")
 
     async def subscribe(self, key: CompletionKey) -> Subscription:
@@ -219,9 +241,8 @@ class LinkedRuntime:
 
     # Starting.
 
-    async def _start_on(
-        self, actor: str, link: CarrierLink, command: StartCommand
-    ) -> StartedCompletion:
+    async def _start_on(self, actor: str, command: StartCommand) -> StartedCompletion:
+        link = await self._directory.link(actor)
         subscription = self._open(actor, command.completion_id)
         try:
             placed = await link.start(command, self._channel)
@@ -232,6 +253,7 @@ class LinkedRuntime:
                 ReaderLeft.CLIENT_GONE if was_cancelled else ReaderLeft.FINISHED
             )
             raise
+        self._with_slot.add(command.completion_id)
         return StartedCompletion(subscription, placed.rate)
 
     # Finding.
@@ -353,6 +375,9 @@ class LinkedRuntime:
             return
         completion_id = mirror.completion_id
         self._mirrors.pop(completion_id, None)
+        if completion_id in self._with_slot:
+            self._with_slot.remove(completion_id)
+            self._directory.release(actor, is_free=mirror.is_finished)
         reading = self._reading.get(actor, set())
         reading.discard(completion_id)
         if not reading:
@@ -376,6 +401,7 @@ class LinkedRuntime:
             while self._reading.get(actor):
                 await self._read_lease(actor)
         except CarrierLost:
+            self._directory.lost(actor)
             self._end_lost(actor)
         finally:
             del self._pumps[actor]

@@ -1,19 +1,20 @@
 """Which actors there are, how full they are, and where more are wanted. Decides; does nothing.
 
-A carrier's free slots are its slots less what runs there less what was given away and has not begun.
-A slot that was given away and never begins (its taker died, or its start was refused before it got
-there) comes back after `RESERVATION_S`; a taker that is later still is refused by the carrier itself.
+Slots are leased to replicas, which use one for a completion after the other without asking again. A
+replica says every second which slots it has; those of one that has been silent for `LEASE_S` are
+free again. A carrier's free slots are its slots less what is leased or runs there, whichever is
+more: a completion goes on although the replica that started it let its slot go. Where that guess is
+wrong for a moment, the carrier itself refuses.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["RESERVATION_S", "CarrierState", "Pool"]
+__all__ = ["LEASE_S", "CarrierState", "Pool"]
 
-RESERVATION_S = 10.0
+LEASE_S = 5.0
 
 _STARTING_PER_NODE_MAX = 2
 """Actors that a node starts at once: a start is half a second of CPU, so more at once on a small
@@ -28,13 +29,24 @@ class CarrierState:
     node_id: str
     slots: int
     running: int = 0
-    began: int = 0
-    idle_since_s: float = 0.0
-    reserved: deque[float] = field(default_factory=deque)
+    used_at_s: float = 0.0
+    leased: dict[str, int] = field(default_factory=dict)  # by replica
+
+    @property
+    def taken(self) -> int:
+        return max(self.running, sum(self.leased.values()))
 
     @property
     def free(self) -> int:
-        return self.slots - self.running - len(self.reserved)
+        return max(0, self.slots - self.taken)
+
+
+@dataclass(slots=True)
+class _Replica:
+    """`given` counts all slots it ever got, so that an answer in flight is not taken for a return."""
+
+    given: int
+    heard_at_s: float
 
 
 class Pool:
@@ -55,6 +67,7 @@ class Pool:
         warm = carriers_warm if slots_per_carrier == 1 else 1
         self._slots_warm = min(warm, carriers_per_node) * slots_per_carrier
         self._carriers: dict[str, CarrierState] = {}
+        self._replicas: dict[str, _Replica] = {}
         self._starting: dict[str, int] = {}
         self._nodes: tuple[str, ...] = ()
 
@@ -72,41 +85,64 @@ class Pool:
         self._nodes = tuple(nodes)
 
     def add(self, name: str, node_id: str, slots: int, *, now_s: float) -> None:
-        self._carriers[name] = CarrierState(name, node_id, slots, idle_since_s=now_s)
+        self._carriers[name] = CarrierState(name, node_id, slots, used_at_s=now_s)
 
     def remove(self, name: str) -> None:
         self._carriers.pop(name, None)
 
-    def report(self, name: str, *, running: int, began: int, now_s: float) -> None:
-        """Take a carrier's own figures: `began` counts all starts it ever took."""
+    def report(self, name: str, *, running: int, now_s: float) -> None:
+        """Take a carrier's own figure."""
         state = self._carriers.get(name)
-        if state is None:
-            return
-        for _ in range(min(len(state.reserved), max(0, began - state.began))):
-            state.reserved.popleft()
-        state.began = began
-        if running == 0 and state.running:
-            state.idle_since_s = now_s
-        state.running = running
+        if state is not None:
+            state.running = running
+            state.used_at_s = now_s
 
-    def take(self, node_id: str, count: int, *, now_s: float) -> list[str]:
-        """Give away up to `count` slots, one name each: the caller's node first, the fullest first."""
-        taken: list[str] = []
+    def lease(
+        self, replica: str, node_id: str, count: int, *, given: int, now_s: float
+    ) -> list[str]:
+        """Lease up to `count` slots, one name each: the replica's node first, the fullest first.
+
+        Args:
+            given: how many slots the replica ever got before these.
+        """
+        names: list[str] = []
         for state in sorted(
-            self._carriers.values(), key=lambda s: (s.node_id != node_id, -s.running, s.name)
+            self._carriers.values(), key=lambda s: (s.node_id != node_id, -s.taken, s.name)
         ):
-            while state.free > 0 and len(taken) < count:
-                state.reserved.append(now_s + RESERVATION_S)
-                taken.append(state.name)
-            if len(taken) == count:
+            slots = min(state.free, count - len(names))
+            if slots > 0:
+                state.leased[replica] = state.leased.get(replica, 0) + slots
+                state.used_at_s = now_s
+                names += [state.name] * slots
+            if len(names) == count:
                 break
-        return taken
+        self._replicas[replica] = _Replica(given + len(names), now_s)
+        return names
+
+    def renew(self, replica: str, held: Mapping[str, int], *, given: int, now_s: float) -> None:
+        """Take a replica's word for the slots it has; what it does not name is free again.
+
+        Args:
+            given: how many slots it ever got. Where it got more, an answer was on its way when it
+                spoke, and its word is too old to free anything.
+        """
+        known = self._replicas.setdefault(replica, _Replica(given, now_s))
+        known.heard_at_s = now_s
+        if known.given != given:
+            return
+        for state in self._carriers.values():
+            if held.get(state.name):
+                state.leased[replica] = held[state.name]
+            else:
+                state.leased.pop(replica, None)
 
     def expire(self, *, now_s: float) -> None:
-        """Take back the slots that were given away and never begun."""
-        for state in self._carriers.values():
-            while state.reserved and state.reserved[0] <= now_s:
-                state.reserved.popleft()
+        """Free the slots of replicas that have been silent for too long."""
+        silent = [r for r, known in self._replicas.items() if now_s - known.heard_at_s >= LEASE_S]
+        for replica in silent:
+            del self._replicas[replica]
+            for state in self._carriers.values():
+                state.leased.pop(replica, None)
 
     def start_where(self, waiting: int) -> list[str]:
         """Return the nodes to start one carrier on each, counted as starting from now on.
@@ -118,7 +154,7 @@ class Pool:
         for node_id in self._nodes:
             here = [s for s in self._carriers.values() if s.node_id == node_id]
             starting = self._starting.get(node_id, 0)
-            free = sum(max(0, s.free) for s in here) + starting * self._slots
+            free = sum(s.free for s in here) + starting * self._slots
             while (
                 free < self._slots_warm + waiting
                 and starting < _STARTING_PER_NODE_MAX
@@ -139,9 +175,9 @@ class Pool:
         chosen: list[str] = []
         for node_id in {s.node_id for s in self._carriers.values()}:
             here = [s for s in self._carriers.values() if s.node_id == node_id]
-            free = sum(max(0, s.free) for s in here)
+            free = sum(s.free for s in here)
             for state in here:
-                is_idle = state.free == state.slots and now_s - state.idle_since_s >= idle_s
+                is_idle = state.taken == 0 and now_s - state.used_at_s >= idle_s
                 if is_idle and free - state.slots >= self._slots_warm:
                     chosen.append(state.name)
                     free -= state.slots

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, cast
@@ -27,12 +28,15 @@ from actors.ray_ledger import LEDGER_NAME, RayLedger
 from actors.record import CompletionRecord
 from actors.registry_actor import REGISTRY_NAME
 from actors.runtime import CancelAnswer, CompletionRow
-from actors.settings import NAMESPACE, Settings
+from actors.settings import NAMESPACE
+from actors.slot_leases import SlotLeases
 
 __all__ = ["RayDirectory", "RayLink", "connect"]
 
 _HANDLES_MAX = 4_096
 """Handles kept of completion actors; past it the oldest are looked up again when they are needed."""
+
+_RENEW_S = 1.0
 
 _REGISTRY_PAUSE_S = 0.1
 """Between tries to reach a registry that Ray is restarting; they end with the admission timeout."""
@@ -71,18 +75,24 @@ class RayDirectory:
     """Finds completion actors through the registry; see `actors.linked_runtime.Directory`."""
 
     def __init__(
-        self, registry: Any, ledger: RayLedger, *, settings: Settings, deployed: Deployed
+        self, registry: Any, ledger: RayLedger, *, deployed: Deployed, replica: str
     ) -> None:
         self._registry = registry
         self._ledger = ledger
-        self._settings = settings
+        self._settings = deployed.settings
         self._deployed = deployed
         self._node_id = ray.get_runtime_context().get_node_id()
+        self._replica = replica
         self._links: dict[str, RayLink] = {}
+        self._leases = SlotLeases()
+        self._renewing: asyncio.Task[None] | None = None
         self._wanting: deque[asyncio.Future[str]] = deque()
         self._asking: asyncio.Task[None] | None = None
 
     async def acquire(self) -> str:
+        ready = self._leases.take()
+        if ready is not None:
+            return ready
         loop = asyncio.get_running_loop()
         future: asyncio.Future[str] = loop.create_future()
         self._wanting.append(future)
@@ -93,6 +103,16 @@ class RayDirectory:
                 return await future
         except TimeoutError:
             raise Overloaded("No actor came free in time.", retry_after_s=5.0) from None
+
+    def release(self, actor: str, *, is_free: bool) -> None:
+        if not is_free:
+            self._leases.let_go(actor)
+        elif not self._hand_over(actor):
+            self._leases.put_back(actor, now_s=time.monotonic())
+
+    def lost(self, actor: str) -> None:
+        self._leases.forget(actor)
+        self._links.pop(actor, None)
 
     async def link(self, actor: str) -> RayLink:
         link = self._links.get(actor)
@@ -132,16 +152,40 @@ class RayDirectory:
         names: list[str] = []
         try:
             count = len(self._wanting)
-            names = await from_singleton(self._registry.acquire.remote(self._node_id, count))
+            given = self._leases.given
+            call = self._registry.lease.remote(self._replica, self._node_id, count, given)
+            names = await from_singleton(call)
         except CompletionRuntimeError as error:
             self._refuse(error)
             await asyncio.sleep(_REGISTRY_PAUSE_S)
         for name in names:
-            while self._wanting:
-                future = self._wanting.popleft()
-                if not future.done():
-                    future.set_result(name)
-                    break
+            self._leases.add(name)
+            self.release(name, is_free=True)
+        if self._renewing is None and self._leases.held:
+            self._renewing = asyncio.get_running_loop().create_task(self._keep_renewing())
+
+    def _hand_over(self, actor: str) -> bool:
+        """Give a free slot to whoever waits for one; False if nobody does."""
+        while self._wanting:
+            future = self._wanting.popleft()
+            if not future.done():
+                future.set_result(actor)
+                return True
+        return False
+
+    async def _keep_renewing(self) -> None:
+        """Tell the registry every second which slots are held, until none is and it was told so."""
+        while True:
+            await asyncio.sleep(_RENEW_S)
+            self._leases.let_idle_go(now_s=time.monotonic())
+            held, given = self._leases.held, self._leases.given
+            try:
+                await from_singleton(self._registry.renew.remote(self._replica, held, given))
+            except CompletionRuntimeError:
+                continue  # It is being restarted, and learns with the next renewal.
+            if not held and not self._leases.held:
+                break
+        self._renewing = None
 
     def _refuse(self, error: CompletionRuntimeError) -> None:
         """Tell those who wait; a registry that is only away for a moment is waited for instead."""
@@ -159,9 +203,9 @@ def connect(location: str) -> tuple[LinkedRuntime, Deployed]:
     Raises: LookupError: nothing is deployed. ValueError: an actor of the deploy is missing.
     """
     deployed = Deployed.load(location)
-    settings = deployed.settings
     ledger = RayLedger(ray.get_actor(LEDGER_NAME, namespace=NAMESPACE))
     registry = ray.get_actor(REGISTRY_NAME, namespace=NAMESPACE)
-    directory = RayDirectory(registry, ledger, settings=settings, deployed=deployed)
-    channel = f"{ray.get_runtime_context().get_node_id()}-{secrets.token_hex(8)}"
-    return LinkedRuntime(directory, ledger, settings=settings, channel=channel), deployed
+    replica = f"{ray.get_runtime_context().get_node_id()}-{secrets.token_hex(8)}"
+    directory = RayDirectory(registry, ledger, deployed=deployed, replica=replica)
+    runtime = LinkedRuntime(directory, ledger, settings=deployed.settings, channel=replica)
+    return runtime, deployed

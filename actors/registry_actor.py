@@ -62,16 +62,25 @@ class CarrierReport:
 
     Args:
         running: how many completions it carries now.
-        began: how many it ever began.
         news: (completion id, team, dialect, wire id) of those that began.
         ended: ids of those that were settled or refused.
     """
 
     actor: str
     running: int
-    began: int
     news: tuple[tuple[str, str, str, str], ...] = ()
     ended: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    """A replica that waits for up to `count` slots."""
+
+    replica: str
+    node_id: str
+    count: int
+    given: int
+    future: asyncio.Future[list[str]]
 
 
 class RegistryActor:
@@ -90,7 +99,7 @@ class RegistryActor:
         self._handles: dict[str, Any] = {}
         self._located: dict[CompletionKey, Located] = {}
         self._keys: dict[str, CompletionKey] = {}
-        self._waiters: deque[tuple[str, int, asyncio.Future[list[str]]]] = deque()
+        self._waiters: deque[_Waiter] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: asyncio.Task[None] | None = None
         self._ledger: RayLedger
@@ -101,8 +110,10 @@ class RegistryActor:
 
     # What replicas ask.
 
-    async def acquire(self, node_id: str, count: int) -> list[str]:
-        """Give away up to `count` slots, at least one; waits for it up to `admission_timeout_s`.
+    async def lease(self, replica: str, node_id: str, count: int, given: int) -> list[str]:
+        """Lease up to `count` slots, at least one; waits for it up to `admission_timeout_s`.
+
+        A replica has one such call under way at a time; `given` is how many slots it got before.
 
         Returns: an actor's name per slot.
         Raises: Overloaded.
@@ -110,14 +121,21 @@ class RegistryActor:
         await self._ready()
         if self._is_draining:
             raise Overloaded("Midstream is shutting down.")
+        waiter = _Waiter(replica, node_id, count, given, asyncio.get_running_loop().create_future())
         if not self._waiters:
-            names = self._pool.take(node_id, count, now_s=time.monotonic())
+            names = self._lease(waiter)
             if names:
                 self._grow()
                 return names
         if len(self._waiters) >= _WAITERS_MAX:
             raise Overloaded("Too many requests wait for an actor.", retry_after_s=5.0)
-        return await self._wait_for_slots(node_id, count)
+        return await self._wait_for_slots(waiter)
+
+    async def renew(self, replica: str, held: dict[str, int], given: int) -> None:
+        """Take a replica's word for the slots it has; see `Pool.renew`."""
+        await self._ready()
+        self._pool.renew(replica, held, given=given, now_s=time.monotonic())
+        self._serve_waiters()
 
     async def locate(self, key: CompletionKey) -> Located | None:
         """Return where a completion is; the store answers what is not known here."""
@@ -143,7 +161,7 @@ class RegistryActor:
             "slots": sum(state.slots for state in carriers),
             "slots_free": sum(state.free for state in carriers),
             "running": sum(state.running for state in carriers),
-            "waiting": sum(count for _, count, _ in self._waiters),
+            "waiting": self._waiting(),
             "nodes": sorted({state.node_id for state in carriers}),
         }
 
@@ -170,9 +188,9 @@ class RegistryActor:
         """Give away no more slots; cancel what runs with source `shutdown` and wait for its settlement."""
         await self._ready()
         self._is_draining = True
-        for _, _, future in self._waiters:
-            if not future.done():
-                future.set_exception(Overloaded("Midstream is shutting down."))
+        for waiter in self._waiters:
+            if not waiter.future.done():
+                waiter.future.set_exception(Overloaded("Midstream is shutting down."))
         shutdowns = [
             asyncio.ensure_future(from_carrier(handle.shut_down.remote(timeout_s)))
             for handle in self._handles.values()
@@ -254,31 +272,37 @@ class RegistryActor:
 
     # Slots.
 
-    async def _wait_for_slots(self, node_id: str, count: int) -> list[str]:
-        future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-        self._waiters.append((node_id, count, future))
+    def _lease(self, waiter: _Waiter) -> list[str]:
+        return self._pool.lease(
+            waiter.replica,
+            waiter.node_id,
+            waiter.count,
+            given=waiter.given,
+            now_s=time.monotonic(),
+        )
+
+    async def _wait_for_slots(self, waiter: _Waiter) -> list[str]:
+        self._waiters.append(waiter)
         self._grow()
         try:
             async with asyncio.timeout(self._settings.admission_timeout_s):
-                return await future
+                return await waiter.future
         except TimeoutError:
             raise Overloaded("No actor came free in time.", retry_after_s=5.0) from None
 
     def _serve_waiters(self) -> None:
         """Hand free slots to those who wait, in the order they came."""
         while self._waiters:
-            node_id, count, future = self._waiters[0]
-            if not future.done():
-                names = self._pool.take(node_id, count, now_s=time.monotonic())
+            waiter = self._waiters[0]
+            if not waiter.future.done():
+                names = self._lease(waiter)
                 if not names:
                     return
-                future.set_result(names)
+                waiter.future.set_result(names)
             self._waiters.popleft()
 
     def _take_report(self, report: CarrierReport) -> None:
-        self._pool.report(
-            report.actor, running=report.running, began=report.began, now_s=time.monotonic()
-        )
+        self._pool.report(report.actor, running=report.running, now_s=time.monotonic())
         for completion_id, team, dialect, wire_id in report.news:
             key = CompletionKey(team, Dialect(dialect), wire_id)
             self._keys[completion_id] = key
@@ -294,9 +318,11 @@ class RegistryActor:
     def _grow(self) -> None:
         if self._is_draining:
             return
-        waiting = sum(count for _, count, future in self._waiters if not future.done())
-        for node_id in self._pool.start_where(waiting):
+        for node_id in self._pool.start_where(self._waiting()):
             self._spawn(self._start_carrier(node_id))
+
+    def _waiting(self) -> int:
+        return sum(waiter.count for waiter in self._waiters if not waiter.future.done())
 
     async def _start_carrier(self, node_id: str) -> None:
         ulid = format_ulid(int(time.time() * 1000), secrets.randbits(80))

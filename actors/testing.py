@@ -229,6 +229,12 @@ class _OneCarrier:
             raise Overloaded("No actor is free.")
         return _Here().actor
 
+    def release(self, actor: str, *, is_free: bool) -> None:
+        pass  # The carrier's own count is the truth here.
+
+    def lost(self, actor: str) -> None:
+        pass  # It lives as long as this process.
+
     async def link(self, actor: str) -> CarrierLink:
         if actor != _Here().actor:
             raise CarrierLost

@@ -1,8 +1,9 @@
-"""Goal: slots are given once, come back, and the pool grows ahead of need up to its ceiling."""
+"""Goal: slots are leased once, come back, and the pool grows ahead of need up to its ceiling."""
 
 from __future__ import annotations
 
-from actors.pool import RESERVATION_S, Pool
+from actors.pool import LEASE_S, Pool
+from actors.slot_leases import IDLE_S, SlotLeases
 
 
 def pool(*, slots: int = 1, warm: int = 2, ceiling: int = 4, carriers: int = 0) -> Pool:
@@ -13,36 +14,61 @@ def pool(*, slots: int = 1, warm: int = 2, ceiling: int = 4, carriers: int = 0) 
     return made
 
 
-def test_a_slot_is_given_once() -> None:
+def lease(of: Pool, count: int = 1, *, replica: str = "r", node: str = "n1", given: int = 0):
+    return of.lease(replica, node, count, given=given, now_s=0)
+
+
+def test_a_slot_is_leased_once() -> None:
     two = pool(carriers=2)
-    assert sorted(two.take("n1", 3, now_s=0)) == ["c0", "c1"]
-    assert two.take("n1", 1, now_s=0) == []
+    assert sorted(lease(two, 3)) == ["c0", "c1"]
+    assert lease(two, given=2) == []
 
 
-def test_a_slot_comes_back_when_its_completion_ends() -> None:
+def test_a_slot_comes_back_when_its_replica_does_not_name_it_any_more() -> None:
+    two = pool(carriers=2)
+    lease(two, 2)
+    two.renew("r", {"c1": 1}, given=2, now_s=1)
+    assert lease(two, replica="other") == ["c0"]
+
+
+def test_a_slot_in_which_something_runs_is_not_free_whoever_leased_it() -> None:
     one = pool(carriers=1)
-    one.take("n1", 1, now_s=0)
-    one.report("c0", running=1, began=1, now_s=0)
-    assert one.take("n1", 1, now_s=0) == []
-    one.report("c0", running=0, began=1, now_s=0)
-    assert one.take("n1", 1, now_s=0) == ["c0"]
+    lease(one)
+    one.report("c0", running=1, now_s=0)
+    one.renew("r", {}, given=1, now_s=1)
+    assert lease(one, replica="other") == []
+    one.report("c0", running=0, now_s=0)
+    assert lease(one, replica="other") == ["c0"]
 
 
-def test_a_slot_that_never_begins_comes_back_by_itself() -> None:
+def test_a_word_that_crossed_a_grant_frees_nothing() -> None:
     one = pool(carriers=1)
-    one.take("n1", 1, now_s=0)
-    one.expire(now_s=RESERVATION_S - 1)
-    assert one.take("n1", 1, now_s=0) == []
-    one.expire(now_s=RESERVATION_S)
-    assert one.take("n1", 1, now_s=0) == ["c0"]
+    lease(one)
+    one.renew("r", {}, given=0, now_s=1)
+    assert lease(one, replica="other") == []
 
 
-def test_the_callers_node_comes_first_and_the_fullest_carrier_there() -> None:
+def test_the_slots_of_a_silent_replica_come_back() -> None:
+    one = pool(carriers=1)
+    lease(one)
+    one.expire(now_s=LEASE_S - 1)
+    assert lease(one, replica="other") == []
+    one.expire(now_s=LEASE_S)
+    assert lease(one, replica="other") == ["c0"]
+
+
+def test_a_pool_that_forgot_everything_takes_the_replicas_word() -> None:
+    fresh = pool(carriers=2)
+    fresh.renew("r", {"c0": 1}, given=17, now_s=0)
+    assert lease(fresh, 2, replica="other") == ["c1"]
+
+
+def test_the_replicas_node_comes_first_and_the_fullest_carrier_there() -> None:
     dense = pool(slots=4, carriers=2)
     dense.add("far", "n2", 4, now_s=0)
-    dense.report("c1", running=2, began=2, now_s=0)
-    assert dense.take("n1", 3, now_s=0) == ["c1", "c1", "c0"]
-    assert dense.take("n2", 1, now_s=0) == ["far"]
+    dense.report("c1", running=2, now_s=0)
+    assert lease(dense, 3) == ["c1", "c1", "c0"]
+    assert lease(dense, node="n2", replica="other") == ["far"]
 
 
 def test_the_pool_grows_to_what_is_warm_and_for_those_who_wait() -> None:
@@ -58,12 +84,38 @@ def test_the_pool_grows_to_what_is_warm_and_for_those_who_wait() -> None:
 
 def test_the_pool_stops_at_its_ceiling() -> None:
     full = pool(carriers=4, ceiling=4)
-    full.take("n1", 4, now_s=0)
+    lease(full, 4)
     assert full.start_where(10) == []
 
 
 def test_idle_carriers_beyond_the_warm_ones_are_surplus() -> None:
     four = pool(carriers=4, warm=2)
-    four.report("c0", running=1, began=1, now_s=0)
+    four.report("c0", running=1, now_s=0)
     assert len(four.surplus(idle_s=60, now_s=61)) == 1
     assert four.surplus(idle_s=60, now_s=59) == []
+
+
+# The replica's side.
+
+
+def test_a_slot_that_comes_free_is_used_for_the_next_start() -> None:
+    leases = SlotLeases()
+    leases.add("c0")
+    assert leases.take() is None
+    leases.put_back("c0", now_s=0)
+    assert leases.take() == "c0"
+    assert leases.held == {"c0": 1}
+    assert leases.given == 1
+
+
+def test_idle_slots_are_let_go_and_used_ones_kept() -> None:
+    leases = SlotLeases()
+    for name in ("c0", "c1"):
+        leases.add(name)
+    leases.put_back("c0", now_s=0)
+    leases.let_idle_go(now_s=IDLE_S / 2)
+    assert leases.held == {"c0": 1, "c1": 1}
+    leases.let_idle_go(now_s=IDLE_S)
+    assert leases.held == {"c1": 1}
+    leases.let_go("c1")
+    assert leases.held == {}
