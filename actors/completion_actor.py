@@ -36,6 +36,8 @@ from actors.tokenizer import count_text
 
 __all__ = ["CompletionActor"]
 
+_TITLE_S = 1.0
+
 _REPORT_PAUSE_S = 0.02
 """What there is to report gathers for as long: nobody waits for it, since replicas keep their slots and
 the store knows what the registry has not heard of yet."""
@@ -189,10 +191,20 @@ class CompletionActor:
             ended=tuple(ended),
         )
 
+    async def _has_news(self) -> None:
+        """Wait for news, and meanwhile keep the title: Ray puts its own there with every call."""
+        while not self._news.is_set():
+            self._show()
+            try:
+                async with asyncio.timeout(_TITLE_S):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+
     async def _keep_reporting(self) -> None:
         """Tell the registry what runs here, after each change and at most every few milliseconds."""
         while True:
-            await self._news.wait()
+            await self._has_news()
             await asyncio.sleep(_REPORT_PAUSE_S)
             self._news.clear()
             begun, ended = self._begun, self._ended

@@ -1,20 +1,18 @@
-"""The runtime as a replica has it: mirrors of what its readers read, and links to the carriers.
+"""The runtime as a replica has it, over links to the carriers.
 
 Which carriers there are, near or far, is the `Directory`'s business; so the same code is the runtime
 on Ray and the one in memory. No Ray here.
 
-It owns the mirrors and one channel per carrier it reads from; it owns no completion. Whatever it
-loses (its process, a link, a channel) costs no completion anything.
+It starts, finds, cancels and administers; what it reads is `actors.mirrors`'.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from actors.accounts import Ledger
 from actors.carrier import CarrierLink
@@ -23,26 +21,17 @@ from actors.core.errors import (
     AdmissionError,
     CarrierBusy,
     CompletionNotFound,
-    CompletionRuntimeError,
-    Failure,
-    FailureCode,
     NotCancellable,
     Overloaded,
-    ReplayGap,
     RequestError,
 )
 from actors.core.events import (
     CancelSource,
-    Charge,
-    Event,
-    Finished,
-    FinishReason,
-    Status,
-    Usage,
 )
-from actors.core.readers import Departure
 from actors.core.request import StartCommand
+from actors.directory import CarrierLost, Directory
 from actors.ledger import Balance, CompletionKey, Located, Principal, TeamLimits
+from actors.mirrors import Mirrors, settled_record
 from actors.record import CompletionRecord
 from actors.runtime import (
     CancelAnswer,
@@ -58,68 +47,15 @@ from actors.runtime import (
 )
 from actors.settings import Settings
 
-__all__ = ["CarrierLost", "Directory", "LinkedRuntime"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["LinkedRuntime"]
 
 _START_TRIES = 5
 """How many slots a start may find taken, by a race, before it says that we are overloaded."""
 
-_LOSS_TIMEOUT_S = 30.0
-"""How long readers of a dead actor wait for the store to say how its completions ended."""
-
 _BUSY_PAUSE_S = 0.02
 """Before another slot is asked for when one was taken after all: carriers report about as often."""
 
-_POLL_S = 0.1
-
-_UNKNOWN_END = Finished(
-    Status.FAILED,
-    FinishReason.ERROR,
-    None,
-    Failure(FailureCode.COMPLETION_LOST, "The completion's owner is gone."),
-    Usage(),
-    Charge(),
-)
-
 T = TypeVar("T")
-
-
-class CarrierLost(Exception):
-    """The carrier's process is dead; what it carried is for the store to say."""
-
-
-class Directory(Protocol):
-    """Where the carriers are."""
-
-    async def acquire(self) -> str:
-        """Take a slot; return the name of the carrier that has it. It is owed a `release`.
-
-        Raises: Overloaded: none came free within `admission_timeout_s`.
-        """
-        ...
-
-    def release(self, actor: str, *, is_free: bool) -> None:
-        """Give a slot back; `is_free` says that its completion has ended, or never began."""
-        ...
-
-    def lost(self, actor: str) -> None:
-        """The carrier is dead: forget its slots."""
-        ...
-
-    async def link(self, actor: str) -> CarrierLink:
-        """Return the link of that name. Raises: CarrierLost: there is no such carrier any more."""
-        ...
-
-    async def locate(self, key: CompletionKey) -> Located | None:
-        """Return where the completion is; None when even the store has none."""
-        ...
-
-    async def rows(self) -> list[CompletionRow]:
-        """Return the living completions with their running figures, from the carriers."""
-        ...
-
-    async def describe(self) -> dict[str, Any]: ...
 
 
 class LinkedRuntime:
@@ -136,11 +72,8 @@ class LinkedRuntime:
         self._ledger = ledger
         self._settings = settings
         self._channel = channel
-        self._mirrors: dict[str, Mirror] = {}
-        self._reading: dict[str, set[str]] = {}  # carrier -> completions read there
+        self._mirrors = Mirrors(directory, ledger, channel=channel, on_closed=self._closed)
         self._with_slot: set[str] = set()  # completions whose slot is this replica's to release
-        self._pumps: dict[str, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
 
     # Completions.
 
@@ -234,16 +167,13 @@ class LinkedRuntime:
 
     async def aclose(self) -> None:
         """Stop reading. The completions go on."""
-        tasks = [*self._pumps.values(), *self._tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._mirrors.aclose()
 
     # Starting.
 
     async def _start_on(self, actor: str, command: StartCommand) -> StartedCompletion:
         link = await self._directory.link(actor)
-        subscription = self._open(actor, command.completion_id)
+        subscription = self._mirrors.open(actor, command.completion_id)
         try:
             placed = await link.start(command, self._channel)
         except BaseException as error:
@@ -255,6 +185,12 @@ class LinkedRuntime:
             raise
         self._with_slot.add(command.completion_id)
         return StartedCompletion(subscription, placed.rate)
+
+    def _closed(self, actor: str, mirror: Mirror) -> None:
+        """The last reader has left: a slot that this replica took for it is given back."""
+        if mirror.completion_id in self._with_slot:
+            self._with_slot.remove(mirror.completion_id)
+            self._directory.release(actor, is_free=mirror.is_finished)
 
     # Finding.
 
@@ -286,19 +222,7 @@ class LinkedRuntime:
             )
             if record is not None:
                 return record
-        return await self._settled_record(located.completion_id, _LOSS_TIMEOUT_S)
-
-    async def _settled_record(self, completion_id: str, timeout_s: float) -> CompletionRecord:
-        """Return the stored record, waiting for one that is about to be settled or declared lost."""
-        deadline_s = time.monotonic() + timeout_s
-        while True:
-            try:
-                return await self._ledger.record(completion_id)
-            except CompletionNotFound:
-                located = await self._ledger.find_by_id(completion_id)
-                if located is None or located.is_settled or time.monotonic() > deadline_s:
-                    raise
-            await asyncio.sleep(_POLL_S)
+        return await settled_record(self._ledger, located.completion_id)
 
     # Cancelling.
 
@@ -336,9 +260,9 @@ class LinkedRuntime:
         completion_id = located.completion_id
         if located.is_settled:
             return await self._replay(completion_id)
-        known = completion_id in self._mirrors
-        subscription = self._open(located.actor, completion_id)
-        if not known:
+        is_read = completion_id in self._mirrors
+        subscription = self._mirrors.open(located.actor, completion_id)
+        if not is_read:
             attached = await self._at_carrier(
                 located, lambda link: self._attach(link, completion_id)
             )
@@ -352,103 +276,7 @@ class LinkedRuntime:
         return True
 
     async def _replay(self, completion_id: str) -> Subscription:
-        record = await self._settled_record(completion_id, _LOSS_TIMEOUT_S)
+        record = await settled_record(self._ledger, completion_id)
         mirror = Mirror(completion_id)
         mirror.extend(record.events)
         return MirrorSubscription(mirror, on_close=lambda _mirror, _reason: None)
-
-    def _open(self, actor: str, completion_id: str) -> MirrorSubscription:
-        """Subscribe to this replica's mirror, and see to it that the actor's channel is read."""
-        mirror = self._mirrors.get(completion_id)
-        if mirror is None:
-            mirror = self._mirrors[completion_id] = Mirror(completion_id)
-            self._reading.setdefault(actor, set()).add(completion_id)
-        if actor not in self._pumps:
-            task = asyncio.get_running_loop().create_task(self._pump(actor))
-            self._pumps[actor] = task
-        return MirrorSubscription(
-            mirror, on_close=lambda closed, reason: self._left(actor, closed, reason)
-        )
-
-    def _left(self, actor: str, mirror: Mirror, reason: ReaderLeft) -> None:
-        if mirror.readers:
-            return
-        completion_id = mirror.completion_id
-        self._mirrors.pop(completion_id, None)
-        if completion_id in self._with_slot:
-            self._with_slot.remove(completion_id)
-            self._directory.release(actor, is_free=mirror.is_finished)
-        reading = self._reading.get(actor, set())
-        reading.discard(completion_id)
-        if not reading:
-            self._reading.pop(actor, None)
-        if not mirror.is_finished:
-            departure = (
-                Departure.CLIENT_GONE if reason is ReaderLeft.CLIENT_GONE else Departure.LOST
-            )
-            self._spawn(self._detach(actor, completion_id, departure))
-
-    async def _detach(self, actor: str, completion_id: str, departure: Departure) -> None:
-        try:
-            link = await self._directory.link(actor)
-            await link.detach(completion_id, self._channel, departure)
-        except (CarrierLost, CompletionRuntimeError):
-            pass  # The channel's lease tells the carrier the same, only later.
-
-    async def _pump(self, actor: str) -> None:
-        """Read the actor's channel, lease after lease, while anybody here reads something there."""
-        try:
-            while self._reading.get(actor):
-                await self._read_lease(actor)
-        except CarrierLost:
-            self._directory.lost(actor)
-            self._end_lost(actor)
-        finally:
-            del self._pumps[actor]
-        if self._reading.get(actor) and actor not in self._pumps:
-            # Somebody came between the last look and here.
-            self._pumps[actor] = asyncio.get_running_loop().create_task(self._pump(actor))
-
-    async def _read_lease(self, actor: str) -> None:
-        """Read one lease of the channel; a link that is away for a moment is tried again."""
-        try:
-            link = await self._directory.link(actor)
-            async for batch in link.channel(self._channel):
-                await self._deliver(link, batch)
-        except CompletionRuntimeError:
-            await asyncio.sleep(_POLL_S)
-
-    async def _deliver(
-        self, link: CarrierLink, batch: Sequence[tuple[str, int, list[list[Any]]]]
-    ) -> None:
-        for completion_id, first, rows in batch:
-            mirror = self._mirrors.get(completion_id)
-            if mirror is not None and not mirror.receive(first, rows):
-                try:
-                    await link.attach(completion_id, self._channel, len(mirror.events) - 1)
-                except (CompletionNotFound, ReplayGap):
-                    self._spawn(self._end_from_store(mirror))
-
-    def _end_lost(self, actor: str) -> None:
-        """Give every reader of a dead actor the end that the store has, or will have."""
-        for completion_id in self._reading.pop(actor, ()):
-            mirror = self._mirrors.get(completion_id)
-            if mirror is not None and not mirror.is_finished:
-                self._spawn(self._end_from_store(mirror))
-
-    async def _end_from_store(self, mirror: Mirror) -> None:
-        """Append the stored end; after `_LOSS_TIMEOUT_S` without one, an end that says it is lost."""
-        try:
-            record = await self._settled_record(mirror.completion_id, _LOSS_TIMEOUT_S)
-            events: Sequence[Event] = record.events
-        except CompletionRuntimeError:
-            _log.warning("no end is known of %s", mirror.completion_id)
-            events = (_UNKNOWN_END,)
-        if not mirror.is_finished:
-            have = len(mirror.events)
-            mirror.extend(events[have:] if len(events) > have else events[-1:])
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

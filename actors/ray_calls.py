@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
 from actors.core.errors import CompletionRuntimeError, Overloaded
-from actors.linked_runtime import CarrierLost
+from actors.directory import CarrierLost
 from actors.settings import NAMESPACE
 
 __all__ = ["ActorAway", "find_actor", "from_carrier", "from_singleton", "from_stream"]

@@ -28,8 +28,8 @@ from actors.core.errors import CompletionRuntimeError, Overloaded
 from actors.core.ids import format_ulid
 from actors.core.request import Dialect
 from actors.deployed import Deployed
+from actors.directory import CarrierLost
 from actors.ledger import CompletionKey, Located
-from actors.linked_runtime import CarrierLost
 from actors.pool import Pool
 from actors.ray_calls import find_actor, from_carrier, from_singleton
 from actors.ray_ledger import LEDGER_NAME, RayLedger

@@ -20,9 +20,10 @@ from actors.clock import Clock, SystemClock, Timer
 from actors.core.errors import CompletionRuntimeError, Overloaded, UpstreamError
 from actors.core.request import StartCommand
 from actors.core.upstream import UpstreamBatch
+from actors.directory import CarrierLost
 from actors.driver import CompletionDriver
 from actors.ledger import CompletionKey, HoldPlacement, Located, Placed, Settlement
-from actors.linked_runtime import CarrierLost, LinkedRuntime
+from actors.linked_runtime import LinkedRuntime
 from actors.provider import Provider
 from actors.record import CompletionRecord
 from actors.runtime import CompletionRow

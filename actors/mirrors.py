@@ -1,0 +1,186 @@
+"""What a replica reads: a mirror per completion, and one channel per carrier that fills them.
+
+It owns no completion: whatever is lost here (a link, a channel, this process) costs none anything. A
+reader of a completion whose carrier died gets the end that the store has, or will have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from actors.accounts import Ledger
+from actors.carrier import CarrierLink
+from actors.channel import ChannelBatch, Mirror, MirrorSubscription
+from actors.core.errors import (
+    CompletionNotFound,
+    CompletionRuntimeError,
+    Failure,
+    FailureCode,
+    ReplayGap,
+)
+from actors.core.events import Charge, Event, Finished, FinishReason, Status, Usage
+from actors.core.readers import Departure
+from actors.directory import CarrierLost, Directory
+from actors.record import CompletionRecord
+from actors.runtime import ReaderLeft
+
+__all__ = ["Mirrors", "settled_record"]
+
+_log = logging.getLogger(__name__)
+
+_LOSS_TIMEOUT_S = 30.0
+"""How long readers of a dead actor wait for the store to say how its completions ended."""
+
+_POLL_S = 0.1
+
+_UNKNOWN_END = Finished(
+    Status.FAILED,
+    FinishReason.ERROR,
+    None,
+    Failure(FailureCode.COMPLETION_LOST, "The completion's owner is gone."),
+    Usage(),
+    Charge(),
+)
+
+
+async def settled_record(ledger: Ledger, completion_id: str) -> CompletionRecord:
+    """Return the stored record, waiting for one that is about to be settled or declared lost.
+
+    Raises: CompletionNotFound: there is none, or it is still open after `_LOSS_TIMEOUT_S`.
+    """
+    deadline_s = time.monotonic() + _LOSS_TIMEOUT_S
+    while True:
+        try:
+            return await ledger.record(completion_id)
+        except CompletionNotFound:
+            located = await ledger.find_by_id(completion_id)
+            if located is None or located.is_settled or time.monotonic() > deadline_s:
+                raise
+        await asyncio.sleep(_POLL_S)
+
+
+class Mirrors:
+    """The mirrors of one replica.
+
+    Args:
+        channel: this replica's name, unique among all replicas that ever were.
+        on_closed: called with the carrier and the mirror when its last reader has left.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        ledger: Ledger,
+        *,
+        channel: str,
+        on_closed: Callable[[str, Mirror], None],
+    ) -> None:
+        self._directory = directory
+        self._ledger = ledger
+        self._channel = channel
+        self._on_closed = on_closed
+        self._mirrors: dict[str, Mirror] = {}
+        self._reading: dict[str, set[str]] = {}  # carrier -> completions read there
+        self._pumps: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __contains__(self, completion_id: str) -> bool:
+        return completion_id in self._mirrors
+
+    def open(self, actor: str, completion_id: str) -> MirrorSubscription:
+        """Subscribe to the mirror, and see to it that the actor's channel is read."""
+        mirror = self._mirrors.get(completion_id)
+        if mirror is None:
+            mirror = self._mirrors[completion_id] = Mirror(completion_id)
+            self._reading.setdefault(actor, set()).add(completion_id)
+        if actor not in self._pumps:
+            self._pumps[actor] = asyncio.get_running_loop().create_task(self._pump(actor))
+        return MirrorSubscription(
+            mirror, on_close=lambda closed, reason: self._left(actor, closed, reason)
+        )
+
+    async def aclose(self) -> None:
+        """Stop reading. The completions go on."""
+        tasks = [*self._pumps.values(), *self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _left(self, actor: str, mirror: Mirror, reason: ReaderLeft) -> None:
+        if mirror.readers:
+            return
+        completion_id = mirror.completion_id
+        self._mirrors.pop(completion_id, None)
+        reading = self._reading.get(actor, set())
+        reading.discard(completion_id)
+        if not reading:
+            self._reading.pop(actor, None)
+        if not mirror.is_finished:
+            gone = reason is ReaderLeft.CLIENT_GONE
+            departure = Departure.CLIENT_GONE if gone else Departure.LOST
+            self._spawn(self._detach(actor, completion_id, departure))
+        self._on_closed(actor, mirror)
+
+    async def _detach(self, actor: str, completion_id: str, departure: Departure) -> None:
+        try:
+            link = await self._directory.link(actor)
+            await link.detach(completion_id, self._channel, departure)
+        except (CarrierLost, CompletionRuntimeError):
+            pass  # The channel's lease tells the carrier the same, only later.
+
+    async def _pump(self, actor: str) -> None:
+        """Read the actor's channel, lease after lease, while anybody here reads something there."""
+        try:
+            while self._reading.get(actor):
+                await self._read_lease(actor)
+        except CarrierLost:
+            self._directory.lost(actor)
+            self._end_lost(actor)
+        finally:
+            del self._pumps[actor]
+
+    async def _read_lease(self, actor: str) -> None:
+        """Read one lease of the channel; a link that is away for a moment is tried again."""
+        try:
+            link = await self._directory.link(actor)
+            async for batch in link.channel(self._channel):
+                await self._deliver(link, batch)
+        except CompletionRuntimeError:
+            await asyncio.sleep(_POLL_S)
+
+    async def _deliver(self, link: CarrierLink, batch: ChannelBatch) -> None:
+        for completion_id, first, rows in batch:
+            mirror = self._mirrors.get(completion_id)
+            if mirror is not None and not mirror.receive(first, rows):
+                try:
+                    await link.attach(completion_id, self._channel, len(mirror.events) - 1)
+                except (CompletionNotFound, ReplayGap):
+                    self._spawn(self._end_from_store(mirror))
+
+    def _end_lost(self, actor: str) -> None:
+        """Give every reader of a dead actor the end that the store has, or will have."""
+        for completion_id in self._reading.pop(actor, ()):
+            mirror = self._mirrors.get(completion_id)
+            if mirror is not None and not mirror.is_finished:
+                self._spawn(self._end_from_store(mirror))
+
+    async def _end_from_store(self, mirror: Mirror) -> None:
+        """Append the stored end; where none comes in time, an end that says it is lost."""
+        try:
+            record = await settled_record(self._ledger, mirror.completion_id)
+            events: Sequence[Event] = record.events
+        except CompletionRuntimeError:
+            _log.warning("no end is known of %s", mirror.completion_id)
+            events = (_UNKNOWN_END,)
+        if not mirror.is_finished:
+            have = len(mirror.events)
+            mirror.extend(events[have:] if len(events) > have else events[-1:])
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
