@@ -94,10 +94,11 @@ def config_file(
 
 @pytest.fixture(scope="session")
 def midstream(tmp_path_factory: pytest.TempPathFactory, config_file: Path) -> Iterator[Instance]:
-    """Midstream as it comes: strict, one completion per actor; silence is given up early."""
+    """Midstream as it comes: strict, one completion per actor; silence is told and given up early."""
     settings = {
         "idle_timeout_s": 4.0,
         "first_token_timeout_s": 10.0,
+        "keep_alive_s": 2.0,
         "actors_warm": 8,
         "config": str(config_file),
     }

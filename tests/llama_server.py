@@ -29,7 +29,8 @@ def serve(path: str) -> None:
     params.port = 0
     params.n_ctx = 4096
     params.n_parallel = 2
-    params.cpuparams.n_threads = 2
+    # One thread: two wait for each other in a busy loop, which starves on a machine that is shared.
+    params.cpuparams.n_threads = 1
     params.endpoint_slots = True
     params.warmup = False
     server = xllamacpp.Server(params)
