@@ -149,7 +149,13 @@ class Mirrors:
             link = await self._directory.link(actor)
             async for batch in link.channel(self._channel):
                 await self._deliver(link, batch)
+        except CarrierLost:
+            raise
         except CompletionRuntimeError:
+            await asyncio.sleep(_POLL_S)
+        except Exception:
+            # A bug of ours must not leave the readers of a living completion waiting for ever.
+            _log.exception("reading the channel of %s failed", actor)
             await asyncio.sleep(_POLL_S)
 
     async def _deliver(self, link: CarrierLink, batch: ChannelBatch) -> None:
