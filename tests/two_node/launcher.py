@@ -1,0 +1,173 @@
+"""Does with `cluster.yaml` what Ray's cluster launcher does, on hosts that need no login.
+
+Its addresses are placeholders, and are the hosts' here; its commands are run as they stand, in its
+order, each in a shell of its own on the host it is for. What they install is there already, so that
+nothing is downloaded: a virtual environment is made, and finds everything in the one of the tests.
+
+Source: docs.ray.io, "Cluster YAML Configuration Options"; ray/autoscaler/_private/updater.py of Ray
+2.60.0; both read 2026-11-22.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import site
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.two_node.network import Host
+
+__all__ = ["CLUSTER_FILE", "LaunchError", "Launcher", "Run"]
+
+CLUSTER_FILE = Path(__file__).parent.parent.parent / "cluster.yaml"
+
+_COMMAND_TIMEOUT_S = 120.0
+_COMMANDS_OF_THE_VENV = ("pip", "ray", "midstream")
+
+
+class LaunchError(Exception):
+    """A command failed; the message has the end of what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A command of the cluster file that was run, and where."""
+
+    section: str
+    address: str
+    command: str
+
+
+class Launcher:
+    """Launches one cluster.
+
+    Args:
+        folder: gets a home for each host and the logs; short, for sockets have short paths.
+        hosts: the head and the worker.
+        environment: what the hosts' own shells set.
+    """
+
+    def __init__(self, folder: Path, hosts: Sequence[Host], environment: Mapping[str, str]) -> None:
+        self.cluster: dict[str, Any] = yaml.safe_load(CLUSTER_FILE.read_text("utf-8"))
+        self.log = folder / "launch.log"
+        self.runs: list[Run] = []
+        self._folder = folder
+        self._environment = environment
+        provider = self.cluster["provider"]
+        addresses = (provider["head_ip"], *provider["worker_ips"])
+        self._hosts = dict(zip(addresses, hosts, strict=True))
+
+    @property
+    def head(self) -> Host:
+        return self._hosts[self.cluster["provider"]["head_ip"]]
+
+    @property
+    def workers(self) -> tuple[Host, ...]:
+        return tuple(self._hosts[address] for address in self.cluster["provider"]["worker_ips"])
+
+    def launch(self) -> None:
+        """Bring the head up, then the workers. Raises: LaunchError."""
+        self._make_token()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self._set_up, self._hosts.values()))
+        self._run_section("head_start_ray_commands", self.head)
+        for worker in self.workers:
+            self._run_section("worker_start_ray_commands", worker, RAY_HEAD_IP=self.head.address)
+
+    def environment(self, host: Host) -> dict[str, str]:
+        """Return what a shell on the host starts with."""
+        return {
+            "HOME": str(self._home(host)),
+            "PATH": f"{sys.base_prefix}/bin:/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin",
+            "LANG": "C.UTF-8",
+            **self._environment,
+        }
+
+    def venv(self, host: Host) -> Path:
+        """Return where the setup commands make the virtual environment."""
+        return self._home(host) / "midstream-venv"
+
+    def run(self, host: Host, command: str, **variables: str) -> None:
+        """Run a shell command on the host. Raises: LaunchError."""
+        with self.log.open("ab") as log:
+            # Into a file: what a command leaves running must not keep a pipe of ours open.
+            start = log.tell()
+            done = subprocess.run(
+                [*host.run_in, "bash", "-c", command],
+                env=self.environment(host) | variables,
+                cwd=self._home(host),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                timeout=_COMMAND_TIMEOUT_S,
+                check=False,
+            )
+        if done.returncode != 0:
+            said = self.log.read_bytes()[start:].decode(errors="replace")[-4_000:]
+            raise LaunchError(f"{command}\nended with {done.returncode} on {host}:\n{said}")
+
+    def _home(self, host: Host) -> Path:
+        return self._folder / host.name
+
+    def _make_token(self) -> None:
+        """Do what the file tells its user to do once, on the machine that launches."""
+        environment = os.environ | {"HOME": str(self._folder), "RAY_AUTH_MODE": "token"}
+        subprocess.run(
+            [sys.executable, "-m", "ray.scripts.scripts", "get-auth-token", "--generate"],
+            env=environment,
+            capture_output=True,
+            timeout=_COMMAND_TIMEOUT_S,
+            check=True,
+        )
+
+    def _set_up(self, host: Host) -> None:
+        home = self._home(host)
+        home.mkdir()
+        for target, source in self.cluster["file_mounts"].items():
+            path = self._expand(target, home)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(self._expand(source, self._folder))
+        _offer_what_is_installed(self.venv(host))
+        self._run_section("setup_commands", host)
+
+    def _expand(self, path: str, home: Path) -> Path:
+        """Relative to the cluster file, as in the launcher's own folder, or to that home."""
+        return home / path[2:] if path.startswith("~/") else CLUSTER_FILE.parent / path
+
+    def _run_section(self, section: str, host: Host, **variables: str) -> None:
+        for command in self.cluster[section]:
+            self.run(host, command, **variables)
+            self.runs.append(Run(section, host.address, command))
+
+
+def _offer_what_is_installed(venv: Path) -> None:
+    """Put into a virtual environment that is yet to be made the way to the packages of this one."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = venv / "lib" / version / "site-packages"
+    packages.mkdir(parents=True)
+    lines = [f"import site; site.addsitedir({path!r})" for path in _package_folders()]
+    (packages / "installed.pth").write_text("\n".join(lines) + "\n")
+    (venv / "bin").mkdir()
+    for entry in importlib.metadata.entry_points(group="console_scripts"):
+        if entry.name not in _COMMANDS_OF_THE_VENV:
+            continue
+        script = venv / "bin" / entry.name
+        script.write_text(
+            f"#!{venv}/bin/python\n"
+            f"from {entry.module} import {entry.attr}\n"
+            f"raise SystemExit({entry.attr}())\n"
+        )
+        script.chmod(0o755)
+
+
+def _package_folders() -> list[str]:
+    folders = [*site.getsitepackages(), site.getusersitepackages()]
+    return [folder for folder in folders if Path(folder).is_dir()]

@@ -1,0 +1,34 @@
+"""Goal: a stream that was opened through one host's address is cancelled through the other's.
+
+Each proxy gives a request to any replica of any host, and an actor is on the host of the replica that
+started it. So this is repeated until owner and answering replica are on different hosts, and every
+round counts.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.two_node.checks import assert_cancelled, assert_nothing_is_held
+from tests.two_node.cluster import Replica, TwoNodes
+
+pytestmark = pytest.mark.two_node
+
+ROUNDS_MAX = 20
+
+
+@pytest.mark.parametrize("opened_at", [0, 1], ids=["head to worker", "worker to head"])
+def test_a_cancel_reaches_the_owner_on_the_other_host(cluster: TwoNodes, opened_at: int) -> None:
+    here, there = cluster.hosts[opened_at], cluster.hosts[1 - opened_at]
+    for _ in range(ROUNDS_MAX):
+        reader = cluster.stream(here).wait_for_tokens(5)
+        owner = cluster.row(reader.completion_id, there)
+        answer = cluster.cancel(there, reader.completion_id)
+        assert_cancelled(cluster, reader, answer)
+        replica = Replica.of(answer)
+        owner_host, replica_host = map(cluster.host_of, (owner["pid"], replica.pid))
+        assert (owner_host is replica_host) == (owner["node_id"] == replica.node_id)
+        if (owner_host, replica_host) == (here, there):
+            assert_nothing_is_held(cluster)
+            return
+    pytest.fail(f"no cancel in {ROUNDS_MAX} was answered by the host that does not own the stream")

@@ -1,0 +1,41 @@
+"""Goal: streams outlive the replicas that opened them being replaced, and are cancelled by their successors."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.instance import wait_until
+from tests.two_node.checks import assert_cancelled, assert_nothing_is_held
+from tests.two_node.cluster import REPLICAS_PER_NODE, Replica, TwoNodes
+
+pytestmark = pytest.mark.two_node
+
+REPLACED_TIMEOUT_S = 100.0
+
+
+def test_streams_are_cancelled_after_the_application_was_redeployed(cluster: TwoNodes) -> None:
+    before = {replica.pid for host in cluster.hosts for replica in cluster.replicas(host)}
+    assert len(before) == 2 * REPLICAS_PER_NODE
+    readers = [cluster.stream(host).wait_for_tokens(5) for host in cluster.hosts]
+    for reader in readers:
+        assert int(reader.answer_headers["midstream-replica"].split("/")[1]) in before
+
+    cluster.redeploy()
+    after = wait_until(
+        lambda: _pids_without(cluster, before), "new replicas alone answer", REPLACED_TIMEOUT_S
+    )
+    assert len(after) == 2 * REPLICAS_PER_NODE
+    assert after.isdisjoint(before)
+
+    for reader, there in zip(readers, reversed(cluster.hosts), strict=True):
+        reader.wait_for_tokens(len(reader.tokens) + 5)
+        answer = cluster.cancel(there, reader.completion_id)
+        assert Replica.of(answer).pid in after
+        assert_cancelled(cluster, reader, answer)
+    assert_nothing_is_held(cluster)
+
+
+def _pids_without(cluster: TwoNodes, before: set[int]) -> set[int] | None:
+    found = [{replica.pid for replica in cluster.replicas(host)} for host in cluster.hosts]
+    are_new = all(len(pids) == 2 * REPLICAS_PER_NODE and not pids & before for pids in found)
+    return found[0] | found[1] if are_new else None
