@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import os
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ _CPUS_MAX = 4
 """Ray starts a worker per CPU ahead of need; our actors ask for none, so more would only cost."""
 
 _ASK_TIMEOUT_S = 60.0
+_CONNECT_TIMEOUT_S = 5.0
 
 
 class ClusterError(RuntimeError):
@@ -76,8 +78,13 @@ def start_private(directory: Path, *, object_store_bytes: int, is_verbose: bool)
 def join(address: str, *, is_verbose: bool) -> str:
     """Connect to a running cluster; return its address.
 
+    Args:
+        address: HOST:PORT of its head, or "auto" for the one that this node belongs to.
+
     Raises: ClusterError: nobody answers there, another version runs there, or our token is refused.
     """
+    if address != "auto" and not _answers(address):
+        raise ClusterError(f"No Ray cluster answers at {address}.")
     try:
         context = ray.init(
             address=address,
@@ -91,7 +98,11 @@ def join(address: str, *, is_verbose: bool) -> str:
             "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to what it was started with."
         ) from None
     except ConnectionError:
-        raise ClusterError(f"No Ray cluster answers at {address}.") from None
+        # Something listens there; a GCS that gets no token, or the wrong one, just hangs up.
+        raise ClusterError(
+            f"{address} lets nobody in who has not the cluster's token, or is no Ray: set "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as on its nodes."
+        ) from None
     except (RuntimeError, ValueError) as error:
         raise ClusterError(f"Ray at {address} cannot be joined: {_first_line(error)}") from error
     return str(context.address_info["gcs_address"])
@@ -112,13 +123,12 @@ def ask_nodes(names: list[str]) -> list[NodeFacts]:
 
     Raises: ClusterError: a node cannot run our code.
     """
-    ask = ray.remote(_facts).options(num_cpus=0, max_retries=0)
-    asked = [
-        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-            names
-        )
-        for node in alive_nodes()
-    ]
+    ask = ray.remote(_facts)
+    asked = []
+    for node in alive_nodes():
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
+        options = ask.options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+        asked.append(options.remote(names))
     try:
         return [NodeFacts(*facts) for facts in ray.get(asked, timeout=_ASK_TIMEOUT_S)]
     except ray.exceptions.RayError as error:
@@ -141,6 +151,16 @@ def _facts(names: list[str]) -> tuple[str, dict[str, str], dict[str, str | None]
     """Run by a worker of the node that is asked."""
     address = str(ray.util.get_node_ip_address())
     return address, own_versions(), {name: os.environ.get(name) for name in names}
+
+
+def _answers(address: str) -> bool:
+    # Ray itself would try for a minute.
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S):
+            return True
+    except (OSError, ValueError):
+        return False
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,6 +7,7 @@ is parsed, not imported, but where importing is what is checked.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import pickle
 import subprocess
@@ -88,6 +89,11 @@ DIALECT_IMPORTS = (
 )
 
 
+@functools.cache
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
 def module_name(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -102,7 +108,7 @@ def in_package(module: str, package: str) -> bool:
 
 def imports(path: Path, *, when_imported: bool = False) -> Iterator[str]:
     """Yield the modules that a file imports, anywhere in it, or only those that come along with it."""
-    tree = ast.parse(path.read_text("utf-8"))
+    tree = parse(path)
     skipped = set(_imported_late_or_never(tree)) if when_imported else set()
     for node in ast.walk(tree):
         if node in skipped:
@@ -145,7 +151,7 @@ def test_core_imports_only_itself_and_what_cannot_wait(path: Path) -> None:
 
 @pytest.mark.parametrize("path", CORE_FILES, ids=ids(CORE_FILES))
 def test_core_waits_for_nothing_and_touches_nothing(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(parse(path)):
         assert not isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncWith | ast.AsyncFor)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in CORE_CALLS_BANNED, ast.unparse(node)
@@ -218,7 +224,7 @@ def test_files_and_functions_are_small(path: Path) -> None:
     text = path.read_text("utf-8")
     limit = CORE_LINES_MAX if path in CORE_FILES else SHELL_LINES_MAX
     assert len(text.splitlines()) <= limit
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             assert lines <= FUNCTION_LINES_MAX, f"{node.name} has {lines} lines"
@@ -228,7 +234,7 @@ def test_files_and_functions_are_small(path: Path) -> None:
 def test_every_module_says_what_it_is_and_what_it_offers(path: Path) -> None:
     if path.name == "__init__.py" and not path.read_text("utf-8").strip():
         return
-    tree = ast.parse(path.read_text("utf-8"))
+    tree = parse(path)
     assert ast.get_docstring(tree), "a module says what it owns"
     exported = _exported(tree)
     if path.name == "__init__.py" and not list(_defined(tree)):
@@ -237,6 +243,11 @@ def test_every_module_says_what_it_is_and_what_it_offers(path: Path) -> None:
     assert len(exported) == len(set(exported))
     defined = set(_defined(tree))
     assert set(exported) <= defined, f"{set(exported) - defined} is not there"
+
+
+@functools.cache
+def _offered() -> dict[str, list[str] | None]:
+    return {module_name(file): _exported(parse(file)) for file in FILES}
 
 
 def _exported(tree: ast.Module) -> list[str] | None:
@@ -264,8 +275,8 @@ def _defined(tree: ast.Module) -> Iterator[str]:
 @pytest.mark.parametrize("path", FILES, ids=ids(FILES))
 def test_what_is_imported_from_us_is_offered(path: Path) -> None:
     """Nobody reaches past `__all__`, or for a name with an underscore."""
-    offered = {module_name(file): _exported(ast.parse(file.read_text("utf-8"))) for file in FILES}
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    offered = _offered()
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.ImportFrom) and offered.get(node.module or ""):
             for alias in node.names:
                 is_module = f"{node.module}.{alias.name}" in offered
@@ -288,7 +299,7 @@ BANNED_CALLS = {
 @pytest.mark.parametrize("path", FILES, ids=ids(FILES))
 def test_banned_calls(path: Path) -> None:
     module = module_name(path)
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             if called in BANNED_CALLS:
