@@ -1,0 +1,314 @@
+"""What every `CompletionRuntime` must do, in memory or on Ray: a suite that takes the runtime.
+
+Each check makes a team of its own, so that they can run on a system that does other things meanwhile.
+Run as `python -m tests.runtime_suite GCS_ADDRESS` it joins a running instance's Ray and prints a line per
+check; the tests run it that way, since one process can be connected to one Ray only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from actors.catalogue import Catalogue
+from actors.core.errors import (
+    CompletionIdInUse,
+    CompletionNotFound,
+    InsufficientCredit,
+    RateLimited,
+    Unauthenticated,
+)
+from actors.core.events import CancelSource, Event, Finished, Started, Status, TextDelta
+from actors.core.request import (
+    CompletionRequest,
+    Dialect,
+    DisconnectPolicy,
+    Message,
+    Role,
+    StartCommand,
+    TextPart,
+)
+from actors.ledger import CompletionKey, Principal, TeamLimits
+from actors.runtime import CancelOutcome, CompletionRuntime, ReaderLeft, Subscription
+from actors.settings import Settings
+
+MICROCREDITS = 10_000_000
+DEADLINE_S = 30.0
+
+
+class Bench:
+    """A runtime, and a team of its own to use it."""
+
+    def __init__(self, runtime: CompletionRuntime, catalogue: Catalogue, settings: Settings):
+        self.runtime = runtime
+        self.catalogue = catalogue
+        self.settings = settings
+        self.team = f"suite-{secrets.token_hex(6)}"
+        self.principal = Principal(self.team, "org_suite", "")
+
+    async def open(self, *, limits: TeamLimits | None = None) -> None:
+        await self.runtime.create_team(
+            self.team,
+            "org_suite",
+            credits_microcredits=MICROCREDITS,
+            limits=limits or TeamLimits(),
+        )
+        issued = await self.runtime.create_key(self.team, "suite")
+        self.principal = await self.runtime.authenticate(issued.secret)
+
+    def command(self, model: str = "sim", *, tokens: int = 10, **changes: Any) -> StartCommand:
+        request = CompletionRequest(
+            model=model,
+            messages=(Message(Role.USER, (TextPart("Name a lake."),)),),
+            max_output_tokens=tokens,
+            stream=True,
+            **changes,
+        )
+        name = f"cmp_{secrets.token_hex(13)}"
+        return self.catalogue.resolve(
+            request,
+            completion_id=name,
+            wire_id=name,
+            principal=self.principal,
+            dialect=Dialect.CHAT,
+            created_at_s=time.time(),
+            settings=self.settings,
+        )
+
+    def key(self, command: StartCommand) -> CompletionKey:
+        return CompletionKey(self.team, Dialect.CHAT, command.wire_id)
+
+    async def start(self, command: StartCommand) -> Subscription:
+        return (await self.runtime.start(command)).subscription
+
+    async def settled(self, command: StartCommand) -> Finished:
+        """Wait for the record's end, by polling as a client may."""
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                record = await self.runtime.get(self.key(command))
+                if record.finished is not None:
+                    return record.finished
+                await asyncio.sleep(0.05)
+
+
+async def read_all(subscription: Subscription) -> list[Event]:
+    events: list[Event] = []
+    async with asyncio.timeout(DEADLINE_S):
+        while not (events and isinstance(events[-1], Finished)):
+            events += await subscription.read()
+    await subscription.aclose(ReaderLeft.FINISHED)
+    return events
+
+
+async def read_tokens(subscription: Subscription, count: int) -> None:
+    seen = 0
+    async with asyncio.timeout(DEADLINE_S):
+        while seen < count:
+            seen += sum(isinstance(e, TextDelta) for e in await subscription.read())
+
+
+# The checks.
+
+
+async def runs_to_its_end_and_is_kept(bench: Bench) -> None:
+    command = bench.command()
+    events = await read_all(await bench.start(command))
+    assert isinstance(events[0], Started)
+    assert sum(isinstance(e, TextDelta) for e in events) == 10
+    record = await bench.runtime.get(bench.key(command))
+    assert list(record.events) == events
+    balance = await bench.runtime.balance(bench.team)
+    assert balance.held_microcredits == 0
+    charge = record.finished.charge.total_microcredits if record.finished else -1
+    assert balance.credits_microcredits == MICROCREDITS - charge
+
+
+async def every_reader_reads_the_same(bench: Bench) -> None:
+    command = bench.command(tokens=25)
+    first = await bench.start(command)
+    await read_tokens(first, 3)
+    second = await bench.runtime.subscribe(bench.key(command))
+    late = await read_all(second)
+    await read_all(first)
+    assert late == await read_all(await bench.runtime.subscribe(bench.key(command)))
+
+
+async def is_shown_while_it_runs(bench: Bench) -> None:
+    command = bench.command(tokens=500)
+    reader = await bench.start(command)
+    await read_tokens(reader, 2)
+    record = await bench.runtime.get(bench.key(command))
+    assert record.finished is None
+    assert sum(isinstance(e, TextDelta) for e in record.events) >= 2
+    await bench.runtime.cancel(bench.key(command), CancelSource.CLIENT_REQUEST)
+    await read_all(reader)
+
+
+async def cancels_once_for_all(bench: Bench) -> None:
+    command = bench.command(tokens=500)
+    reader = await bench.start(command)
+    await read_tokens(reader, 2)
+    answers = await asyncio.gather(
+        *(bench.runtime.cancel(bench.key(command), CancelSource.CLIENT_REQUEST) for _ in range(8))
+    )
+    ends = {answer.record.finished for answer in answers}
+    assert len(ends) == 1
+    assert CancelOutcome.JOINED in {answer.outcome for answer in answers}
+    again = await bench.runtime.cancel(bench.key(command), CancelSource.ADMIN)
+    assert again.outcome is CancelOutcome.TERMINAL
+    events = await read_all(reader)
+    assert events[-1] in ends
+    receipt = again.record.receipt
+    assert receipt is not None
+    assert receipt.source is CancelSource.CLIENT_REQUEST
+
+
+async def tells_nobody_of_what_is_not_theirs(bench: Bench) -> None:
+    command = bench.command()
+    await read_all(await bench.start(command))
+    stranger = replace(bench.key(command), team="nobody")
+    unknown = replace(bench.key(command), wire_id="never-was")
+    for key in (stranger, unknown):
+        for ask in (
+            bench.runtime.get(key),
+            bench.runtime.subscribe(key),
+            bench.runtime.cancel(key, CancelSource.CLIENT_REQUEST),
+        ):
+            with pytest.raises(CompletionNotFound):
+                await ask
+
+
+async def is_born_cancelled_where_that_was_remembered(bench: Bench) -> None:
+    command = bench.command()
+    await bench.runtime.remember_cancellation(bench.key(command))
+    events = await read_all(await bench.start(command))
+    end = events[-1]
+    assert isinstance(end, Finished)
+    assert end.status is Status.CANCELLED
+    assert end.charge.total_microcredits == 0
+    assert len(events) == 1
+
+
+async def gives_an_id_once(bench: Bench) -> None:
+    command = bench.command()
+    await read_all(await bench.start(command))
+    again = replace(bench.command(), wire_id=command.wire_id)
+    with pytest.raises(CompletionIdInUse):
+        await bench.start(again)
+    assert (await bench.runtime.balance(bench.team)).held_microcredits == 0
+
+
+async def refuses_what_cannot_be_paid(bench: Bench) -> None:
+    with pytest.raises(InsufficientCredit):
+        await bench.start(bench.command(tokens=60_000))
+    assert (await bench.runtime.balance(bench.team)).held_microcredits == 0
+
+
+async def keeps_a_teams_limits(bench: Bench) -> None:
+    limited = Bench(bench.runtime, bench.catalogue, bench.settings)
+    await limited.open(limits=TeamLimits(completions_concurrent=1))
+    command = limited.command(tokens=500)
+    reader = await limited.start(command)
+    with pytest.raises(RateLimited):
+        await limited.start(limited.command())
+    await limited.runtime.cancel(limited.key(command), CancelSource.CLIENT_REQUEST)
+    await read_all(reader)
+    await read_all(await limited.start(limited.command()))
+
+
+async def refuses_a_revoked_key(bench: Bench) -> None:
+    await bench.runtime.revoke_key(bench.principal.key_id)
+    with pytest.raises(Unauthenticated):
+        await bench.start(bench.command())
+
+
+async def cancels_when_the_last_client_leaves(bench: Bench) -> None:
+    command = bench.command(tokens=500)
+    reader = await bench.start(command)
+    await read_tokens(reader, 2)
+    await reader.aclose(ReaderLeft.CLIENT_GONE)
+    end = await bench.settled(command)
+    assert end.source is CancelSource.CLIENT_DISCONNECT
+
+
+async def goes_on_where_the_policy_says_so(bench: Bench) -> None:
+    command = bench.command(tokens=30, on_disconnect=DisconnectPolicy.CONTINUE)
+    reader = await bench.start(command)
+    await read_tokens(reader, 2)
+    await reader.aclose(ReaderLeft.CLIENT_GONE)
+    assert (await bench.settled(command)).status is Status.COMPLETED
+
+
+async def waits_for_a_reader_that_was_detached(bench: Bench) -> None:
+    command = bench.command(tokens=60)
+    reader = await bench.start(command)
+    await read_tokens(reader, 2)
+    await reader.aclose(ReaderLeft.DETACHED)
+    events = await read_all(await bench.runtime.subscribe(bench.key(command)))
+    end = events[-1]
+    assert isinstance(end, Finished)
+    assert end.status is Status.COMPLETED
+    assert sum(isinstance(e, TextDelta) for e in events) == 60
+
+
+async def adds_up(bench: Bench) -> None:
+    audit = await bench.runtime.audit()
+    assert audit["ok"], audit
+
+
+CHECKS: tuple[Callable[[Bench], Awaitable[None]], ...] = (
+    runs_to_its_end_and_is_kept,
+    every_reader_reads_the_same,
+    is_shown_while_it_runs,
+    cancels_once_for_all,
+    tells_nobody_of_what_is_not_theirs,
+    is_born_cancelled_where_that_was_remembered,
+    gives_an_id_once,
+    refuses_what_cannot_be_paid,
+    keeps_a_teams_limits,
+    refuses_a_revoked_key,
+    cancels_when_the_last_client_leaves,
+    goes_on_where_the_policy_says_so,
+    waits_for_a_reader_that_was_detached,
+    adds_up,
+)
+
+
+async def run_check(
+    check: Callable[[Bench], Awaitable[None]],
+    runtime: CompletionRuntime,
+    catalogue: Catalogue,
+    settings: Settings,
+) -> None:
+    bench = Bench(runtime, catalogue, settings)
+    await bench.open()
+    await check(bench)
+
+
+def main(address: str) -> None:
+    from actors import cluster_node
+    from actors.deployed import LOCATION
+    from actors.ray_runtime import connect
+
+    cluster_node.join(address, is_verbose=False)
+    runtime, deployed = connect(LOCATION)
+
+    async def whole() -> None:
+        for check in CHECKS:
+            await run_check(check, runtime, deployed.catalogue(), deployed.settings)
+            print(f"ok {check.__name__}", flush=True)
+        await runtime.aclose()
+
+    asyncio.run(whole())
+    cluster_node.leave()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
