@@ -98,6 +98,8 @@ def join(address: str, *, is_verbose: bool) -> str:
             "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to what it was started with."
         ) from None
     except ConnectionError:
+        if address == "auto":
+            raise ClusterError("No Ray runs on this machine that could be joined.") from None
         # Something listens there; a GCS that gets no token, or the wrong one, just hangs up.
         raise ClusterError(
             f"{address} lets nobody in who has not the cluster's token, or is no Ray: set "

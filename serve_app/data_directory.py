@@ -59,7 +59,8 @@ class Keys:
 class InstanceNote:
     """What a running instance tells of itself.
 
-    `mark` is in the environment of what it started, `noted` are the ids and start ticks of the same.
+    `mark` is in the environment of what it started, `noted` are the ids and start ticks of the same;
+    `address` is of the cluster that it joined, if it did.
     """
 
     pid: int
@@ -68,6 +69,7 @@ class InstanceNote:
     port: int
     mark: str
     drain_timeout_s: float
+    address: str = ""
     noted: tuple[tuple[int, int], ...] = ()
 
     @property

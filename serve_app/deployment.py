@@ -53,6 +53,7 @@ __all__ = [
     "Ingress",
     "Stack",
     "deploy_application",
+    "remove_from",
     "start_serve",
     "wait_until_running",
 ]
@@ -146,7 +147,6 @@ class Stack:
         self._is_verbose = is_verbose
         self._revision = secrets.token_hex(4)
         self._stage = _Stage.NOTHING
-        self._owns_serve = True
         self._nodes: list[str] = []
 
     def connect(self, directory: Path) -> None:
@@ -159,7 +159,6 @@ class Stack:
                 cluster_node.join(self._address, is_verbose=self._is_verbose)
                 self._stage = _Stage.CONNECTED
                 self._check_nodes()
-                self._owns_serve = _running_options() is None
             else:
                 size = self._settings.object_store_bytes
                 self._stage = _Stage.CONNECTED
@@ -194,12 +193,7 @@ class Stack:
         """End the completions, then Serve, then the actors, then Ray; what is not there is skipped."""
         stage, self._stage = self._stage, _Stage.NOTHING
         if stage is _Stage.DEPLOYED:
-            drain_actors(self._settings.drain_timeout_s)
-            if self._owns_serve:
-                serve.shutdown()
-            else:
-                serve.delete(APPLICATION)
-            remove_actors()
+            _take_down(self._settings.drain_timeout_s)
         if stage is not _Stage.NOTHING:
             cluster_node.leave()
 
@@ -215,6 +209,19 @@ class Stack:
                     f"On node {node.address}, {differing[0]}{more}: "
                     'run eval "$(midstream env --ray)" there before `ray start`.'
                 )
+
+
+def remove_from(address: str, *, drain_timeout_s: float) -> None:
+    """Take down what a killed instance left on the cluster that it had joined.
+
+    Raises: InstanceError: the cluster cannot be joined.
+    """
+    with _one_sentence():
+        cluster_node.join(address, is_verbose=False)
+    try:
+        _take_down(drain_timeout_s)
+    finally:
+        cluster_node.leave()
 
 
 def start_serve(settings: Settings) -> None:
@@ -281,6 +288,17 @@ def wait_until_running(replicas: int, *, timeout_s: float) -> None:
         if time.monotonic() > deadline_s:
             raise DeploymentError(f"The replicas did not start within {timeout_s:g} s.")
         time.sleep(_POLL_S)
+
+
+def _take_down(drain_timeout_s: float) -> None:
+    """End the completions, then Serve, or our part where others use it too, then the actors."""
+    drain_actors(drain_timeout_s)
+    if _running_options() is not None:
+        if set(serve.status().applications) - {APPLICATION}:
+            serve.delete(APPLICATION)
+        else:
+            serve.shutdown()
+    remove_actors()
 
 
 def _running_options() -> HTTPOptions | None:

@@ -93,7 +93,7 @@ class Instance:
             ),
         )
         self._signals = _Signals(self._hurry)
-        self._note = _first_note(self._plan.settings)
+        self._note = _first_note(self._plan)
         self._reaper: Reaper | None = None
         self._stack: Stack | None = None
         self._begun_s = time.monotonic()
@@ -259,16 +259,17 @@ class _Signals:
             raise _Stop
 
 
-def _first_note(settings: Settings) -> InstanceNote:
+def _first_note(plan: Plan) -> InstanceNote:
     process = identify(os.getpid())
     assert process is not None, "this process lives"
     return InstanceNote(
         pid=process.pid,
         start_ticks=process.start_ticks,
-        host=settings.host,
-        port=settings.port,
+        host=plan.settings.host,
+        port=plan.settings.port,
         mark=secrets.token_hex(8),
-        drain_timeout_s=settings.drain_timeout_s,
+        drain_timeout_s=plan.settings.drain_timeout_s,
+        address=plan.address,
     )
 
 

@@ -40,10 +40,15 @@ def stop_instance(directory: DataDirectory) -> str:
     ):
         if not note.process.send(number) or _wait_for_end(note, patience_s):
             break
-    note = directory.read_note() or note
+    note = directory.read_note() or note  # It may have noted more processes meanwhile.
     if not end_processes(note.leftovers, grace_s=_GRACE_S, timeout_s=_LEFTOVERS_TIMEOUT_S):
         pids = ", ".join(str(process.pid) for process in note.leftovers())
         raise InstanceError(f"Some processes of {directory.path} would not end: {pids}.")
+    if note.address and directory.read_note() is not None:
+        # It was killed, and what it had put on the cluster is there still.
+        from serve_app.deployment import remove_from
+
+        remove_from(note.address, drain_timeout_s=note.drain_timeout_s)
     directory.remove_note()
     if was_running:
         return f"Stopped {note.url}."
