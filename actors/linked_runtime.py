@@ -55,6 +55,8 @@ _START_TRIES = 5
 _BUSY_PAUSE_S = 0.02
 """Before another slot is asked for when one was taken after all: carriers report about as often."""
 
+_NO_ANSWER = "The completion's owner did not answer in time."
+
 T = TypeVar("T")
 
 
@@ -102,8 +104,7 @@ class LinkedRuntime:
         return await self._record(await self._locate(key))
 
     async def cancel(self, key: CompletionKey, source: CancelSource) -> CancelAnswer:
-        requested_at_s = time.time()
-        return await self._cancel(await self._locate(key), source, requested_at_s)
+        return await self._cancel(self._locate(key), source)
 
     async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation:
         return await self._ledger.remember_cancellation(key)
@@ -137,8 +138,7 @@ class LinkedRuntime:
         return await self._subscribe(await self._locate_id(completion_id))
 
     async def cancel_by_id(self, completion_id: str, source: CancelSource) -> CancelAnswer:
-        requested_at_s = time.time()
-        return await self._cancel(await self._locate_id(completion_id), source, requested_at_s)
+        return await self._cancel(self._locate_id(completion_id), source)
 
     async def create_team(
         self, team: str, organization: str, *, credits_microcredits: int, limits: TeamLimits
@@ -217,28 +217,44 @@ class LinkedRuntime:
 
     async def _record(self, located: Located) -> CompletionRecord:
         if not located.is_settled:
-            record = await self._at_carrier(
-                located, lambda link: link.record(located.completion_id)
-            )
+            record = await self._running_record(located)
             if record is not None:
                 return record
         return await settled_record(self._ledger, located.completion_id)
 
+    async def _running_record(self, located: Located) -> CompletionRecord | None:
+        try:
+            async with asyncio.timeout(self._settings.cancel_timeout_s):
+                return await self._at_carrier(
+                    located, lambda link: link.record(located.completion_id)
+                )
+        except TimeoutError:
+            # A host that is cut off neither answers nor breaks the call, for a minute.
+            raise Overloaded(_NO_ANSWER) from None
+
     # Cancelling.
 
-    async def _cancel(
+    async def _cancel(self, finding: Awaitable[Located], source: CancelSource) -> CancelAnswer:
+        """Find it and stop it, within `cancel_timeout_s` in all: whoever it is that does not answer."""
+        requested_at_s = time.time()
+        try:
+            async with asyncio.timeout(self._settings.cancel_timeout_s):
+                return await self._cancel_found(await finding, source, requested_at_s)
+        except TimeoutError:
+            raise NotCancellable(_NO_ANSWER) from None
+
+    async def _cancel_found(
         self, located: Located, source: CancelSource, requested_at_s: float
     ) -> CancelAnswer:
         if located.is_settled:
             return await self._terminal_answer(located)
         try:
-            async with asyncio.timeout(self._settings.cancel_timeout_s):
-                answer = await self._at_carrier(
-                    located,
-                    lambda link: link.cancel(located.completion_id, source, requested_at_s),
-                )
-        except (TimeoutError, Overloaded):
-            raise NotCancellable("The completion's owner did not answer in time.") from None
+            answer = await self._at_carrier(
+                located,
+                lambda link: link.cancel(located.completion_id, source, requested_at_s),
+            )
+        except Overloaded:
+            raise NotCancellable(_NO_ANSWER) from None
         if answer is not None:
             return answer
         return await self._answer_of_absent(located)

@@ -22,7 +22,7 @@ from actors.ledger import (
     Settlement,
     TeamLimits,
 )
-from actors.ray_calls import from_singleton
+from actors.ray_calls import ActorAway, from_singleton
 from actors.record import CompletionRecord
 from actors.runtime import (
     CompletionFilter,
@@ -93,10 +93,16 @@ class Gathered(Generic[A, R]):
 
 
 class RayLedger:
-    """Forwards `actors.accounts.Ledger` to the ledger actor."""
+    """Forwards `actors.accounts.Ledger` to the ledger actor.
 
-    def __init__(self, handle: Any) -> None:
+    Args:
+        read_timeout_s: calls that read are given up after as long. Those that move money are not,
+            since they may have been made.
+    """
+
+    def __init__(self, handle: Any, *, read_timeout_s: float = 5.0) -> None:
         self._handle = handle
+        self._read_timeout_s = read_timeout_s
         self._placements: Gathered[HoldPlacement, Placed] = Gathered(
             lambda batch: handle.place_many.remote(batch)
         )
@@ -113,13 +119,13 @@ class RayLedger:
         return settlement.record if stands is None else stands
 
     async def find(self, key: CompletionKey) -> Located | None:
-        return await self._ask("find", key)
+        return await self._read("find", key)
 
     async def find_by_id(self, completion_id: str) -> Located | None:
-        return await self._ask("find_by_id", completion_id)
+        return await self._read("find_by_id", completion_id)
 
     async def record(self, completion_id: str) -> CompletionRecord:
-        return await self._ask("record", completion_id)
+        return await self._read("record", completion_id)
 
     async def lose(self, actor: str) -> list[str]:
         return await self._ask("lose", actor)
@@ -136,13 +142,13 @@ class RayLedger:
     async def find_idempotent(
         self, team: str, key: str, fingerprint: str
     ) -> CompletionRecord | None:
-        return await self._ask("find_idempotent", team, key, fingerprint)
+        return await self._read("find_idempotent", team, key, fingerprint)
 
     async def authenticate(self, digest: str) -> Principal:
-        return await self._ask("authenticate", digest)
+        return await self._read("authenticate", digest)
 
     async def balance(self, team: str) -> Balance:
-        return await self._ask("balance", team)
+        return await self._read("balance", team)
 
     async def create_team(
         self, team: str, organization: str, *, credits_microcredits: int, limits: TeamLimits
@@ -170,13 +176,21 @@ class RayLedger:
     async def list_completions(
         self, where: CompletionFilter, *, limit: int, cursor: str | None
     ) -> tuple[list[CompletionRow], str | None]:
-        return await self._ask("list_completions", where, limit=limit, cursor=cursor)
+        return await self._read("list_completions", where, limit=limit, cursor=cursor)
 
     async def audit(self) -> dict[str, Any]:
         return await self._ask("audit")
 
     async def describe(self) -> dict[str, Any]:
-        return await self._ask("describe")
+        return await self._read("describe")
+
+    async def _read(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Ask for what changes nothing: a host that is cut off neither answers nor breaks the call."""
+        try:
+            async with asyncio.timeout(self._read_timeout_s):
+                return await self._ask(method, *args, **kwargs)
+        except TimeoutError:
+            raise ActorAway("The ledger did not answer in time.") from None
 
     async def _ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
         return await from_singleton(getattr(self._handle, method).remote(*args, **kwargs))

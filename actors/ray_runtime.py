@@ -38,6 +38,9 @@ _HANDLES_MAX = 4_096
 
 _RENEW_S = 1.0
 
+_LOCATE_TIMEOUT_S = 2.0
+"""After as long the store is asked instead: less than a cancel may take."""
+
 _REGISTRY_PAUSE_S = 0.1
 """Between tries to reach a registry that Ray is restarting; they end with the admission timeout."""
 
@@ -125,9 +128,10 @@ class RayDirectory:
 
     async def locate(self, key: CompletionKey) -> Located | None:
         try:
-            located = await from_singleton(self._registry.locate.remote(key))
-        except CompletionRuntimeError:
-            # The registry is a cache: while Ray restarts it, the store knows as much.
+            async with asyncio.timeout(_LOCATE_TIMEOUT_S):
+                located = await from_singleton(self._registry.locate.remote(key))
+        except (TimeoutError, CompletionRuntimeError):
+            # The registry is a cache: while it is away, the store knows as much.
             located = await self._ledger.find(key)
         return cast("Located | None", located)
 

@@ -1,0 +1,156 @@
+"""Goal: who is asked and never answers, as on a host that is cut off, is not waited for without end.
+
+Method: a replica's runtime over a real ledger and a completion that runs, whose owner, or whose way
+to it, says nothing. What it is on real hosts is the two-node tests' to show.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.carrier import CarrierLink
+from actors.channel import ChannelBatch
+from actors.core.errors import NotCancellable, Overloaded
+from actors.core.events import CancelSource
+from actors.core.readers import Departure
+from actors.core.request import Dialect, StartCommand
+from actors.ledger import CompletionKey, Located, Placed
+from actors.linked_runtime import LinkedRuntime
+from actors.ray_ledger import RayLedger
+from actors.record import CompletionRecord
+from actors.runtime import CancelAnswer, CompletionRow
+from tests.http.rig import Rig, rig
+
+
+async def silence() -> Any:
+    await asyncio.Event().wait()
+
+
+class SilentLink:
+    async def start(self, command: StartCommand, channel: str) -> Placed:
+        return await silence()  # type: ignore[no-any-return]
+
+    async def cancel(
+        self, completion_id: str, source: CancelSource, requested_at_s: float
+    ) -> CancelAnswer:
+        return await silence()  # type: ignore[no-any-return]
+
+    async def record(self, completion_id: str) -> CompletionRecord:
+        return await silence()  # type: ignore[no-any-return]
+
+    async def attach(self, completion_id: str, channel: str, cursor: int) -> None:
+        await silence()
+
+    async def detach(self, completion_id: str, channel: str, departure: Departure) -> None:
+        await silence()
+
+    async def channel(self, channel: str) -> AsyncIterator[ChannelBatch]:
+        await silence()
+        yield []
+
+
+class CutOff:
+    """A directory that finds completions, or not even that, and no owner that answers."""
+
+    def __init__(self, made: Rig, *, finds: bool) -> None:
+        self._ledger = made.ledger
+        self._finds = finds
+
+    async def acquire(self) -> str:
+        raise Overloaded("No actor is free.")
+
+    def release(self, actor: str, *, is_free: bool) -> None:
+        raise AssertionError("no slot was given")
+
+    def lost(self, actor: str) -> None:
+        raise AssertionError("no slot was given")
+
+    async def link(self, actor: str) -> CarrierLink:
+        return SilentLink()
+
+    async def locate(self, key: CompletionKey) -> Located | None:
+        if not self._finds:
+            await silence()
+        return await self._ledger.find(key)
+
+    async def rows(self) -> list[CompletionRow]:
+        return []
+
+    async def describe(self) -> dict[str, Any]:
+        return {}
+
+
+@asynccontextmanager
+async def cut_off(folder: Path, *, finds: bool) -> AsyncIterator[tuple[LinkedRuntime, Rig]]:
+    """A runtime that sees a running completion named `there`, and cannot reach its owner."""
+    async with rig(folder) as made:
+        call = made.create(headers={"Midstream-Completion-Id": "there"}, stream=True)
+        (await made.upstream()).open()
+        settings = made.settings.with_changes(cancel_timeout_s=0.05)
+        directory = CutOff(made, finds=finds)
+        runtime = LinkedRuntime(directory, made.ledger, settings=settings, channel="elsewhere")
+        yield runtime, made
+        assert len(made.runtime.carrier.running) == 1, "the completion knows nothing of it"
+        call.hang_up()
+        await made.settled()
+        await runtime.aclose()
+
+
+KEY = CompletionKey("acme", Dialect.CHAT, "there")
+
+
+@pytest.mark.parametrize("finds", [True, False], ids=["owner", "way to it"])
+def test_a_cancel_says_in_time_that_it_cannot(tmp_path: Path, finds: bool) -> None:
+    async def whole() -> None:
+        async with cut_off(tmp_path, finds=finds) as (runtime, _):
+            with pytest.raises(NotCancellable):
+                await asyncio.wait_for(runtime.cancel(KEY, CancelSource.CLIENT_REQUEST), 20)
+
+    asyncio.run(whole())
+
+
+def test_a_cancel_by_the_operator_does_as_well(tmp_path: Path) -> None:
+    async def whole() -> None:
+        async with cut_off(tmp_path, finds=True) as (runtime, made):
+            (driver,) = made.runtime.carrier.running
+            name = driver.header.completion_id
+            with pytest.raises(NotCancellable):
+                await asyncio.wait_for(runtime.cancel_by_id(name, CancelSource.ADMIN), 20)
+
+    asyncio.run(whole())
+
+
+def test_reading_a_record_says_in_time_that_it_cannot(tmp_path: Path) -> None:
+    async def whole() -> None:
+        async with cut_off(tmp_path, finds=True) as (runtime, _):
+            with pytest.raises(Overloaded):
+                await asyncio.wait_for(runtime.get(KEY), 20)
+
+    asyncio.run(whole())
+
+
+class SilentActor:
+    """The ledger's handle; its methods are called as Ray's are."""
+
+    def __init__(self) -> None:
+        self.authenticate = self
+        self.find = self
+
+    def remote(self, argument: object) -> asyncio.Future[Any]:
+        return asyncio.get_running_loop().create_future()
+
+
+def test_a_ledger_that_does_not_answer_is_away() -> None:
+    async def whole() -> None:
+        ledger = RayLedger(SilentActor(), read_timeout_s=0.05)
+        for asked in (ledger.authenticate("0" * 64), ledger.find(KEY)):
+            with pytest.raises(Overloaded):
+                await asyncio.wait_for(asked, 20)
+
+    asyncio.run(whole())
