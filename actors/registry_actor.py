@@ -16,7 +16,7 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ _WAITERS_MAX = 10_000
 """Callers that wait for a slot; one more is told at once that we are overloaded."""
 _TICK_S = 1.0
 _REFRESH_TICKS = 5
-_REAP_TICKS = 30
+_REAP_TICKS = 10
 _IDLE_S = 120.0
 _DESCRIBE_TIMEOUT_S = 5.0
 _CALLS_MAX = 100_000
@@ -103,6 +103,7 @@ class RegistryActor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: asyncio.Task[None] | None = None
         self._ledger: RayLedger
+        self._missed: set[str] = set()  # open completions that the last look found with nobody
         self._is_draining = False
 
     def __repr__(self) -> str:
@@ -264,11 +265,34 @@ class RegistryActor:
             self._forget(completion_id)
 
     async def _reap_orphans(self) -> None:
-        """Fail open completions whose actor does not live: nobody else will settle them."""
+        """Fail open completions that nobody carries: nobody else will settle them.
+
+        Their actor may be dead, or it may never have heard that their hold was placed. One whose actor
+        lives is failed only when two looks in a row have missed it there: it may just have begun.
+        """
         living = set(await asyncio.to_thread(_living_carriers))
-        for located in await self._ledger.open_completions():
-            if located.actor not in living:
-                await self._ledger.lose_completions([located.completion_id])
+        opened = await self._ledger.open_completions()
+        carried = await self._carried({one.actor for one in opened} & living)
+        orphans = {one.completion_id for one in opened if one.actor not in living}
+        missed = {
+            one.completion_id
+            for one in opened
+            if one.actor in carried and one.completion_id not in carried[one.actor]
+        }
+        orphans |= missed & self._missed
+        self._missed = missed
+        if orphans:
+            await self._ledger.lose_completions(sorted(orphans))
+
+    async def _carried(self, names: Iterable[str]) -> dict[str, set[str]]:
+        """Return what each of these actors carries; one that does not answer in time is left out."""
+        asked = list(names)
+        answers = await asyncio.gather(*(self._describe(name) for name in asked))
+        return {
+            name: {row.id for row in answer["rows"]}
+            for name, answer in zip(asked, answers, strict=True)
+            if answer
+        }
 
     # Slots.
 
