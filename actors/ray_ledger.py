@@ -111,7 +111,12 @@ class RayLedger:
         )
 
     async def place(self, placement: HoldPlacement) -> Placed:
-        return await self._placements.call(placement)
+        try:
+            async with asyncio.timeout(_PLACE_TIMEOUT_S):
+                return await self._placements.call(placement)
+        except TimeoutError:
+            # The hold may be there all the same: the registry finds that nobody carries it.
+            raise ActorAway("The ledger did not answer in time.") from None
 
     async def settle(self, settlement: Settlement) -> CompletionRecord:
         # Packed here: encoding the record is not the single writer's work.
