@@ -22,9 +22,12 @@ from actors.core.readers import Departure
 from actors.core.request import Dialect, StartCommand
 from actors.ledger import CompletionKey, Located, Placed
 from actors.linked_runtime import LinkedRuntime
+from actors.ray_calls import ActorAway
 from actors.ray_ledger import RayLedger
 from actors.record import CompletionRecord
 from actors.runtime import CancelAnswer, CompletionRow
+from serve_app.dialects.base import Operation
+from serve_app.dialects.chat.errors import error_reply
 from tests.http.rig import Rig, rig
 
 
@@ -133,6 +136,12 @@ def test_reading_a_record_says_in_time_that_it_cannot(tmp_path: Path) -> None:
                 await asyncio.wait_for(runtime.get(KEY), 20)
 
     asyncio.run(whole())
+
+
+def test_an_actor_that_is_away_is_told_as_overload() -> None:
+    reply = error_reply(ActorAway("Away."), operation=Operation.CANCEL, request_id="req_1")
+    assert reply.status == 503
+    assert b"retry-after" in dict(reply.headers)
 
 
 class SilentActor:

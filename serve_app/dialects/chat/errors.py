@@ -162,7 +162,8 @@ def _row(error: CompletionRuntimeError, operation: Operation) -> Row:
             return Row(404, "chat_cancel_target_not_found", "not_found")
         case _:
             # Anything else is our own bug (IllegalTransition, say) and no fault of the caller.
-            return _ROWS.get(type(error), _INTERNAL)
+            rows = (_ROWS[kind] for kind in type(error).__mro__ if kind in _ROWS)
+            return next(rows, _INTERNAL)
 
 
 def _message(error: CompletionRuntimeError, row: Row) -> str:
