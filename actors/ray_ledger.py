@@ -40,6 +40,9 @@ LEDGER_NAME = "completion-ledger"
 _BATCH_MAX = 256
 """Calls of one batch; more in one loop turn make more batches."""
 
+_PLACE_TIMEOUT_S = 10.0
+"""How long a start waits for its hold. A settlement waits without: its driver needs it durable."""
+
 A = TypeVar("A")
 R = TypeVar("R")
 
