@@ -197,6 +197,12 @@ class DataDirectory:
             shutil.rmtree(leftover, ignore_errors=True)
         return path
 
+    def clear_runtime(self) -> None:
+        """Remove the short directory outside of this one, with Ray's logs; all that used it has ended."""
+        path = _short_path(self.path)
+        if not path.is_relative_to(self.path) and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+
     def _read(self, name: str, kind: type[T]) -> T | None:
         try:
             return kind(**json.loads((self.path / name).read_text("utf-8")))

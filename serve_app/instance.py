@@ -206,6 +206,9 @@ class Instance:
 
     def _end_leftovers(self, *, grace_s: float) -> None:
         end_processes(self._note.leftovers, grace_s=grace_s, timeout_s=_LEFTOVERS_TIMEOUT_S)
+        if self._signals.has_come:
+            # Ray's logs of what ended as it should; those of a failure stay.
+            self._directory.clear_runtime()
         self._directory.remove_note()
         if self._reaper is not None:
             self._reaper.dismiss()

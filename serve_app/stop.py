@@ -49,6 +49,7 @@ def stop_instance(directory: DataDirectory) -> str:
         from serve_app.deployment import remove_from
 
         remove_from(note.address, drain_timeout_s=note.drain_timeout_s)
+    directory.clear_runtime()
     directory.remove_note()
     if was_running:
         return f"Stopped {note.url}."

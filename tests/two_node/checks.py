@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import httpx
+from typing import Any
 
 from tests.chat_streams import ChatStream, credits_of
 from tests.two_node.cluster import TwoNodes
@@ -10,10 +10,9 @@ from tests.two_node.cluster import TwoNodes
 __all__ = ["assert_cancelled", "assert_nothing_is_held"]
 
 
-def assert_cancelled(cluster: TwoNodes, reader: ChatStream, answer: httpx.Response) -> None:
+def assert_cancelled(cluster: TwoNodes, reader: ChatStream, record: dict[str, Any]) -> None:
     """The upstream was closed, the reader has all of it, and the charge is exact on both hosts."""
-    assert answer.status_code == 200, answer.text
-    record = answer.json()
+    assert record["id"] == reader.completion_id
     assert record["status"] == "cancelled"
     assert record["error"]["code"] == "cancelled_by_request"
 
@@ -31,7 +30,7 @@ def assert_cancelled(cluster: TwoNodes, reader: ChatStream, answer: httpx.Respon
     assert record["usage"]["credits_charged"] == credits_of(seen["prompt_tokens"], tokens)
     assert record["choices"][0]["message"]["content"] == "".join(reader.tokens)
     for host in cluster.hosts:
-        assert cluster.get(host, reader.completion_id) == record
+        assert cluster.get(host, reader.completion_id).json() == record
 
 
 def assert_nothing_is_held(cluster: TwoNodes) -> None:

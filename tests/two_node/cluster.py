@@ -27,6 +27,7 @@ REPLICAS_PER_NODE = 1
 
 _KEEPER_TIMEOUT_S = 90.0
 _READY_TIMEOUT_S = 120.0
+_ANSWER_TIMEOUT_S = 30.0
 _TRY_TIMEOUT_S = 2.0
 _TRIES = 8
 """Requests in a row that see every replica: each proxy gives the next one to the least busy."""
@@ -36,8 +37,8 @@ class Replica(str):
     """Who answered: `NODE/PID`, from the header `Midstream-Replica`."""
 
     @classmethod
-    def of(cls, answer: httpx.Response) -> Replica:
-        return cls(answer.headers["midstream-replica"])
+    def of(cls, headers: httpx.Headers) -> Replica:
+        return cls(headers["midstream-replica"])
 
     @property
     def node_id(self) -> str:
@@ -72,7 +73,7 @@ class TwoNodes:
             'export RAY_AUTH_MODE=token PATH="$HOME/midstream-venv/bin:$PATH"'
             ' && eval "$(midstream env --ray)"'
             f" && cd {CLUSTER_FILE.parent}"
-            f" && python -m tests.two_node.redeploy {self.head.address}:6379",
+            f" && python -m tests.redeploy {self.head.address}:6379",
         )
 
     @property
@@ -89,31 +90,26 @@ class TwoNodes:
     def url(self, host: Host) -> str:
         return f"http://{host.address}:{PORT}"
 
-    def client(self, host: Host, key: str = DEMO_KEY, timeout_s: float = 30.0) -> httpx.Client:
+    def client(self, host: Host, key: str = DEMO_KEY) -> httpx.Client:
         return httpx.Client(
             base_url=self.url(host),
             headers={"Authorization": f"Bearer {key}"},
-            timeout=timeout_s,
+            timeout=_ANSWER_TIMEOUT_S,
             trust_env=False,
         )
 
-    def stream(
-        self, host: Host, model: str = "sim", max_tokens: int = 5_000, **headers: str
-    ) -> ChatStream:
-        """Open a stream; `on_disconnect="x"` is the header `Midstream-On-Disconnect: x`."""
-        named = {f"Midstream-{name.replace('_', '-')}": value for name, value in headers.items()}
-        request = body(model, max_tokens=max_tokens)
-        return ChatStream(self.url(host), request, headers=named).open()
+    def stream(self, host: Host) -> ChatStream:
+        """Open a stream that would last for minutes; return when it has begun."""
+        request = body("sim", max_tokens=5_000)
+        return ChatStream(self.url(host), request).open().wait_for_tokens(5)
 
-    def cancel(self, host: Host, completion_id: str, timeout_s: float = 30.0) -> httpx.Response:
-        with self.client(host, timeout_s=timeout_s) as client:
+    def cancel(self, host: Host, completion_id: str) -> httpx.Response:
+        with self.client(host) as client:
             return client.post(f"/v1/chat/completions/{completion_id}/cancel")
 
-    def get(self, host: Host, completion_id: str) -> dict[str, Any]:
+    def get(self, host: Host, completion_id: str) -> httpx.Response:
         with self.client(host) as client:
-            answer = client.get(f"/v1/chat/completions/{completion_id}")
-            answer.raise_for_status()
-            return dict(answer.json())
+            return client.get(f"/v1/chat/completions/{completion_id}")
 
     def balance(self, host: Host) -> dict[str, Any]:
         with self.client(host) as client:
@@ -123,9 +119,9 @@ class TwoNodes:
         with self.client(host or self.head, ADMIN_KEY) as client:
             return client.get(path).raise_for_status().json()
 
-    def row(self, completion_id: str, host: Host | None = None) -> dict[str, Any]:
+    def row(self, completion_id: str) -> dict[str, Any]:
         """Return the running completion's line in the list of completions."""
-        rows = self.admin("/admin/v1/completions?limit=1000", host)["data"]
+        rows = self.admin("/admin/v1/completions?limit=100")["data"]
         return next(dict(row) for row in rows if row["id"] == completion_id)
 
     def simulated(self, completion_id: str) -> dict[str, Any]:
@@ -139,14 +135,16 @@ class TwoNodes:
 
         return dict(wait_until(ended, f"the upstream request of {completion_id} has ended"))
 
-    def replicas(self, host: Host, timeout_s: float = _TRY_TIMEOUT_S) -> set[Replica]:
-        """Return who answers through this host's address; none if anybody fails to."""
+    def replicas(self, host: Host) -> set[Replica]:
+        """Return who answers through this host's address; nobody if one fails to."""
         found: set[Replica] = set()
         for _ in range(_TRIES):
             try:
                 # Each on a connection of its own, so that the proxy chooses anew.
-                answer = httpx.get(f"{self.url(host)}/healthz", timeout=timeout_s, trust_env=False)
-                found.add(Replica.of(answer.raise_for_status()))
+                answer = httpx.get(
+                    f"{self.url(host)}/healthz", timeout=_TRY_TIMEOUT_S, trust_env=False
+                )
+                found.add(Replica.of(answer.raise_for_status().headers))
             except (httpx.HTTPError, KeyError):
                 return set()
         return found

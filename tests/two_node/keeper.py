@@ -1,9 +1,9 @@
 """Takes the hosts away again: `python -m tests.two_node.keeper FOLDER INTERFACE NAMESPACE...`.
 
 It waits for the end of its input, which is when whoever started it asks for it, or is dead. Then it
-kills the processes of exactly these namespaces, deletes them and the interface, and removes the folder. A process is
-found by the namespace it is in, never by its name, and is held by a descriptor while it is killed, so
-that nobody else can get its id in between.
+kills the processes of exactly these namespaces, deletes them and the interface, and removes the
+folder. A process is found by the namespace it is in, never by its name, and is held by a descriptor
+while it is killed, so that nobody else can get its id in between.
 """
 
 from __future__ import annotations

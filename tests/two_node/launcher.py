@@ -63,15 +63,15 @@ class Launcher:
         self._environment = environment
         provider = self.cluster["provider"]
         addresses = (provider["head_ip"], *provider["worker_ips"])
-        self._hosts = dict(zip(addresses, hosts, strict=True))
+        self._hosts: dict[str, Host] = dict(zip(addresses, hosts, strict=True))
 
     @property
     def head(self) -> Host:
-        return self._hosts[self.cluster["provider"]["head_ip"]]
+        return next(iter(self._hosts.values()))
 
     @property
     def workers(self) -> tuple[Host, ...]:
-        return tuple(self._hosts[address] for address in self.cluster["provider"]["worker_ips"])
+        return tuple(self._hosts.values())[1:]
 
     def launch(self) -> None:
         """Bring the head up, then the workers. Raises: LaunchError."""
