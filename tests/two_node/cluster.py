@@ -27,6 +27,7 @@ REPLICAS_PER_NODE = 1
 
 _KEEPER_TIMEOUT_S = 90.0
 _READY_TIMEOUT_S = 120.0
+_LOG_TAIL = 3_000
 _ANSWER_TIMEOUT_S = 30.0
 _TRY_TIMEOUT_S = 2.0
 _TRIES = 8
@@ -53,6 +54,7 @@ class TwoNodes:
     """A cluster of a head and a worker that `cluster.yaml` brought up."""
 
     def __init__(self, folder: Path, network: Network) -> None:
+        self._folder = folder
         self.network = network
         self.launcher = Launcher(folder, network.hosts, _environment(folder))
         self.head, self.worker = network.hosts
@@ -64,6 +66,15 @@ class TwoNodes:
             lambda: all(len(self.replicas(host)) == 2 * REPLICAS_PER_NODE for host in self.hosts),
             "a replica on each host, reached through both",
             _READY_TIMEOUT_S,
+        )
+
+    def last_words(self) -> str:
+        """Return the ends of the logs, for a failure's report: nothing else is left of a run."""
+        logs = [self._folder / "d" / "midstream.log", *map(self.launcher.log, self.hosts)]
+        return "\n".join(
+            f"--- {path.name}\n{path.read_text('utf-8', 'replace')[-_LOG_TAIL:]}"
+            for path in logs
+            if path.exists()
         )
 
     def redeploy(self) -> None:
@@ -164,7 +175,7 @@ def launched() -> Iterator[TwoNodes]:
         try:
             cluster.launch()
         except BaseException as error:
-            error.add_note(_tails(folder))
+            error.add_note(cluster.last_words())
             raise
         yield cluster
 
@@ -213,11 +224,3 @@ def _environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(proxy / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(proxy / "metrics.sock"),
     }
-
-
-def _tails(folder: Path) -> str:
-    tails = []
-    for path in (folder / "launch.log", folder / "d" / "midstream.log"):
-        if path.exists():
-            tails.append(f"--- {path.name}\n{path.read_text('utf-8', 'replace')[-3_000:]}")
-    return "\n".join(tails)

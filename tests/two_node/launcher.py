@@ -57,7 +57,6 @@ class Launcher:
 
     def __init__(self, folder: Path, hosts: Sequence[Host], environment: Mapping[str, str]) -> None:
         self.cluster: dict[str, Any] = yaml.safe_load(CLUSTER_FILE.read_text("utf-8"))
-        self.log = folder / "launch.log"
         self.runs: list[Run] = []
         self._folder = folder
         self._environment = environment
@@ -77,8 +76,11 @@ class Launcher:
         """Bring the head up, then the workers. Raises: LaunchError."""
         self._make_token()
         with ThreadPoolExecutor() as pool:
-            list(pool.map(self._set_up, self._hosts.values()))
-        self._run_section("head_start_ray_commands", self.head)
+            setting_up = [pool.submit(self._set_up, worker) for worker in self.workers]
+            self._set_up(self.head)
+            self._run_section("head_start_ray_commands", self.head)
+            for done in setting_up:
+                done.result()
         for worker in self.workers:
             self._run_section("worker_start_ray_commands", worker, RAY_HEAD_IP=self.head.address)
 
@@ -95,9 +97,14 @@ class Launcher:
         """Return where the setup commands make the virtual environment."""
         return self._home(host) / "midstream-venv"
 
+    def log(self, host: Host) -> Path:
+        """Return what has what the host's commands said."""
+        return self._folder / f"{host.name}.log"
+
     def run(self, host: Host, command: str, **variables: str) -> None:
         """Run a shell command on the host. Raises: LaunchError."""
-        with self.log.open("ab") as log:
+        path = self.log(host)
+        with path.open("ab") as log:
             # Into a file: what a command leaves running must not keep a pipe of ours open.
             start = log.tell()
             done = subprocess.run(
@@ -111,7 +118,7 @@ class Launcher:
                 check=False,
             )
         if done.returncode != 0:
-            said = self.log.read_bytes()[start:].decode(errors="replace")[-4_000:]
+            said = path.read_bytes()[start:].decode(errors="replace")[-4_000:]
             raise LaunchError(f"{command}\nended with {done.returncode} on {host}:\n{said}")
 
     def _home(self, host: Host) -> Path:

@@ -1,7 +1,9 @@
 """Goal: nobody waits without end for a host whose cable is pulled, and nothing is lost by it.
 
-A stream is owned by the host that is cut off, and is read and cancelled through the other one. The cut
-is shorter than what Ray takes for the death of a node (a minute): the owner lives, and is out of reach.
+A stream is owned by the host that is cut off, and is read and cancelled through the other one: by the
+client that opened it, which a replica beside the owner answers, and by one that attached later, which
+a replica on the other host answers. The cut is shorter than what Ray takes for the death of a node (a
+minute): the owner lives, and is out of reach.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ import pytest
 from tests.chat_streams import ChatStream
 from tests.instance import wait_until
 from tests.two_node.checks import assert_cancelled, assert_nothing_is_held
-from tests.two_node.cluster import REPLICAS_PER_NODE, TwoNodes
+from tests.two_node.cluster import REPLICAS_PER_NODE, Replica, TwoNodes
+from tests.two_node.follower import Follower
 from tests.two_node.network import Host
 
 pytestmark = pytest.mark.two_node
@@ -45,6 +48,7 @@ def test_a_cancel_of_what_is_cut_off_is_refused_in_time(
     there = cluster.head if cut == "worker" else cluster.worker
     reader = _stream_owned_by(cluster, lost, opened_at=there)
     name = reader.completion_id
+    follower = _follower_at(cluster, there, name)
 
     with _cut(cluster, lost), ThreadPoolExecutor() as pool:
         wait_until(
@@ -62,6 +66,10 @@ def test_a_cancel_of_what_is_cut_off_is_refused_in_time(
         lambda: _settled(cluster, there, name), "it is cancelled after all", MENDED_TIMEOUT_S
     )
     assert_cancelled(cluster, reader, record)
+    follower.join()
+    assert follower.error is None
+    assert follower.has_done
+    assert follower.texts == reader.tokens
     _assert_all_works(cluster)
 
 
@@ -73,6 +81,15 @@ def _stream_owned_by(cluster: TwoNodes, owner: Host, *, opened_at: Host) -> Chat
         cluster.cancel(opened_at, reader.completion_id)
         reader.join()
     raise AssertionError(f"none of {ROUNDS_MAX} streams is owned by {owner}")
+
+
+def _follower_at(cluster: TwoNodes, host: Host, name: str) -> Follower:
+    """Attach through the host's address until one of its own replicas answers; the others stay."""
+    for _ in range(ROUNDS_MAX):
+        follower = Follower(f"{cluster.url(host)}/v1/chat/completions/{name}")
+        if cluster.host_of(Replica.of(follower.headers).pid) is host:
+            return follower
+    raise AssertionError(f"no replica on {host} answered {ROUNDS_MAX} times")
 
 
 @contextmanager
