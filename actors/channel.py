@@ -78,6 +78,10 @@ class ChannelSource:
 
     def attach(self, completion_id: str, cursor: int) -> None:
         """Begin after that sequence; -1 for the whole log. Attaching again moves the cursor."""
+        if self._watch is not None:
+            # Who attaches is about to open the channel: that call may arrive a moment later.
+            self._unwatch()
+            self._watch_from_now()
         self._cursors[completion_id] = cursor
         self.mark(completion_id)
 
@@ -163,6 +167,7 @@ class Mirror:
         self.completion_id = completion_id
         self.events: list[Event] = []
         self.readers = 0
+        self.attaching: asyncio.Task[bool] | None = None  # None where the start itself attached
         self._news = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -177,11 +182,13 @@ class Mirror:
         have = len(self.events)
         if first > have:
             return False
-        if not self.is_finished:
-            self.extend([from_row(row) for row in rows[have - first :]])
+        news = rows[have - first :]
+        if news and not self.is_finished:
+            self.extend([from_row(row) for row in news])
         return True
 
     def extend(self, events: Sequence[Event]) -> None:
+        """Add events, at least one, and wake the readers."""
         self.events.extend(events)
         news, self._news = self._news, asyncio.Event()
         news.set()

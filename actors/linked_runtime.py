@@ -273,23 +273,11 @@ class LinkedRuntime:
     # Reading.
 
     async def _subscribe(self, located: Located) -> Subscription:
-        completion_id = located.completion_id
-        if located.is_settled:
-            return await self._replay(completion_id)
-        is_read = completion_id in self._mirrors
-        subscription = self._mirrors.open(located.actor, completion_id)
-        if not is_read:
-            attached = await self._at_carrier(
-                located, lambda link: self._attach(link, completion_id)
-            )
-            if attached is None:
-                await subscription.aclose(ReaderLeft.FINISHED)
-                return await self._replay(completion_id)
-        return subscription
-
-    async def _attach(self, link: CarrierLink, completion_id: str) -> bool:
-        await link.attach(completion_id, self._channel, -1)
-        return True
+        if not located.is_settled:
+            subscription = await self._mirrors.join(located.actor, located.completion_id)
+            if subscription is not None:
+                return subscription
+        return await self._replay(located.completion_id)
 
     async def _replay(self, completion_id: str) -> Subscription:
         record = await settled_record(self._ledger, completion_id)

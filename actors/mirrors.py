@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from actors.accounts import Ledger
 from actors.carrier import CarrierLink
@@ -31,6 +31,8 @@ from actors.runtime import ReaderLeft
 __all__ = ["Mirrors", "settled_record"]
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _LOSS_TIMEOUT_S = 30.0
 """How long readers of a dead actor wait for the store to say how its completions ended."""
@@ -86,7 +88,7 @@ class Mirrors:
         self._mirrors: dict[str, Mirror] = {}
         self._reading: dict[str, set[str]] = {}  # carrier -> completions read there
         self._pumps: dict[str, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def __contains__(self, completion_id: str) -> bool:
         return completion_id in self._mirrors
@@ -102,6 +104,26 @@ class Mirrors:
         return MirrorSubscription(
             mirror, on_close=lambda closed, reason: self._left(actor, closed, reason)
         )
+
+    async def join(self, actor: str, completion_id: str) -> MirrorSubscription | None:
+        """Subscribe to a completion that runs already; who comes meanwhile waits for the same attach.
+
+        Returns: None where its carrier has it no more; the store has its end, or will have.
+        Raises: Overloaded: the carrier is out of reach.
+        Cancel: nobody is left subscribed.
+        """
+        is_read = completion_id in self._mirrors
+        subscription = self.open(actor, completion_id)
+        mirror = self._mirrors[completion_id]
+        if not is_read:
+            mirror.attaching = self._spawn(self._attach(actor, completion_id))
+        is_carried = False
+        try:
+            is_carried = mirror.attaching is None or await asyncio.shield(mirror.attaching)
+        finally:
+            if not is_carried:
+                await subscription.aclose(ReaderLeft.DETACHED)
+        return subscription if is_carried else None
 
     async def aclose(self) -> None:
         """Stop reading. The completions go on."""
@@ -125,9 +147,20 @@ class Mirrors:
             self._spawn(self._detach(actor, completion_id, departure))
         self._on_closed(actor, mirror)
 
+    async def _attach(self, actor: str, completion_id: str) -> bool:
+        """Let the channel read the completion from its first event; False where it is not there."""
+        try:
+            link = await self._directory.link(actor)
+            await link.attach(completion_id, self._channel, -1)
+        except (CompletionNotFound, CarrierLost):
+            return False
+        return True
+
     async def _detach(self, actor: str, completion_id: str, departure: Departure) -> None:
         try:
             link = await self._directory.link(actor)
+            if completion_id in self._mirrors:
+                return  # Somebody came meanwhile, and must not be taken off.
             await link.detach(completion_id, self._channel, departure)
         except (CarrierLost, CompletionRuntimeError):
             pass  # The channel's lease tells the carrier the same, only later.
@@ -186,7 +219,14 @@ class Mirrors:
             have = len(mirror.events)
             mirror.extend(events[have:] if len(events) > have else events[-1:])
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()  # Marked as seen: all may have left.
+        if error is not None and not isinstance(error, CompletionRuntimeError):
+            _log.error("reading failed", exc_info=error)

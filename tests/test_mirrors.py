@@ -1,0 +1,265 @@
+"""Goal: whoever reads through a replica is told everything, however others come and go beside it.
+
+Method: a replica's mirrors over one carrier that is played here: it remembers which channel reads what,
+as a real one does, and the test decides how long each call takes and how it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from actors.carrier import CarrierLink
+from actors.channel import (
+    CHANNEL_REOPEN_S,
+    ChannelBatch,
+    ChannelSource,
+    Mirror,
+    MirrorSubscription,
+)
+from actors.core.errors import CompletionNotFound, Overloaded
+from actors.core.event_log import EventLog
+from actors.core.events import CancelSource, TextDelta, to_row
+from actors.core.readers import Departure
+from actors.core.request import StartCommand
+from actors.ledger import CompletionKey, Located, Placed
+from actors.mirrors import Mirrors
+from actors.record import CompletionRecord
+from actors.runtime import CancelAnswer, CompletionRow, ReaderLeft
+from actors.testing import settle_loop
+
+NAME = "cmp_1"
+ACTOR = "completion-1"
+
+
+class PlayedLink:
+    """A carrier of one completion. `answers` are awaited by `attach`, one per call."""
+
+    def __init__(self) -> None:
+        self.is_read = False
+        self.attaches = 0
+        self.answers: list[asyncio.Future[None]] = []
+
+    async def start(self, command: StartCommand, channel: str) -> Placed:
+        raise AssertionError("nothing is started here")
+
+    async def cancel(
+        self, completion_id: str, source: CancelSource, requested_at_s: float
+    ) -> CancelAnswer:
+        raise AssertionError("nothing is cancelled here")
+
+    async def record(self, completion_id: str) -> CompletionRecord:
+        raise AssertionError("no record is asked for here")
+
+    async def attach(self, completion_id: str, channel: str, cursor: int) -> None:
+        self.attaches += 1
+        self.is_read = True
+        if self.answers:
+            await self.answers.pop(0)
+
+    async def detach(self, completion_id: str, channel: str, departure: Departure) -> None:
+        self.is_read = False
+
+    async def channel(self, channel: str) -> AsyncIterator[ChannelBatch]:
+        await asyncio.Event().wait()
+        yield []
+
+
+class PlayedDirectory:
+    """Finds that carrier; `turns` are how long each search takes, in turns of the loop."""
+
+    def __init__(self, link: PlayedLink) -> None:
+        self._link = link
+        self.turns: list[int] = []
+
+    async def acquire(self) -> str:
+        raise AssertionError("nothing is started here")
+
+    def release(self, actor: str, *, is_free: bool) -> None:
+        raise AssertionError("nothing is started here")
+
+    def lost(self, actor: str) -> None:
+        raise AssertionError("it lives")
+
+    async def link(self, actor: str) -> CarrierLink:
+        await settle_loop(self.turns.pop(0) if self.turns else 0)
+        return self._link
+
+    async def locate(self, key: CompletionKey) -> Located | None:
+        raise AssertionError("it was found already")
+
+    async def rows(self) -> list[CompletionRow]:
+        return []
+
+    async def describe(self) -> dict[str, Any]:
+        return {}
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.link = PlayedLink()
+        self.directory = PlayedDirectory(self.link)
+        self.mirrors = Mirrors(
+            self.directory,
+            None,  # type: ignore[arg-type]  # no end is looked up here
+            channel="replica",
+            on_closed=lambda actor, mirror: None,
+        )
+
+    def answer(self) -> asyncio.Future[None]:
+        """Hold the next attach back until this is set."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.link.answers.append(future)
+        return future
+
+    def join(self) -> asyncio.Task[MirrorSubscription | None]:
+        return asyncio.get_running_loop().create_task(self.mirrors.join(ACTOR, NAME))
+
+
+def played(check: Any) -> None:
+    async def run() -> None:
+        bench = Bench()
+        try:
+            async with asyncio.timeout(20):
+                await check(bench)
+        finally:
+            await bench.mirrors.aclose()
+
+    asyncio.run(run())
+
+
+def rows(*texts: str) -> list[list[Any]]:
+    return [to_row(TextDelta(0, text, 1)) for text in texts]
+
+
+def test_rows_that_come_again_wake_nobody() -> None:
+    async def check(bench: Bench) -> None:
+        mirror = Mirror(NAME)
+        reader = MirrorSubscription(mirror, on_close=lambda closed, reason: None)
+        assert mirror.receive(0, rows("a", "b"))
+        assert len(await reader.read()) == 2
+        reading = asyncio.ensure_future(reader.read())
+        await settle_loop()
+        assert mirror.receive(0, rows("a", "b"))
+        await settle_loop()
+        assert not reading.done(), "there is nothing to tell"
+        assert mirror.receive(1, rows("b", "c"))
+        assert await reading == [TextDelta(0, "c", 1)]
+
+    played(check)
+
+
+def test_one_attach_serves_all_who_come_at_once() -> None:
+    async def check(bench: Bench) -> None:
+        first, second = bench.join(), bench.join()
+        assert await first is not None
+        assert await second is not None
+        assert await bench.join() is not None
+        assert bench.link.attaches == 1
+
+    played(check)
+
+
+def test_all_who_waited_for_an_attach_learn_that_the_completion_has_gone() -> None:
+    """The first of them asked; the others must not wait on for what nobody will send."""
+
+    async def check(bench: Bench) -> None:
+        answer = bench.answer()
+        joining = [bench.join() for _ in range(3)]
+        await settle_loop()
+        answer.set_exception(CompletionNotFound())
+        late = bench.join()
+        assert await asyncio.gather(*joining, late) == [None] * 4
+        assert NAME not in bench.mirrors
+
+    played(check)
+
+
+def test_all_who_waited_for_an_attach_learn_that_it_failed() -> None:
+    async def check(bench: Bench) -> None:
+        answer = bench.answer()
+        joining = [bench.join() for _ in range(3)]
+        await settle_loop()
+        answer.set_exception(Overloaded("Away."))
+        errors = await asyncio.gather(*joining, return_exceptions=True)
+        assert [type(error) for error in errors] == [Overloaded] * 3
+        assert NAME not in bench.mirrors
+        assert await bench.join() is not None, "and the next one tries again"
+
+    played(check)
+
+
+def test_a_caller_that_goes_while_it_attaches_leaves_no_reader_behind() -> None:
+    async def check(bench: Bench) -> None:
+        answer = bench.answer()
+        leaving, staying = bench.join(), bench.join()
+        await settle_loop()
+        leaving.cancel()
+        await settle_loop()
+        answer.set_result(None)
+        subscription = await staying
+        assert subscription is not None
+        await subscription.aclose(ReaderLeft.CLIENT_GONE)
+        assert NAME not in bench.mirrors
+        await settle_loop()
+        assert not bench.link.is_read
+
+    played(check)
+
+
+@pytest.mark.parametrize("turns", [[0, 0, 0], [0, 5, 0], [0, 0, 5]])
+def test_who_comes_as_the_last_reader_leaves_is_read_to(turns: list[int]) -> None:
+    """Leaving and coming are two calls, and either may be the slower one to set out."""
+
+    async def check(bench: Bench) -> None:
+        bench.directory.turns = [0, *turns]
+        first = await bench.join()
+        assert first is not None
+        await first.aclose(ReaderLeft.CLIENT_GONE)
+        assert await bench.join() is not None
+        await settle_loop()
+        assert bench.link.is_read
+
+    played(check)
+
+
+class NoLogs:
+    def log_of(self, completion_id: str) -> EventLog | None:
+        return None
+
+    def delivered(self, completion_id: str) -> None:
+        raise AssertionError("nothing is sent")
+
+
+class SteppedLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock is turned by hand."""
+
+    now_s = 1_000.0
+
+    def time(self) -> float:
+        return self.now_s
+
+
+def test_a_channel_waits_anew_for_its_replica_when_something_is_attached() -> None:
+    """The replica opens the channel as it attaches, and its call may arrive a moment later."""
+    loop = SteppedLoop()
+
+    async def run() -> None:
+        async def turn(seconds: float) -> None:
+            loop.now_s += seconds
+            await settle_loop()
+
+        lost: list[ChannelSource] = []
+        source = ChannelSource(NoLogs(), on_lost=lost.append)
+        await turn(CHANNEL_REOPEN_S - 0.1)
+        source.attach(NAME, -1)
+        await turn(CHANNEL_REOPEN_S - 0.1)
+        assert lost == []
+        await turn(0.2)
+        assert lost == [source], "but not for ever"
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(run())
