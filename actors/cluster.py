@@ -56,8 +56,8 @@ def deploy_actors(
         ledger = _singleton(LEDGER_NAME, LedgerActor, here, keep=is_same)
         _ask(ledger.describe)
         registry = _singleton(REGISTRY_NAME, RegistryActor, here, keep=is_same)
-        warm = settings.actors_warm if settings.streams_per_actor == 1 else 1
-        ready = _ask(registry.warm, min(warm, settings.actors_per_node), _CALL_TIMEOUT_S / 2)
+        # One is enough for the first request; the pool warms the others meanwhile.
+        ready = _ask(registry.warm, 1, _CALL_TIMEOUT_S / 2)
     except ray.exceptions.RayError as error:
         raise DeployError(f"An actor did not come up: {_reason(error)}") from error
     return {"simulator": deployed.simulator_url, "actors": ready}
