@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from actors.accounts import Ledger
 from actors.carrier import CarrierLink
-from actors.channel import ChannelBatch, Mirror, MirrorSubscription
+from actors.channel import CHANNEL_LEASE_S, ChannelBatch, Mirror, MirrorSubscription
 from actors.core.errors import (
     CompletionNotFound,
     CompletionRuntimeError,
@@ -71,6 +71,7 @@ class Mirrors:
     Args:
         channel: this replica's name, unique among all replicas that ever were.
         on_closed: called with the carrier and the mirror when its last reader has left.
+        silence_timeout_s: a lease that brings nothing for so long, not even its end, has broken.
     """
 
     def __init__(
@@ -80,11 +81,13 @@ class Mirrors:
         *,
         channel: str,
         on_closed: Callable[[str, Mirror], None],
+        silence_timeout_s: float = CHANNEL_LEASE_S + 5.0,
     ) -> None:
         self._directory = directory
         self._ledger = ledger
         self._channel = channel
         self._on_closed = on_closed
+        self._silence_timeout_s = silence_timeout_s
         self._mirrors: dict[str, Mirror] = {}
         self._reading: dict[str, set[str]] = {}  # carrier -> completions read there
         self._pumps: dict[str, asyncio.Task[None]] = {}
@@ -167,38 +170,72 @@ class Mirrors:
 
     async def _pump(self, actor: str) -> None:
         """Read the actor's channel, lease after lease, while anybody here reads something there."""
+        is_known = True
         try:
             while self._reading.get(actor):
-                await self._read_lease(actor)
+                is_known = await self._read_lease(actor, is_known=is_known)
         except CarrierLost:
             self._directory.lost(actor)
             self._end_lost(actor)
         finally:
             del self._pumps[actor]
 
-    async def _read_lease(self, actor: str) -> None:
-        """Read one lease of the channel; a link that is away for a moment is tried again."""
+    async def _read_lease(self, actor: str, *, is_known: bool) -> bool:
+        """Read one lease of the channel; a link that is away for a moment is tried again.
+
+        Args:
+            is_known: whether the carrier knows what is read here. After a lease that broke it may
+                have taken this replica for dead, so everything is attached again.
+
+        Returns: whether it ended as it should.
+        """
+        now_s = asyncio.get_running_loop().time
         try:
-            link = await self._directory.link(actor)
-            async for batch in link.channel(self._channel):
-                await self._deliver(link, batch)
+            async with asyncio.timeout(self._silence_timeout_s) as silence:
+                link = await self._directory.link(actor)
+                if not is_known:
+                    await self._attach_again(actor, link)
+                async for batch in link.channel(self._channel):
+                    silence.reschedule(now_s() + self._silence_timeout_s)
+                    await self._deliver(link, batch)
+            return True
         except CarrierLost:
             raise
+        except TimeoutError:
+            pass  # To a host that is cut off, a call neither ends nor breaks, not even afterwards.
         except CompletionRuntimeError:
             await asyncio.sleep(_POLL_S)
         except Exception:
             # A bug of ours must not leave the readers of a living completion waiting for ever.
             _log.exception("reading the channel of %s failed", actor)
             await asyncio.sleep(_POLL_S)
+        return False
+
+    async def _attach_again(self, actor: str, link: CarrierLink) -> None:
+        """Let the channel go on with each completion where its mirror ends."""
+        for completion_id in tuple(self._reading.get(actor, ())):
+            mirror = self._mirrors.get(completion_id)
+            if mirror is not None and not mirror.is_finished:
+                await self._attach_behind(link, mirror)
 
     async def _deliver(self, link: CarrierLink, batch: ChannelBatch) -> None:
         for completion_id, first, rows in batch:
             mirror = self._mirrors.get(completion_id)
             if mirror is not None and not mirror.receive(first, rows):
-                try:
-                    await link.attach(completion_id, self._channel, len(mirror.events) - 1)
-                except (CompletionNotFound, ReplayGap):
-                    self._spawn(self._end_from_store(mirror))
+                await self._attach_behind(link, mirror)
+
+    async def _attach_behind(self, link: CarrierLink, mirror: Mirror) -> None:
+        """Let the channel send what comes after the mirror's last event."""
+        completion_id = mirror.completion_id
+        try:
+            await link.attach(completion_id, self._channel, len(mirror.events) - 1)
+        except (CompletionNotFound, ReplayGap):
+            if not mirror.events:
+                # It may be on its way there: then it is attached when it comes.
+                located = await self._ledger.find_by_id(completion_id)
+                if located is None or not located.is_settled:
+                    return
+            self._spawn(self._end_from_store(mirror))
 
     def _end_lost(self, actor: str) -> None:
         """Give every reader of a dead actor the end that the store has, or will have."""

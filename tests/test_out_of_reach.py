@@ -17,18 +17,19 @@ import pytest
 from actors.carrier import CarrierLink
 from actors.channel import ChannelBatch
 from actors.core.errors import NotCancellable, Overloaded
-from actors.core.events import CancelSource
+from actors.core.events import CancelSource, Event, Finished, TextDelta
 from actors.core.readers import Departure
 from actors.core.request import Dialect, StartCommand
 from actors.ledger import CompletionKey, Located, Placed
 from actors.linked_runtime import LinkedRuntime
+from actors.mirrors import Mirrors
 from actors.ray_calls import ActorAway
 from actors.ray_ledger import RayLedger
 from actors.record import CompletionRecord
-from actors.runtime import CancelAnswer, CompletionRow
+from actors.runtime import CancelAnswer, CompletionRow, ReaderLeft
 from serve_app.dialects.base import Operation
 from serve_app.dialects.chat.errors import error_reply
-from tests.http.rig import Rig, rig
+from tests.http.rig import Rig, finish, rig, say
 
 
 async def silence() -> Any:
@@ -134,6 +135,81 @@ def test_reading_a_record_says_in_time_that_it_cannot(tmp_path: Path) -> None:
         async with cut_off(tmp_path, finds=True) as (runtime, _):
             with pytest.raises(Overloaded):
                 await asyncio.wait_for(runtime.get(KEY), 20)
+
+    asyncio.run(whole())
+
+
+class Forgetful:
+    """A link whose first lease is never heard of, and after which the carrier has lost the reader."""
+
+    def __init__(self, made: Rig) -> None:
+        self._carrier = made.runtime.carrier
+        self._leases = 0
+
+    async def start(self, command: StartCommand, channel: str) -> Placed:
+        return await self._carrier.start(command, channel)
+
+    async def cancel(
+        self, completion_id: str, source: CancelSource, requested_at_s: float
+    ) -> CancelAnswer:
+        return await self._carrier.cancel(completion_id, source, requested_at_s)
+
+    async def record(self, completion_id: str) -> CompletionRecord:
+        return await self._carrier.record(completion_id)
+
+    async def attach(self, completion_id: str, channel: str, cursor: int) -> None:
+        await self._carrier.attach(completion_id, channel, cursor)
+
+    async def detach(self, completion_id: str, channel: str, departure: Departure) -> None:
+        await self._carrier.detach(completion_id, channel, departure)
+
+    async def channel(self, channel: str) -> AsyncIterator[ChannelBatch]:
+        self._leases += 1
+        if self._leases == 1:
+            (driver,) = self._carrier.running
+            await self.detach(driver.header.completion_id, channel, Departure.LOST)
+            await silence()
+        async for batch in self._carrier.channel(channel):
+            yield batch
+
+
+class Beside(CutOff):
+    """A directory with one carrier, which is reached through that link."""
+
+    def __init__(self, made: Rig) -> None:
+        super().__init__(made, finds=True)
+        self._link = Forgetful(made)
+
+    async def link(self, actor: str) -> CarrierLink:
+        return self._link
+
+
+def test_a_channel_that_falls_silent_is_read_anew_and_nothing_is_missing(tmp_path: Path) -> None:
+    async def whole() -> None:
+        async with rig(tmp_path) as made:
+            call = made.create(stream=True)
+            upstream = await made.upstream()
+            upstream.open()
+            (driver,) = made.runtime.carrier.running
+            mirrors = Mirrors(
+                Beside(made),
+                made.ledger,
+                channel="elsewhere",
+                on_closed=lambda _actor, _mirror: None,
+                silence_timeout_s=0.05,
+            )
+            name = driver.header.completion_id
+            reader = await asyncio.wait_for(mirrors.join("in-memory", name), 20)
+            assert reader is not None
+            say(upstream, TextDelta(0, "a", 1), TextDelta(0, "b", 1))
+            finish(upstream, 2)
+            events: list[Event] = []
+            while not events or not isinstance(events[-1], Finished):
+                events += await asyncio.wait_for(reader.read(), 20)
+            await reader.aclose(ReaderLeft.FINISHED)
+            await mirrors.aclose()
+            await call.done()
+            assert tuple(events) == (await made.ledger.record(name)).events
 
     asyncio.run(whole())
 
