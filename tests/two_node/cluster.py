@@ -26,7 +26,7 @@ PORT = 8_000
 REPLICAS_PER_NODE = 1
 
 _KEEPER_TIMEOUT_S = 90.0
-_READY_TIMEOUT_S = 120.0
+_READY_TIMEOUT_S = 180.0
 _LOG_TAIL = 3_000
 _ANSWER_TIMEOUT_S = 30.0
 _TRY_TIMEOUT_S = 2.0
@@ -217,6 +217,8 @@ def _environment(folder: Path) -> dict[str, str]:
         "MIDSTREAM_ADMIN_KEY": ADMIN_KEY,
         "MIDSTREAM_REPLICAS_PER_NODE": str(REPLICAS_PER_NODE),
         "MIDSTREAM_ACTORS_WARM": "2",
+        # A test's cut must not become the death of a node, which Ray declares after a minute.
+        "RAY_health_check_failure_threshold": "20",
         # The hosts have one file system, on which Serve's defaults are anybody's.
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(proxy / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(proxy / "admin.sock"),

@@ -29,7 +29,7 @@ __all__ = ["CLUSTER_FILE", "LaunchError", "Launcher", "Run"]
 
 CLUSTER_FILE = Path(__file__).parent.parent.parent / "cluster.yaml"
 
-_COMMAND_TIMEOUT_S = 120.0
+_COMMAND_TIMEOUT_S = 300.0
 _COMMANDS_OF_THE_VENV = ("pip", "ray", "midstream")
 
 
@@ -74,6 +74,7 @@ class Launcher:
 
     def launch(self) -> None:
         """Bring the head up, then the workers. Raises: LaunchError."""
+        self._make_python()
         self._make_token()
         with ThreadPoolExecutor() as pool:
             setting_up = [pool.submit(self._set_up, worker) for worker in self.workers]
@@ -88,7 +89,7 @@ class Launcher:
         """Return what a shell on the host starts with."""
         return {
             "HOME": str(self._home(host)),
-            "PATH": f"{sys.base_prefix}/bin:/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin",
+            "PATH": f"{self._folder}/bin:/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin",
             "LANG": "C.UTF-8",
             **self._environment,
         }
@@ -123,6 +124,13 @@ class Launcher:
 
     def _home(self, host: Host) -> Path:
         return self._folder / host.name
+
+    def _make_python(self) -> None:
+        """Let `python3` be the interpreter of the tests: the machine's own may be another version."""
+        command = self._folder / "bin" / "python3"
+        command.parent.mkdir()
+        command.write_text(f'#!/bin/sh\nexec {Path(sys.executable).resolve()} "$@"\n')
+        command.chmod(0o755)
 
     def _make_token(self) -> None:
         """Do what the file tells its user to do once, on the machine that launches."""
