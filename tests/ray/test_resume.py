@@ -20,6 +20,8 @@ KEEP = {"Midstream-On-Disconnect": "continue"}
 DONE = b"[DONE]"
 READERS = 30
 CUT_BYTES_MAX = 12_000
+KEEP_ALIVES_MAX = 15
+"""In a row: half a minute, in which a reader that nobody forgot is told something."""
 
 
 class Frames:
@@ -27,13 +29,17 @@ class Frames:
 
     def __init__(self) -> None:
         self.data: list[bytes] = []
+        self._keep_alives = 0
 
     def take(self, received: bytes) -> bytes:
         """Keep the whole frames; return the rest, which a client that was cut off forgets."""
         *frames, rest = received.split(b"\n\n")
         for frame in frames:
             if frame.startswith(b":"):
+                self._keep_alives += 1
+                assert self._keep_alives < KEEP_ALIVES_MAX, f"silence after {len(self.data)} frames"
                 continue
+            self._keep_alives = 0
             number, data = frame.split(b"\n")
             assert number == b"id: %d" % len(self.data), "a frame was lost, or came twice"
             self.data.append(data.removeprefix(b"data: "))
