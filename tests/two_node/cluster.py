@@ -58,13 +58,20 @@ class TwoNodes:
         self.network = network
         self.launcher = Launcher(folder, network.hosts, _environment(folder))
         self.head, self.worker = network.hosts
+        self._simulator_url = ""
 
     def launch(self) -> None:
         """Bring it up, and wait until both hosts serve and each reaches the other's replica."""
         self.launcher.launch()
+        self.wait_until_ready()
+        self._simulator_url = self.admin("/readyz")["simulator"]
+
+    def wait_until_ready(self) -> None:
+        """Wait until every replica is reached through both hosts, and itself reaches the actors."""
+        count = 2 * REPLICAS_PER_NODE
         wait_until(
-            lambda: all(len(self.replicas(host)) == 2 * REPLICAS_PER_NODE for host in self.hosts),
-            "a replica on each host, reached through both",
+            lambda: all(len(self.replicas(host, "/readyz")) == count for host in self.hosts),
+            "every replica is ready, through both hosts",
             _READY_TIMEOUT_S,
         )
 
@@ -137,7 +144,7 @@ class TwoNodes:
 
     def simulated(self, completion_id: str) -> dict[str, Any]:
         """Return what the simulator saw of the one upstream request, once it has ended."""
-        url = f"{self.admin('/readyz')['simulator']}/_simulator/requests"
+        url = f"{self._simulator_url}/_simulator/requests"
 
         def ended() -> dict[str, Any] | None:
             answer = httpx.get(url, params={"completion_id": completion_id}, trust_env=False)
@@ -146,14 +153,14 @@ class TwoNodes:
 
         return dict(wait_until(ended, f"the upstream request of {completion_id} has ended"))
 
-    def replicas(self, host: Host) -> set[Replica]:
+    def replicas(self, host: Host, path: str = "/healthz") -> set[Replica]:
         """Return who answers through this host's address; nobody if one fails to."""
         found: set[Replica] = set()
         for _ in range(_TRIES):
             try:
                 # Each on a connection of its own, so that the proxy chooses anew.
                 answer = httpx.get(
-                    f"{self.url(host)}/healthz", timeout=_TRY_TIMEOUT_S, trust_env=False
+                    f"{self.url(host)}{path}", timeout=_TRY_TIMEOUT_S, trust_env=False
                 )
                 found.add(Replica.of(answer.raise_for_status().headers))
             except (httpx.HTTPError, KeyError):

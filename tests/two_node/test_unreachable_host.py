@@ -19,7 +19,7 @@ import pytest
 from tests.chat_streams import ChatStream
 from tests.instance import wait_until
 from tests.two_node.checks import assert_cancelled, assert_nothing_is_held
-from tests.two_node.cluster import REPLICAS_PER_NODE, Replica, TwoNodes
+from tests.two_node.cluster import Replica, TwoNodes
 from tests.two_node.follower import Follower
 from tests.two_node.network import Host
 
@@ -65,6 +65,7 @@ def test_a_cancel_of_what_is_cut_off_is_refused_in_time(
     record = wait_until(
         lambda: _settled(cluster, there, name), "it is cancelled after all", MENDED_TIMEOUT_S
     )
+    cluster.wait_until_ready()
     assert_cancelled(cluster, reader, record)
     follower.join()
     assert follower.error is None
@@ -119,12 +120,7 @@ def _settled(cluster: TwoNodes, host: Host, name: str) -> dict[str, Any] | None:
 
 
 def _assert_all_works(cluster: TwoNodes) -> None:
-    """Both proxies reach both hosts, and streams are cancelled across."""
-    wait_until(
-        lambda: all(len(cluster.replicas(host)) == 2 * REPLICAS_PER_NODE for host in cluster.hosts),
-        "both hosts answer through both",
-        MENDED_TIMEOUT_S,
-    )
+    """Streams are cancelled across, as if nothing had been."""
     for here, there in (cluster.hosts, reversed(cluster.hosts)):
         reader = cluster.stream(here)
         answer = cluster.cancel(there, reader.completion_id)
