@@ -30,7 +30,7 @@ from actors.core.events import (
 )
 from actors.core.request import StartCommand
 from actors.directory import CarrierLost, Directory
-from actors.ledger import Balance, CompletionKey, Located, Principal, TeamLimits
+from actors.ledger import Balance, CompletionKey, Located, Placed, Principal, TeamLimits
 from actors.mirrors import Mirrors, settled_record
 from actors.record import CompletionRecord
 from actors.runtime import (
@@ -75,6 +75,7 @@ class LinkedRuntime:
         self._settings = settings
         self._channel = channel
         self._mirrors = Mirrors(directory, ledger, channel=channel, on_closed=self._closed)
+        self._leaving: set[asyncio.Future[None]] = set()
         self._with_slot: set[str] = set()  # completions whose slot is this replica's to release
 
     # Completions.
@@ -174,14 +175,17 @@ class LinkedRuntime:
     async def _start_on(self, actor: str, command: StartCommand) -> StartedCompletion:
         link = await self._directory.link(actor)
         subscription = self._mirrors.open(actor, command.completion_id)
+        starting = asyncio.ensure_future(link.start(command, self._channel))
         try:
-            placed = await link.start(command, self._channel)
-        except BaseException as error:
-            # A caller that was cancelled is a client that may have left a completion behind.
-            was_cancelled = isinstance(error, asyncio.CancelledError)
-            await subscription.aclose(
-                ReaderLeft.CLIENT_GONE if was_cancelled else ReaderLeft.FINISHED
-            )
+            placed = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # A client that left may have left a completion behind. Its carrier is told only when it
+            # has the completion: an actor's calls may overtake each other.
+            self._leaving.add(leaving := asyncio.ensure_future(_leave(starting, subscription)))
+            leaving.add_done_callback(self._leaving.discard)
+            raise
+        except BaseException:
+            await subscription.aclose(ReaderLeft.FINISHED)
             raise
         self._with_slot.add(command.completion_id)
         return StartedCompletion(subscription, placed.rate)
@@ -284,3 +288,10 @@ class LinkedRuntime:
         mirror = Mirror(completion_id)
         mirror.extend(record.events)
         return MirrorSubscription(mirror, on_close=lambda _mirror, _reason: None)
+
+
+async def _leave(starting: asyncio.Future[Placed], subscription: Subscription) -> None:
+    """End the subscription of a start that nobody waits for, when the start has ended."""
+    await asyncio.wait({starting})
+    was_refused = starting.cancelled() or starting.exception() is not None
+    await subscription.aclose(ReaderLeft.FINISHED if was_refused else ReaderLeft.CLIENT_GONE)
