@@ -374,20 +374,6 @@ def test_a_client_cannot_hide_that_it_left(midstream: Instance) -> None:
     assert ended(midstream, leaver)["error"]["code"] == "cancelled_client_disconnect"
 
 
-def test_a_caller_that_does_not_wait_for_its_body_has_left(midstream: Instance) -> None:
-    """Streaming or not, the rule is the same."""
-    name = {"Midstream-Completion-Id": "does-not-wait"}
-    with midstream.client(timeout=1.0) as client, pytest.raises(httpx.ReadTimeout):
-        client.post(CREATE, json=body("sim", max_tokens=5_000), headers=name)
-    with midstream.client() as client:
-        record = wait_until(
-            lambda: (r := read(client, "does-not-wait"))["status"] != "in_progress" and r,
-            "it is settled",
-        )
-    assert record["error"]["code"] == "cancelled_client_disconnect"
-    assert midstream.simulated(record["midstream"]["completion_id"])["closed_by"] == "client"
-
-
 def ended(instance: Instance, reader: ChatStream) -> dict[str, Any]:
     with instance.client() as client:
         record: dict[str, Any] = wait_until(

@@ -4,8 +4,8 @@ Its addresses are placeholders, and are the hosts' here; its commands are run as
 order, each in a shell of its own on the host it is for. What they install is there already, so that
 nothing is downloaded: a virtual environment is made, and finds everything in the one of the tests.
 
-Source: docs.ray.io, "Cluster YAML Configuration Options"; ray/autoscaler/_private/updater.py of Ray
-2.60.0; both read 2026-11-22.
+Source: ray/autoscaler/_private/{commands,autoscaler,updater}.py of Ray 2.60.0, read 2026-11-22: mounts
+come before setup, setup before start; all commands of a worker get RAY_HEAD_IP, those of the head do not.
 """
 
 from __future__ import annotations
@@ -77,7 +77,10 @@ class Launcher:
         self._make_python()
         self._make_token()
         with ThreadPoolExecutor() as pool:
-            setting_up = [pool.submit(self._set_up, worker) for worker in self.workers]
+            setting_up = [
+                pool.submit(self._set_up, worker, RAY_HEAD_IP=self.head.address)
+                for worker in self.workers
+            ]
             self._set_up(self.head)
             self._run_section("head_start_ray_commands", self.head)
             for done in setting_up:
@@ -143,7 +146,7 @@ class Launcher:
             check=True,
         )
 
-    def _set_up(self, host: Host) -> None:
+    def _set_up(self, host: Host, **variables: str) -> None:
         home = self._home(host)
         home.mkdir()
         for target, source in self.cluster["file_mounts"].items():
@@ -151,7 +154,7 @@ class Launcher:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.symlink_to(self._expand(source, self._folder))
         _offer_what_is_installed(self.venv(host))
-        self._run_section("setup_commands", host)
+        self._run_section("setup_commands", host, **variables)
 
     def _expand(self, path: str, home: Path) -> Path:
         """Relative to the cluster file, as in the launcher's own folder, or to that home."""
