@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from serve_app import cli_remote
 from serve_app.background_start import start_in_background
 from serve_app.data_directory import DataDirectory, InstanceError
 from serve_app.environment import serve_environment
+from serve_app.haproxy import BINARY_VARIABLE, write_launcher
 from serve_app.instance import Instance, Plan
 from serve_app.output import Output
 from serve_app.remote import RemoteError
@@ -98,11 +100,10 @@ def env(
 ) -> None:
     """Print what reaches the running instance, for eval "$(midstream env)"."""
     settings = _settings(data_dir=data_dir)
-    if ray:
-        for name, value in serve_environment(settings).items():
-            print(f"export {name}={value}")
-        return
     directory = DataDirectory(settings.data_path)
+    if ray:
+        _print_ray_variables(settings, directory)
+        return
     note, keys = directory.read_note(), directory.kept_keys()
     if note is None or keys is None or not note.process.is_alive():
         raise InstanceError(f"No instance runs in {directory.path}: start one with `midstream up`.")
@@ -132,6 +133,16 @@ def main() -> None:
 def _settings(**changes: object) -> Settings:
     settings = Settings.from_environment(os.environ).with_changes(**changes)
     return settings.with_changes(data_dir=str(settings.data_path.absolute()))
+
+
+def _print_ray_variables(settings: Settings, directory: DataDirectory) -> None:
+    variables = serve_environment(settings)
+    if settings.proxy == "haproxy":
+        directory.create()
+        launcher = write_launcher(directory.path)
+        variables |= {BINARY_VARIABLE: str(launcher)} if launcher else {}
+    for name, value in variables.items():
+        print(f"export {name}={shlex.quote(value)}")
 
 
 def _run(plan: Plan, directory: DataDirectory) -> None:

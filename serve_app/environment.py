@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from actors.settings import Settings
+from serve_app.haproxy import BINARY_VARIABLE
 from serve_app.processes import MARK
 
 __all__ = ["differences", "drain_limit_s", "private_ray_environment", "serve_environment"]
@@ -60,7 +61,13 @@ def serve_environment(settings: Settings) -> dict[str, str]:
 
 
 def private_ray_environment(
-    settings: Settings, *, mark: str, runtime_path: Path, token_path: Path, fallback_port: int
+    settings: Settings,
+    *,
+    mark: str,
+    runtime_path: Path,
+    token_path: Path,
+    fallback_port: int,
+    haproxy_path: Path | None,
 ) -> dict[str, str]:
     """Return the variables of an instance that starts its own Ray, Serve's included.
 
@@ -68,9 +75,12 @@ def private_ray_environment(
         runtime_path: where HAProxy keeps its configuration and its socket; Serve's default is one
             folder for the whole machine.
         fallback_port: where Serve puts the Python proxy that stands behind HAProxy.
+        haproxy_path: what starts HAProxy; None leaves it to Serve.
     """
     haproxy = runtime_path / "ha"
+    own = {} if haproxy_path is None else {BINARY_VARIABLE: str(haproxy_path)}
     return serve_environment(settings) | {
+        **own,
         MARK: mark,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_path),

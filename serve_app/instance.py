@@ -27,6 +27,7 @@ from actors.config import Config
 from actors.settings import Settings
 from serve_app.data_directory import DataDirectory, InstanceError, InstanceNote, Keys
 from serve_app.environment import private_ray_environment, serve_environment
+from serve_app.haproxy import write_launcher
 from serve_app.preflight import check_no_other_ray, check_ports, check_shared_memory, free_port
 from serve_app.processes import descendants, end_processes, identify
 from serve_app.reaper import Reaper
@@ -149,6 +150,7 @@ class Instance:
                     runtime_path=runtime_path,
                     token_path=self._directory.ray_token_path(),
                     fallback_port=free_port(_FALLBACK_PORT),
+                    haproxy_path=write_launcher(self._directory.path),
                 )
             )
         # Ray and Serve read their variables when they are imported.

@@ -50,15 +50,18 @@ def test_every_node_gets_the_variables_of_serve_before_ray_starts(
         assert "RAY_AUTH_MODE=token" in command
 
 
-def test_the_command_line_prints_what_serve_needs() -> None:
+def test_the_command_line_prints_what_serve_needs(tmp_path: Path) -> None:
     printed = subprocess.run(
         [sys.executable, "-m", "serve_app.cli", "env", "--ray"],
         check=True,
         capture_output=True,
         text=True,
-        env={"MIDSTREAM_TOTAL_TIMEOUT_S": "1200.5"},
+        env={"MIDSTREAM_TOTAL_TIMEOUT_S": "1200.5", "MIDSTREAM_DATA_DIR": str(tmp_path / "data")},
     ).stdout
     settings = Settings().with_changes(total_timeout_s=1200.5)
     variables = dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines())
+    launcher = Path(variables.pop("RAY_SERVE_HAPROXY_BINARY_PATH"))
+    said = subprocess.run([launcher, "-v"], check=True, capture_output=True, text=True).stdout
+    assert said.startswith("HAProxy version"), "each node starts HAProxy by a script of its own"
     assert variables == serve_environment(settings)
     assert variables["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"] == "1261"
