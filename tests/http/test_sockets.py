@@ -81,7 +81,11 @@ def test_a_whole_callers_hanging_up_stops_the_model_too(tmp_path: Path) -> None:
             headers = {"midstream-completion-id": "job-7"}
             request = chat_body(model="sim", max_tokens=5_000)
             waiting = asyncio.ensure_future(http.post(PATH, json=request, headers=headers))
-            await until(lambda: run.runtime.carrier.running, "it runs")
+            await until(
+                # Not before the model was asked: there would be nothing to stop.
+                lambda: any(d.completion.meter.tokens_output for d in run.runtime.carrier.running),
+                "it streams",
+            )
             waiting.cancel()
             await run.settled()
             got = (await http.get(f"{PATH}/job-7")).json()
