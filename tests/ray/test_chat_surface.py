@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 
 from tests.chat_streams import ChatStream, body, credits_of, stream
 from tests.hooked_simulator import HookedSimulator
-from tests.instance import Instance, wait_until
+from tests.instance import DEMO_KEY, Instance, wait_until
 
 pytestmark = pytest.mark.ray
 
@@ -372,6 +375,37 @@ def test_a_client_cannot_hide_that_it_left(midstream: Instance) -> None:
     leaver = stream(midstream, "sim", max_tokens=5_000, headers=headers).wait_for_tokens(3)
     leaver.close()
     assert ended(midstream, leaver)["error"]["code"] == "cancelled_client_disconnect"
+
+
+@pytest.mark.parametrize("segments", [1, 2])
+def test_a_caller_that_does_not_wait_for_its_body_has_left(
+    midstream: Instance, segments: int
+) -> None:
+    """Streaming or not, the rule is the same; and however the request was sent."""
+    name = f"does-not-wait-{segments}"
+    content = json.dumps(body("sim", max_tokens=20_000)).encode()
+    head = (
+        f"POST {CREATE} HTTP/1.1\r\nHost: midstream\r\nAuthorization: Bearer {DEMO_KEY}\r\n"
+        f"Midstream-Completion-Id: {name}\r\nContent-Length: {len(content)}\r\n\r\n"
+    ).encode()
+    path = f"{CREATE}/{name}"
+    with midstream.client() as client:
+        with socket.create_connection(("127.0.0.1", midstream.port)) as caller:
+            caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for segment in [head + content] if segments == 1 else [head, content]:
+                caller.sendall(segment)
+                time.sleep(0.05)  # Nothing else tells that the first segment has arrived.
+            wait_until(lambda: _has_tokens(client, path), "the model answers")
+        record = wait_until(
+            lambda: (r := read(client, name))["status"] != "in_progress" and r, "it is settled"
+        )
+    assert record["error"]["code"] == "cancelled_client_disconnect"
+    assert midstream.simulated(record["midstream"]["completion_id"])["closed_by"] == "client"
+
+
+def _has_tokens(client: httpx.Client, path: str) -> bool:
+    answer = client.get(path)
+    return answer.status_code == 200 and answer.json()["usage"]["completion_tokens"] > 0
 
 
 def ended(instance: Instance, reader: ChatStream) -> dict[str, Any]:
