@@ -67,7 +67,13 @@ def test_streams_outlive_the_replicas_that_started_them(midstream: Instance) -> 
 
     redeploy(midstream)
     after = wait_until(
-        lambda: (pids := replica_pids(midstream)).isdisjoint(before) and pids, "all are new", 120
+        lambda: (
+            (pids := replica_pids(midstream)).isdisjoint(before)
+            and len(pids) == len(before)
+            and pids
+        ),
+        "all are new, and all are up",
+        120,
     )
 
     # What is read through an old replica goes on.
