@@ -11,8 +11,11 @@ Rules:
    another alias.
 3. The hold is integers only: ceil(1.10 x estimate x input price) + output limit x output price.
 4. A member that changes the output is never dropped silently, but `reasoning_effort` for a model
-   that cannot reason, which the dialects promise to ignore. All members of a chat request can be
-   honoured by kind `openai_chat`, so nothing else is refused here for what a provider cannot do.
+   that cannot reason, which the dialects promise to ignore. What else a kind of provider cannot
+   honour stands in `actors.wire_formats`. A dialect's unknown members travel to a provider of the
+   same wire format alone.
+5. A built-in model can be had through each wire format that the simulator speaks: `sim@messages`,
+   `sim@responses` and `sim@background` are `sim`, asked for in those words. They are not listed.
 
 The simulator's models may answer with up to 65,536 tokens, not the 8,192 of a configured model's
 default: `sim` speaks 50 tokens/s and has to be able to outlast any timeout.
@@ -33,6 +36,7 @@ from actors.core.request import (
     Dialect,
     IdempotencyKey,
     Prices,
+    Retention,
     StartCommand,
     ToolChoiceMode,
 )
@@ -47,6 +51,7 @@ from actors.simulator.models import (
     SimulatedModel,
 )
 from actors.tokenizer import count_prompt
+from actors.wire_formats import WIRE_FORMATS
 
 __all__ = [
     "REASONING_EFFORT",
@@ -62,6 +67,17 @@ SIMULATOR = "simulator"
 
 REASONING_EFFORT = "reasoning_effort"
 TOOL_CHOICE_REQUIRED = "tool_choice_required"
+
+_WIRES = {
+    "messages": ProviderKind.ANTHROPIC_MESSAGES,
+    "responses": ProviderKind.OPENAI_RESPONSES,
+    "background": ProviderKind.OPENAI_RESPONSES,
+}
+"""What may follow a built-in model's name and an `@`, and the provider is called after."""
+
+_BUILT_IN_KINDS = {SIMULATOR: ProviderKind.OPENAI_CHAT} | {
+    f"{SIMULATOR}-{wire}": kind for wire, kind in _WIRES.items()
+}
 
 PRICES = Prices(input_microcredits=75, output_microcredits=450)
 
@@ -96,6 +112,9 @@ class Catalogue:
 
     def __init__(self, config: Config, *, simulator_url: str | None) -> None:
         self._providers = _providers(config, simulator_url)
+        self._kinds = _BUILT_IN_KINDS | {
+            name: provider.kind for name, provider in config.providers.items()
+        }
         self._models = _models(config)
 
     def lookup(self, slug: str) -> CatalogueModel:
@@ -103,10 +122,11 @@ class Catalogue:
 
         Raises: UnknownModel: there is none.
         """
-        model = self._models.get(slug)
-        if model is None:
+        name, at, wire = slug.partition("@")
+        model = self._models.get(name)
+        if model is None or (at and (model.provider != SIMULATOR or wire not in _WIRES)):
             raise UnknownModel(slug)
-        return model
+        return replace(model, slug=slug, provider=f"{SIMULATOR}-{wire}") if at else model
 
     def models(self) -> list[CatalogueModel]:
         """Return every model, aliases included, sorted by name. May be empty."""
@@ -151,16 +171,14 @@ class Catalogue:
                 param="messages",
                 reason="max_input_tokens_exceeded",
             )
-        if request.sampling.logprobs:
-            # No event carries them back, so an answer without them would be a silent loss.
-            raise InvalidRequest("Log probabilities are not supported.", param="logprobs")
+        request, ignored = self._for_provider(_without_ignored(request, model), model, dialect)
         return StartCommand(
             completion_id=completion_id,
             wire_id=wire_id,
             team=principal.team,
             key_id=principal.key_id,
             dialect=dialect,
-            request=_without_ignored(request, model),
+            request=request,
             model=model.slug,
             provider=model.provider,
             upstream_model=model.upstream_model,
@@ -172,7 +190,26 @@ class Catalogue:
             created_at_s=created_at_s,
             total_timeout_s=settings.total_timeout_s,
             idempotency=idempotency,
+            retention=request.retention if principal.policy.stores_content else Retention.RECEIPT,
+            ignored=ignored,
         )
+
+    def _for_provider(
+        self, request: CompletionRequest, model: CatalogueModel, dialect: Dialect
+    ) -> tuple[CompletionRequest, tuple[str, ...]]:
+        """Return the request without what its provider would not understand, and the names of that.
+
+        Raises: InvalidRequest: a member that changes the output and cannot be honoured.
+        """
+        if request.sampling.logprobs:
+            # No event carries them back, so an answer without them would be a silent loss.
+            raise InvalidRequest("Log probabilities are not supported.", param="logprobs")
+        wire = WIRE_FORMATS[self._kinds[model.provider]]
+        for member in wire.refused(request):
+            raise InvalidRequest(f"The provider of {model.slug} has no {member}.", param=member)
+        if wire.dialect is dialect or not request.extra:
+            return request, wire.ignored(request)
+        return replace(request, extra={}), (*request.extra, *wire.ignored(request))
 
 
 def hold_microcredits(prices: Prices, prompt_tokens_estimated: int, max_output_tokens: int) -> int:
@@ -217,14 +254,14 @@ def _without_ignored(request: CompletionRequest, model: CatalogueModel) -> Compl
 def _providers(config: Config, simulator_url: str | None) -> dict[str, ProviderConfig]:
     providers: dict[str, ProviderConfig] = {}
     if config.simulator and simulator_url is not None:
-        providers[SIMULATOR] = ProviderConfig(base_url=HttpUrl(f"{simulator_url}/v1"))
-    for name, provider in config.providers.items():
-        if provider.kind is not ProviderKind.OPENAI_CHAT:
-            raise ConfigError(
-                f"providers.{name}.kind: {provider.kind.value} is not supported yet; "
-                f"use {ProviderKind.OPENAI_CHAT.value}."
+        url = HttpUrl(f"{simulator_url}/v1")
+        for name, kind in _BUILT_IN_KINDS.items():
+            is_background = name == f"{SIMULATOR}-background"
+            providers[name] = ProviderConfig(
+                kind=kind, base_url=url, native_background=is_background
             )
-        if provider.native_background:
+    for name, provider in config.providers.items():
+        if provider.native_background and provider.kind is not ProviderKind.OPENAI_RESPONSES:
             raise ConfigError(
                 f"providers.{name}.native_background: kind {provider.kind.value} has none."
             )

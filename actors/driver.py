@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from actors.clock import Clock, Timer
@@ -26,7 +26,7 @@ from actors.core.errors import (
     Overloaded,
     UpstreamError,
 )
-from actors.core.events import CancelSource, Finished, FinishReason, Status
+from actors.core.events import CancelSource, Charge, Finished, FinishReason, Status
 from actors.core.readers import Departure, Readers
 from actors.core.request import DisconnectPolicy, StartCommand
 from actors.core.transitions import (
@@ -269,7 +269,7 @@ class CompletionDriver:
     async def _place(self) -> None:
         expires_at_s = self.command.created_at_s + self.command.total_timeout_s + HOLD_SLACK_S
         placement = HoldPlacement(
-            header=self.header,
+            header=self.header.for_store(),
             key_id=self.command.key_id,
             expires_at_s=expires_at_s,
             idempotency=self.command.idempotency,
@@ -310,7 +310,7 @@ class CompletionDriver:
             await upstream.aclose()
 
     async def _read(self, upstream: UpstreamStream) -> None:
-        finish_reason: FinishReason | None = None
+        finished: UpstreamFinished | None = None
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None) as end:
@@ -321,17 +321,14 @@ class CompletionDriver:
                         self._feed(UpstreamFailed(batch.failure))
                         return
                     if batch.finish_reason is not None:
-                        finish_reason = batch.finish_reason
+                        finished = UpstreamFinished(batch.finish_reason, batch.stop_sequence)
                         end.reschedule(loop.time() + _END_GRACE_S)
                     if batch.is_end:
                         break
         except TimeoutError:
             # The answer is whole, only its end is late: the completion does not fail for that.
             pass
-        if finish_reason is None:
-            self._feed(UpstreamFailed(_CUT_SHORT))
-        else:
-            self._feed(UpstreamFinished(finish_reason))
+        self._feed(finished or UpstreamFailed(_CUT_SHORT))
 
     def _receive(self, events: Any, running: Any) -> None:
         now_s = self._clock.wall_s()
@@ -355,10 +352,9 @@ class CompletionDriver:
     async def _settle(self, finished: Finished) -> None:
         if finished.status is Status.FAILED:
             await self._closed_after_failure()
+        finished = replace(finished, finished_at_s=self._moments.finished_s or 0.0)
         record = self.record()
-        record = CompletionRecord(
-            record.header, (*record.events, finished), record.timeline, record.receipt
-        )
+        record = replace(record, events=(*record.events, finished))
         try:
             stands = await self._settle_durably(Settlement(record))
         except Overloaded:
@@ -430,5 +426,13 @@ def _expired(record: CompletionRecord) -> CompletionRecord:
     end = record.finished
     assert end is not None
     failure = Failure(FailureCode.COMPLETION_LOST, "The ledger was away until the hold expired.")
-    lost = Finished(Status.FAILED, FinishReason.ERROR, None, failure, end.usage, type(end.charge)())
+    lost = Finished(
+        Status.FAILED,
+        FinishReason.ERROR,
+        None,
+        failure,
+        end.usage,
+        Charge(),
+        finished_at_s=end.finished_at_s,
+    )
     return CompletionRecord(record.header, (*record.events[:-1], lost), record.timeline)

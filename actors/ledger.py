@@ -24,6 +24,7 @@ __all__ = [
     "RateState",
     "Settlement",
     "TeamLimits",
+    "TeamPolicy",
 ]
 
 
@@ -45,6 +46,21 @@ class TeamLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class TeamPolicy:
+    """What the runtime does for a team.
+
+    Args:
+        stores_content: False keeps receipt, usage and charge of its completions alone; neither input
+            nor output is then written to any disk.
+        native_passthrough: whether it may reach responses that were not created here at a provider
+            that it names.
+    """
+
+    stores_content: bool = True
+    native_passthrough: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """Whose key it is."""
 
@@ -52,6 +68,7 @@ class Principal:
     organization: str
     key_id: str
     limits: TeamLimits = TeamLimits()
+    policy: TeamPolicy = TeamPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +98,8 @@ class HoldPlacement:
     """Place a hold and, in the same transaction, write who carries the completion.
 
     Args:
-        header: names the completion, its team, dialect, wire id, actor and the amount to hold.
+        header: names the completion, its team, dialect, wire id, actor and the amount to hold;
+            as it may be written down.
         expires_at_s: wall clock; past it the hold is void, whatever became of its owner.
     """
 
@@ -107,7 +125,8 @@ class Settlement:
     """Resolve a completion's hold and write its record, in one transaction.
 
     Posts `record.finished.charge.total_microcredits`; where that is 0 and the completion did not
-    complete the hold is voided.
+    complete the hold is voided. The record is the whole one; whoever writes it down keeps
+    `record.for_store()`.
     """
 
     record: CompletionRecord

@@ -25,14 +25,14 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
-from actors.config import ConfigError, ProviderConfig, ProviderKind
+from actors.config import ConfigError, ProviderConfig
 from actors.core.errors import Failure, FailureCode, UpstreamError
 from actors.core.request import StartCommand
-from actors.core.upstream import TokenCount, UpstreamBatch
+from actors.core.upstream import StreamDecoder, TokenCount, UpstreamBatch
 from actors.core.wire.failures import BROKEN_STREAM, failure_of_status
-from actors.core.wire.openai_chat import ChatStreamDecoder, request_body
 from actors.provider_connections import Answer, Connections, Loss, TransportError
 from actors.settings import Settings
+from actors.wire_formats import WIRE_FORMATS
 
 __all__ = ["ProviderClient"]
 
@@ -55,11 +55,11 @@ class ProviderClient:
 
     Args:
         name: the provider's name in the configuration.
-        api_key: sent as a bearer token; None sends none.
+        api_key: sent as the wire format has it; None sends none.
         count: our tokenizer, for deltas that come without the provider's figures.
         jitter: a number from 0 to 1 that spreads the retries; `sleep` waits for them, in seconds.
     Raises:
-        ConfigError: a kind that this release does not speak, or a key that no header can carry.
+        ConfigError: a key that no header can carry.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class ProviderClient:
         jitter: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        if config.kind is not ProviderKind.OPENAI_CHAT:
-            raise ConfigError(f"providers.{name}.kind is not supported yet: {config.kind.value}.")
-        url = f"{str(config.base_url).rstrip('/')}/chat/completions"
         self._name = name
-        self._running_usage = config.running_usage
-        self._connections = Connections(url, _headers(name, api_key))
+        self._config = config
+        self._format = WIRE_FORMATS[config.kind]
+        url = f"{str(config.base_url).rstrip('/')}{self._format.path}"
+        headers = [*_HEADERS, *self._format.headers(_checked(name, api_key))]
+        self._connections = Connections(url, headers)
         self._frame_bytes_max = settings.frame_bytes_max
         self._count = count
         self._jitter = jitter
@@ -94,7 +94,7 @@ class ProviderClient:
             self._connections,
             command.completion_id,
             self._body(command),
-            ChatStreamDecoder(self._count, frame_bytes_max=self._frame_bytes_max),
+            self._format.decoder(self._count, frame_bytes_max=self._frame_bytes_max),
             self._jitter,
             self._sleep,
         )
@@ -104,7 +104,7 @@ class ProviderClient:
         await self._connections.aclose()
 
     def _body(self, command: StartCommand) -> bytes:
-        value = request_body(command, running_usage=self._running_usage)
+        value = self._format.request_body(command, self._config)
         return json.dumps(value, separators=(",", ":")).encode()
 
 
@@ -125,7 +125,7 @@ class _HttpStream:
         connections: Connections,
         request_id: str,
         body: bytes,
-        decoder: ChatStreamDecoder,
+        decoder: StreamDecoder,
         jitter: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
@@ -277,19 +277,19 @@ async def _drain(answer: Answer) -> None:
         return
 
 
-def _headers(name: str, api_key: str | None) -> list[tuple[str, str]]:
-    headers = [
-        ("Content-Type", "application/json"),
-        ("Accept", "text/event-stream"),
-        ("Accept-Encoding", "identity"),
-        ("User-Agent", "midstream"),
-    ]
-    if api_key is not None:
-        key = api_key.strip()
-        if not key.isascii() or not key.isprintable():
-            raise ConfigError(f"providers.{name}.api_key_env holds no key that HTTP can carry.")
-        headers.append(("Authorization", f"Bearer {key}"))
-    return headers
+_HEADERS = (
+    ("Content-Type", "application/json"),
+    ("Accept", "text/event-stream"),
+    ("Accept-Encoding", "identity"),
+    ("User-Agent", "midstream"),
+)
+
+
+def _checked(name: str, api_key: str | None) -> str | None:
+    key = None if api_key is None else api_key.strip()
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"providers.{name}.api_key_env holds no key that HTTP can carry.")
+    return key
 
 
 def _retry_after_s(value: str | None) -> float | None:

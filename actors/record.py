@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actors.core.events import CancelSource, Event, Finished, Status, from_row, to_row
-from actors.core.request import Dialect, Prices, StartCommand
+from actors.core.request import Dialect, Prices, Retention, StartCommand
 
 __all__ = ["CompletionHeader", "CompletionRecord", "Receipt", "Timeline"]
 
@@ -36,6 +36,7 @@ class CompletionHeader:
     pid: int = 0
     tags: tuple[tuple[str, str], ...] = ()
     echo: Mapping[str, Any] = field(default_factory=dict)
+    retention: Retention = Retention.FULL
 
     @classmethod
     def of(
@@ -55,7 +56,13 @@ class CompletionHeader:
             actor=actor,
             node_id=node_id,
             pid=pid,
+            echo=command.request.echo,
+            retention=command.retention,
         )
+
+    def for_store(self) -> CompletionHeader:
+        """Return what of it may be written down."""
+        return replace(self, echo={}) if self.retention is Retention.RECEIPT else self
 
     def to_json(self) -> dict[str, Any]:
         return {**_members(self), "prices": _members(self.prices)}
@@ -68,6 +75,7 @@ class CompletionHeader:
                 "dialect": Dialect(value["dialect"]),
                 "prices": Prices(**value["prices"]),
                 "tags": tuple((k, v) for k, v in value["tags"]),
+                "retention": Retention(value["retention"]),
             }
         )
 
@@ -116,6 +124,10 @@ class CompletionRecord:
     def status(self) -> Status | None:
         """The terminal state, None while it runs."""
         return self.finished.status if self.finished else None
+
+    def for_store(self) -> CompletionRecord:
+        """Return what of it may be written down."""
+        return self.without_content() if self.header.retention is Retention.RECEIPT else self
 
     def without_content(self) -> CompletionRecord:
         """Return what may be kept after a DELETE: header, receipt and the terminal event."""

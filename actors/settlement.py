@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from actors.core.errors import IllegalTransition
 from actors.core.events import Status
-from actors.core.request import Dialect
+from actors.core.request import Dialect, Retention
 from actors.ledger import Settlement
 
 __all__ = ["PackedSettlement"]
@@ -26,6 +26,7 @@ class PackedSettlement:
 
     completion_id: str
     dialect: Dialect
+    retention: Retention
     status: Status
     source: str | None
     tokens_output: int
@@ -50,9 +51,10 @@ class PackedSettlement:
         return cls(
             completion_id=record.header.completion_id,
             dialect=record.header.dialect,
+            retention=record.header.retention,
             status=finished.status,
             source=finished.source.value if finished.source else None,
             tokens_output=finished.usage.completion_tokens + finished.usage.reasoning_tokens,
             charge_microcredits=finished.charge.total_microcredits,
-            body=record.to_bytes(),
+            body=record.for_store().to_bytes(),
         )

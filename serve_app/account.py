@@ -9,7 +9,7 @@ from typing import Any
 
 from actors.catalogue import CatalogueModel
 from serve_app.dialects.base import Dialect
-from serve_app.dialects.chat.render import credits
+from serve_app.dialects.midstream_object import credits
 from serve_app.exchange import Exchange
 from serve_app.shell import Shell
 

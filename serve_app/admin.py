@@ -25,8 +25,8 @@ from serve_app.admin_objects import (
     key_row,
 )
 from serve_app.dialects.base import Dialect
-from serve_app.dialects.chat.render import credits
 from serve_app.dialects.json_body import parse_object, validate
+from serve_app.dialects.midstream_object import credits
 from serve_app.event_stream import EventStream, Opening, Reading, StreamOptions
 from serve_app.exchange import Exchange
 from serve_app.http_errors import AlreadyTerminal

@@ -10,10 +10,9 @@ from actors.core.events import Event, to_row
 from actors.ledger import Balance
 from actors.record import CompletionRecord, Timeline
 from actors.runtime import CompletionRow, KeyRow
-from serve_app.dialects.answer import Answer
-from serve_app.dialects.base import Dialect, Operation, render
+from serve_app.dialects.base import Dialect, Operation, Snapshot, render
 from serve_app.dialects.chat.errors import envelope
-from serve_app.dialects.chat.render import credits
+from serve_app.dialects.midstream_object import credits
 
 __all__ = ["EventRows", "balance_object", "completion_detail", "completion_row", "key_row"]
 
@@ -40,7 +39,8 @@ def completion_row(row: CompletionRow) -> dict[str, Any]:
 
 def completion_detail(record: CompletionRecord, dialect: Dialect) -> dict[str, Any]:
     """Return the record, its timeline, the receipt of its cancellation, and who owned it."""
-    header, answer = record.header, Answer.of(record.events)
+    shown = Snapshot.of(record)
+    header, answer = shown.header, shown.answer
     finished, usage = answer.finished, answer.usage
     return {
         "id": header.completion_id,
@@ -61,7 +61,7 @@ def completion_detail(record: CompletionRecord, dialect: Dialect) -> dict[str, A
         "timeline": _timeline(record.timeline),
         "receipt": _without_units(asdict(record.receipt)) if record.receipt else None,
         "tags": dict(header.tags),
-        "record": dialect.body(header, answer, record.receipt),
+        "record": dialect.body(shown),
     }
 
 

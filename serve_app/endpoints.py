@@ -32,8 +32,7 @@ from actors.runtime import (
     Subscription,
 )
 from serve_app.client_watch import ClientWatch
-from serve_app.dialects.answer import Answer
-from serve_app.dialects.base import CreateCall, Dialect, RawHeaders, Reply, render
+from serve_app.dialects.base import CreateCall, Dialect, RawHeaders, Reply, Snapshot, render
 from serve_app.dialects.midstream_headers import COMPLETION_ID, client_name, remembers_if_absent
 from serve_app.event_stream import (
     EventStream,
@@ -79,11 +78,11 @@ class CompletionEndpoints:
         body = await shell.body(exchange)
         is_large = len(body) > _LARGE_BODY_BYTES
         parsed = await _run(lambda: self._dialect.parse_create(exchange.call(body)), is_large)
-        _show_ignored(exchange, parsed.ignored)
         if await self._replayed(exchange, principal, parsed):
             return
         command = await _run(lambda: self._resolve(parsed, completion_id, principal), is_large)
         _show_id(exchange, command.wire_id)
+        _show_ignored(exchange, (*parsed.ignored, *command.ignored))
         watch = shell.watch(exchange)
         started = await self._start(exchange, command, principal, watch)
         async with Reading(started.subscription, watch, shell.background) as reading:
@@ -150,8 +149,8 @@ class CompletionEndpoints:
     async def _answer(self, exchange: Exchange, reading: Reading, command: StartCommand) -> None:
         answer, finished = await collect(reading)
         receipt = await self._receipt(command, finished)
-        body = self._dialect.body(CompletionHeader.of(command), answer, receipt)
-        await exchange.json(200, body)
+        shown = Snapshot(CompletionHeader.of(command), answer, receipt=receipt)
+        await exchange.json(200, self._dialect.body(shown))
 
     async def _receipt(self, command: StartCommand, finished: Finished) -> Receipt | None:
         """Return the receipt of a cancellation; it is in the record alone."""
@@ -231,8 +230,8 @@ class CompletionEndpoints:
 
     async def _reply_record(self, exchange: Exchange, record: CompletionRecord) -> None:
         is_large = len(record.events) > _LARGE_LOG_EVENTS
-        answer = await _run(lambda: Answer.of(record.events), is_large)
-        await exchange.json(200, self._dialect.body(record.header, answer, record.receipt))
+        shown = await _run(lambda: Snapshot.of(record), is_large)
+        await exchange.json(200, self._dialect.body(shown))
 
     def _options(
         self,

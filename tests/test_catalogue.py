@@ -139,8 +139,6 @@ def test_a_configured_model_replaces_a_built_in_alias() -> None:
         ({"aliases": {"a": "nothing"}}, "aliases.a"),
         ({"aliases": {"a": "ftg-3.0"}}, "aliases.a"),
         ({**CONFIGURED, "aliases": {"tiny": "sim"}}, "aliases.tiny"),
-        ({"providers": {"p": {"base_url": URL, "kind": "anthropic_messages"}}}, "providers.p.kind"),
-        ({"providers": {"p": {"base_url": URL, "kind": "openai_responses"}}}, "providers.p.kind"),
         (
             {"providers": {"p": {"base_url": URL, "native_background": True}}},
             "providers.p.native_background",

@@ -6,13 +6,14 @@ comes later is given the record that does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from actors.bookkeeping.books import Books
 from actors.core.errors import CompletionNotFound, Failure, FailureCode, IllegalTransition
 from actors.core.events import Charge, Finished, FinishReason, Status, Usage
 from actors.core.ledger import LedgerResult
-from actors.core.request import Dialect
+from actors.core.request import Dialect, Retention
 from actors.ledger import Settlement
 from actors.record import CompletionHeader, CompletionRecord, Timeline
 from actors.settings import Settings
@@ -25,8 +26,11 @@ __all__ = ["LOST_MAX", "expire", "lose", "lose_actor", "settle"]
 LOST_MAX = 256
 """Completions that one operation fails; who has more to fail asks again."""
 
-_MESSAGES_TTL_S = 3_600.0
-"""The messages dialect keeps its records for an hour, whatever the others do."""
+_TTL_S_MAX: Mapping[Dialect | Retention, float] = {
+    Dialect.MESSAGES: 3_600.0,
+    Retention.BRIEF: 600.0,
+}
+"""What is kept for less than `record_ttl_s`: by contract of the dialect, or by the caller's wish."""
 
 _OWNER_DIED = Failure(
     FailureCode.COMPLETION_LOST, "The process that carried this completion ended without a word."
@@ -123,9 +127,8 @@ def _lose(
 
 def _close(books: Books, batch: Batch, settled: PackedSettlement, settings: Settings) -> None:
     hold = books.hold(settled.completion_id)
-    kept_for_s = settings.record_ttl_s
-    if settled.dialect is Dialect.MESSAGES:
-        kept_for_s = min(kept_for_s, _MESSAGES_TTL_S)
+    limits = (_TTL_S_MAX.get(kind, math.inf) for kind in (settled.dialect, settled.retention))
+    kept_for_s = min(settings.record_ttl_s, *limits)
     batch.add_entries(books.ledger.take_entries())
     batch.add_resolution(hold)
     batch.add_record(settled, hold, kept_for_s=kept_for_s)
@@ -135,7 +138,9 @@ def _close(books: Books, batch: Batch, settled: PackedSettlement, settings: Sett
 
 
 def _lost_record(header: CompletionHeader, failure: Failure, now_s: float) -> CompletionRecord:
-    finished = Finished(Status.FAILED, FinishReason.ERROR, None, failure, Usage(), Charge())
+    finished = Finished(
+        Status.FAILED, FinishReason.ERROR, None, failure, Usage(), Charge(), finished_at_s=now_s
+    )
     return CompletionRecord(header, (finished,), Timeline(finished_at_s=now_s))
 
 

@@ -126,7 +126,9 @@ class Completion:
             case DeltasReceived():
                 return self._received(input, now_ns)
             case UpstreamFinished():
-                return self._terminate(Status.COMPLETED, input.finish_reason, None)
+                return self._terminate(
+                    Status.COMPLETED, input.finish_reason, None, input.stop_sequence
+                )
             case UpstreamFailed():
                 settle = self._terminate(Status.FAILED, FinishReason.ERROR, input.failure)
                 return (CloseUpstream(), *settle)
@@ -200,7 +202,11 @@ class Completion:
         return ()
 
     def _terminate(
-        self, status: Status, reason: FinishReason, error: Failure | None
+        self,
+        status: Status,
+        reason: FinishReason,
+        error: Failure | None,
+        stop_sequence: str | None = None,
     ) -> tuple[Effect, ...]:
         """Close the open blocks and settle: the joint rule of stream and money."""
         assert self.hold is HoldState.PENDING, "a stream ends once, and only after its hold"
@@ -209,7 +215,7 @@ class Completion:
         self._open_blocks.clear()
         usage, charge = self.meter.settle(status, was_dispatched=self._dispatched_ns is not None)
         source = self.source if status is Status.CANCELLED else None
-        return (Settle(Finished(status, reason, source, error, usage, charge)),)
+        return (Settle(Finished(status, reason, source, error, usage, charge, stop_sequence)),)
 
     def _phase_timeout_ns(self) -> int | None:
         match self.stream:

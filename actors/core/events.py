@@ -81,12 +81,18 @@ class ChargeBasis(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens. `completion_tokens` excludes reasoning; `cached_tokens` is part of the prompt."""
+    """Tokens. `completion_tokens` excludes reasoning; the two cache figures are part of the prompt.
+
+    `raw` has the provider's own figures that have no place here, as it named them; bounded by whoever
+    reads them off the wire.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    raw: tuple[tuple[str, int], ...] = ()
 
     @property
     def total_tokens(self) -> int:
@@ -161,10 +167,14 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class BlockFinished:
-    """`is_complete` is False for a block that a cancel or a failure cut: such a call is never callable."""
+    """`is_complete` is False for a block that a cancel or a failure cut: such a call is never callable.
+
+    `signature` is the provider's seal on a block of reasoning, opaque; it may be asked to see it again.
+    """
 
     block: int
     is_complete: bool
+    signature: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +186,11 @@ class UsageReported:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The terminal event: always last, exactly one, and only after its record is durable."""
+    """The terminal event: always last, exactly one, and only after its record is durable.
+
+    `stop_sequence` is the one that ended the answer, where the provider told. `finished_at_s` is wall
+    clock, set by the driver: every replica shows the same.
+    """
 
     status: Status
     finish_reason: FinishReason
@@ -184,6 +198,8 @@ class Finished:
     error: Failure | None
     usage: Usage
     charge: Charge
+    stop_sequence: str | None = None
+    finished_at_s: float = 0.0
 
 
 Delta = TextDelta | ReasoningDelta | RefusalDelta | ToolCallStarted | ToolCallDelta
@@ -204,13 +220,26 @@ def from_row(row: Sequence[Any]) -> Event:
     return _READ[row[0]](*row[1:])
 
 
-def _usage_row(usage: Usage) -> list[int]:
+def _usage_row(usage: Usage) -> list[Any]:
     return [
         usage.prompt_tokens,
         usage.completion_tokens,
         usage.reasoning_tokens,
         usage.cached_tokens,
+        usage.cache_write_tokens,
+        [list(figure) for figure in usage.raw],
     ]
+
+
+def _block_row(event: BlockFinished) -> list[Any]:
+    row = ["block", event.block, event.is_complete]
+    return row if event.signature is None else [*row, event.signature]
+
+
+def _usage_from(row: Sequence[Any]) -> Usage:
+    prompt, completion, reasoning, cached, cache_write, raw = row
+    pairs = tuple((name, figure) for name, figure in raw)
+    return Usage(prompt, completion, reasoning, cached, cache_write, pairs)
 
 
 def _finished_row(event: Finished) -> list[Any]:
@@ -233,6 +262,8 @@ def _finished_row(event: Finished) -> list[Any]:
             charge.output_basis.value,
             charge.pricing_version,
         ],
+        event.stop_sequence,
+        event.finished_at_s,
     ]
 
 
@@ -241,8 +272,10 @@ def _finished_from(
     finish_reason: str,
     source: str | None,
     error: list[Any] | None,
-    usage: list[int],
+    usage: list[Any],
     charge: list[Any],
+    stop_sequence: str | None,
+    finished_at_s: float,
 ) -> Finished:
     input_u, output_u, reasoning_u, absorbed_u, prompt_basis, output_basis, version = charge
     return Finished(
@@ -250,7 +283,7 @@ def _finished_from(
         FinishReason(finish_reason),
         CancelSource(source) if source else None,
         Failure(FailureCode(error[0]), *error[1:]) if error else None,
-        Usage(*usage),
+        _usage_from(usage),
         Charge(
             input_u,
             output_u,
@@ -260,6 +293,8 @@ def _finished_from(
             ChargeBasis(output_basis),
             version,
         ),
+        stop_sequence,
+        finished_at_s,
     )
 
 
@@ -270,7 +305,7 @@ _WRITE: dict[type, Callable[[Any], list[Any]]] = {
     RefusalDelta: lambda e: ["refusal", e.block, e.text, e.tokens],
     ToolCallStarted: lambda e: ["call", e.block, e.call_id, e.name, e.tokens],
     ToolCallDelta: lambda e: ["arguments", e.block, e.arguments, e.tokens],
-    BlockFinished: lambda e: ["block", e.block, e.is_complete],
+    BlockFinished: _block_row,
     UsageReported: lambda e: ["usage", _usage_row(e.usage)],
     Finished: _finished_row,
 }
@@ -283,6 +318,6 @@ _READ: dict[str, Callable[..., Event]] = {
     "call": ToolCallStarted,
     "arguments": ToolCallDelta,
     "block": BlockFinished,
-    "usage": lambda row: UsageReported(Usage(*row)),
+    "usage": lambda row: UsageReported(_usage_from(row)),
     "end": _finished_from,
 }

@@ -24,6 +24,7 @@ __all__ = [
     "Prices",
     "ReasoningPart",
     "RefusalPart",
+    "Retention",
     "Role",
     "Sampling",
     "StartCommand",
@@ -58,6 +59,14 @@ class DisconnectPolicy(StrEnum):
     CONTINUE = "continue"
 
 
+class Retention(StrEnum):
+    """How much of a completion is written to the store, and for how long."""
+
+    FULL = "full"
+    BRIEF = "brief"  # all of it, for as long as somebody polls a background answer
+    RECEIPT = "receipt"  # neither input nor output: receipt, usage and charge alone
+
+
 @dataclass(frozen=True, slots=True)
 class TextPart:
     text: str
@@ -87,12 +96,17 @@ class ToolCallPart:
 
 @dataclass(frozen=True, slots=True)
 class ToolResultPart:
+    """`is_error` says that the tool failed; a wire format without the member leaves it out."""
+
     call_id: str
     text: str
+    is_error: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ReasoningPart:
+    """What an assistant thought earlier; `signature` is the provider's own seal on it, opaque."""
+
     text: str
     signature: str | None = None
 
@@ -161,6 +175,8 @@ class CompletionRequest:
     `response_format` is the OpenAI chat form: `{"type": "json_schema", "json_schema": {...}}`.
     `extra` holds members this runtime does not know; they travel upstream where the provider
     speaks the dialect's own wire format, and are named in `Midstream-Ignored` elsewhere.
+    `is_reasoning` is None where the caller said neither; a budget of reasoning is part of the output
+    limit. `echo` is what the dialect shows again with the completion, as JSON; nobody else reads it.
     """
 
     model: str
@@ -172,7 +188,11 @@ class CompletionRequest:
     sampling: Sampling = field(default_factory=Sampling)
     response_format: Mapping[str, Any] | None = None
     reasoning_effort: str | None = None
+    reasoning_budget_tokens: int | None = None
+    is_reasoning: bool | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    echo: Mapping[str, Any] = field(default_factory=dict)
+    retention: Retention = Retention.FULL
     stream: bool = False
     background: bool = False
     on_disconnect: DisconnectPolicy = DisconnectPolicy.CANCEL
@@ -208,6 +228,8 @@ class StartCommand:
         max_output_tokens: sent upstream and held for, even where the request named none.
         created_at_s: wall clock, seconds since 1970, set once by the replica.
         total_timeout_s: from dispatch; past it the completion is cancelled with source `deadline`.
+        retention: the request's or the team's, whichever keeps less.
+        ignored: members of the request that its provider will not see, for `Midstream-Ignored`.
     """
 
     completion_id: str
@@ -227,3 +249,5 @@ class StartCommand:
     created_at_s: float
     total_timeout_s: float
     idempotency: IdempotencyKey | None = None
+    retention: Retention = Retention.FULL
+    ignored: tuple[str, ...] = ()

@@ -98,11 +98,13 @@ class TokenMeter:
 
     def usage(self) -> Usage:
         """Return the figures so far, as a reader is shown them while the completion runs."""
+        reported = self._reported or Usage()
         return Usage(
             self._prompt_tokens(),
             self._completion_tokens,
             self._reasoning_tokens,
-            self._reported.cached_tokens if self._reported else 0,
+            reported.cached_tokens,
+            reported.cache_write_tokens,
         )
 
     def settle(self, status: Status, *, was_dispatched: bool) -> tuple[Usage, Charge]:

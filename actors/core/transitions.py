@@ -99,6 +99,7 @@ class UpstreamFinished:
     """The provider ended the stream properly."""
 
     finish_reason: FinishReason
+    stop_sequence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

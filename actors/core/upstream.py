@@ -27,6 +27,7 @@ class UpstreamBatch:
             reports it with each frame, else counted by our tokenizer.
         running: the provider's own running figures after this batch, None where it sends none.
         finish_reason: set once, in the batch that brought it.
+        stop_sequence: beside the finish reason, where the provider tells which one it was.
         failure: an error frame, or bytes that are no stream of this wire format. Final.
         is_end: the provider said that nothing more will come.
     """
@@ -36,6 +37,7 @@ class UpstreamBatch:
     finish_reason: FinishReason | None = None
     failure: Failure | None = None
     is_end: bool = False
+    stop_sequence: str | None = None
 
 
 class StreamDecoder(Protocol):

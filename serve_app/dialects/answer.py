@@ -47,6 +47,7 @@ class Block:
     name: str = ""
     pieces: list[str] = field(default_factory=list)
     is_complete: bool = False
+    signature: str | None = None
 
     @property
     def text(self) -> str:
@@ -95,6 +96,7 @@ class Answer:
             completion_tokens=max(reported.completion_tokens, self._tokens_visible),
             reasoning_tokens=max(reported.reasoning_tokens, self._tokens_reasoning),
             cached_tokens=reported.cached_tokens,
+            cache_write_tokens=reported.cache_write_tokens,
         )
 
     def _started(self, event: Started) -> None:
@@ -121,7 +123,8 @@ class Answer:
         self._tokens_visible += event.tokens
 
     def _block_finished(self, event: BlockFinished) -> None:
-        self.blocks[event.block].is_complete = event.is_complete
+        block = self.blocks[event.block]
+        block.is_complete, block.signature = event.is_complete, event.signature
 
     def _usage_reported(self, event: UsageReported) -> None:
         self._reported = event.usage

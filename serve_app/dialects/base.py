@@ -25,7 +25,7 @@ from actors.core.events import Event
 from actors.core.request import CompletionRequest, IdempotencyKey
 from actors.core.request import Dialect as DialectName
 from actors.ledger import RateState
-from actors.record import CompletionHeader, Receipt
+from actors.record import CompletionHeader, CompletionRecord, Receipt, Timeline
 from actors.runtime import CancelAnswer
 from serve_app.dialects.answer import Answer
 
@@ -38,6 +38,7 @@ __all__ = [
     "Operation",
     "RawHeaders",
     "Reply",
+    "Snapshot",
     "StreamCall",
     "render",
 ]
@@ -95,6 +96,23 @@ class Reply:
     status: int
     body: bytes
     headers: RawHeaders = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A completion as it stands, running or settled: what a body is rendered from.
+
+    `timeline` is empty and `receipt` None where the body is made from a stream that was read here.
+    """
+
+    header: CompletionHeader
+    answer: Answer
+    timeline: Timeline = field(default_factory=Timeline)
+    receipt: Receipt | None = None
+
+    @classmethod
+    def of(cls, record: CompletionRecord) -> Snapshot:
+        return cls(record.header, Answer.of(record.events), record.timeline, record.receipt)
 
 
 class Encoder(Protocol):
@@ -160,9 +178,7 @@ class Dialect(Protocol):
 
     def encoder(self, header: CompletionHeader, *, request_id: str) -> Encoder: ...
 
-    def body(
-        self, header: CompletionHeader, answer: Answer, receipt: Receipt | None
-    ) -> dict[str, Any]:
+    def body(self, shown: Snapshot) -> dict[str, Any]:
         """Return the completion as an object, running or settled."""
         ...
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.dialects.answer import Answer
+from serve_app.dialects.base import Snapshot
 from serve_app.dialects.chat import CHAT
 from tests.dialects.recordings import HEADER, RECEIPT, RECORDINGS
 
@@ -29,7 +30,7 @@ def body_of(name: str) -> str:
     assert answer.finished is not None
     source = answer.finished.source
     receipt = None if source is None else replace(RECEIPT, source=source)
-    body = CHAT.body(HEADER, answer, receipt)
+    body = CHAT.body(Snapshot(HEADER, answer, receipt=receipt))
     return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
 
 

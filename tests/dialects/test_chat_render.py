@@ -19,8 +19,10 @@ from actors.core.events import (
     UsageReported,
 )
 from serve_app.dialects.answer import Answer
+from serve_app.dialects.base import Snapshot
 from serve_app.dialects.chat import CHAT
-from serve_app.dialects.chat.render import credits, usage_object
+from serve_app.dialects.chat.render import usage_object
+from serve_app.dialects.midstream_object import credits
 from tests.dialects.recordings import HEADER, charge
 
 # The contract's own vectors, section 6.
@@ -60,7 +62,7 @@ def test_reasoning_is_shown_only_where_there_was_any() -> None:
 
 
 def running(*events: Event) -> dict[str, object]:
-    return CHAT.body(HEADER, Answer.of(events), None)
+    return CHAT.body(Snapshot(HEADER, Answer.of(events)))
 
 
 def test_a_running_completion_shows_what_there_is_and_costs_nothing_yet() -> None:

@@ -17,7 +17,7 @@ import pytest
 from actors.core.errors import IllegalTransition, Overloaded
 from actors.core.events import Finished, Status, TextDelta, from_row, to_row
 from serve_app.dialects.answer import Answer, BlockKind
-from serve_app.dialects.base import Dialect
+from serve_app.dialects.base import Dialect, Snapshot
 from serve_app.dialects.chat import CHAT
 from tests.dialects.recordings import HEADER, RECORDINGS
 
@@ -86,7 +86,7 @@ def test_frames_and_body_say_the_same_text(client: Client, name: str) -> None:
     answer = Answer.of(RECORDINGS[name])
     text = answer.text_of(BlockKind.TEXT)
     assert client.text_of_frames(frames_of(client, name)) == text
-    assert client.text_of_body(client.dialect.body(HEADER, answer, None)) == text
+    assert client.text_of_body(client.dialect.body(Snapshot(HEADER, answer))) == text
 
 
 @every_dialect
@@ -94,7 +94,7 @@ def test_frames_and_body_say_the_same_text(client: Client, name: str) -> None:
 def test_every_prefix_has_a_body_that_is_not_terminal(client: Client, name: str) -> None:
     for length in range(len(RECORDINGS[name])):
         answer = Answer.of(RECORDINGS[name][:length])
-        body = client.dialect.body(HEADER, answer, None)
+        body = client.dialect.body(Snapshot(HEADER, answer))
         assert client.text_of_body(body) == answer.text_of(BlockKind.TEXT)
         assert "error" not in body
 

@@ -17,9 +17,8 @@ from typing import Any
 from actors.core.errors import CompletionRuntimeError, InvalidRequest
 from actors.core.request import IdempotencyKey
 from actors.ledger import RateState
-from actors.record import CompletionHeader, Receipt
+from actors.record import CompletionHeader
 from actors.runtime import CancelAnswer, CancelOutcome
-from serve_app.dialects.answer import Answer
 from serve_app.dialects.base import (
     Call,
     CreateCall,
@@ -27,6 +26,7 @@ from serve_app.dialects.base import (
     Operation,
     RawHeaders,
     Reply,
+    Snapshot,
     StreamCall,
     render,
 )
@@ -131,18 +131,13 @@ class ChatDialect:
     def encoder(self, header: CompletionHeader, *, request_id: str) -> ChatEncoder:
         return ChatEncoder(header, request_id=request_id)
 
-    def body(
-        self, header: CompletionHeader, answer: Answer, receipt: Receipt | None
-    ) -> dict[str, Any]:
-        return completion_object(header, answer, receipt)
+    def body(self, shown: Snapshot) -> dict[str, Any]:
+        return completion_object(shown.header, shown.answer, shown.receipt)
 
     def cancelled(self, answer: CancelAnswer) -> Reply:
         if answer.outcome is CancelOutcome.TERMINAL:
             raise AlreadyTerminal
-        record = answer.record
-        return Reply(
-            200, render(self.body(record.header, Answer.of(record.events), record.receipt))
-        )
+        return Reply(200, render(self.body(Snapshot.of(answer.record))))
 
     def error(
         self, error: CompletionRuntimeError, *, operation: Operation, request_id: str

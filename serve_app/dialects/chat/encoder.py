@@ -39,7 +39,8 @@ from actors.core.wire.openai_chat import DONE, ChatStreamWriter
 from actors.record import CompletionHeader
 from serve_app.dialects.base import Operation, render
 from serve_app.dialects.chat.errors import envelope
-from serve_app.dialects.chat.render import finish_reason, midstream_object, usage_object
+from serve_app.dialects.chat.render import finish_reason, usage_object
+from serve_app.dialects.midstream_object import midstream_object
 
 __all__ = ["ChatEncoder"]
 

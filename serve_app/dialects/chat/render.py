@@ -1,7 +1,4 @@
-"""The chat dialect's objects: usage, the `midstream` member, and the completion as a whole.
-
-Credits are micro-credits divided by a million: the nearest double, which prints as the exact
-decimal for every amount below eight billion credits.
+"""The chat dialect's objects: usage, and the completion as a whole.
 
 Source: contract of the chat dialect, sections 3, 5 and 6; design, section 4.
 """
@@ -23,8 +20,9 @@ from actors.core.events import (
 from actors.record import CompletionHeader, Receipt
 from serve_app.dialects.answer import Answer, Block, BlockKind
 from serve_app.dialects.chat.errors import FAILURES, failure_message
+from serve_app.dialects.midstream_object import credits, midstream_object, receipt_object
 
-__all__ = ["completion_object", "credits", "finish_reason", "midstream_object", "usage_object"]
+__all__ = ["completion_object", "finish_reason", "usage_object"]
 
 _FINISH_REASONS: Mapping[FinishReason, str | None] = MappingProxyType(
     {
@@ -78,10 +76,6 @@ _CANCEL_CODES: Mapping[CancelSource, tuple[str, str, str]] = MappingProxyType(
 )
 
 
-def credits(amount_microcredits: int) -> float:
-    return amount_microcredits / 1_000_000
-
-
 def finish_reason(finished: Finished) -> str | None:
     return _FINISH_REASONS[finished.finish_reason]
 
@@ -110,30 +104,6 @@ def usage_object(header: CompletionHeader, usage: Usage, charge: Charge) -> dict
     return value
 
 
-def midstream_object(header: CompletionHeader, finished: Finished | None) -> dict[str, Any]:
-    """Return what this runtime adds: its own id, why it ended, and what became of the hold."""
-    value: dict[str, Any] = {"completion_id": header.completion_id}
-    if finished is None:
-        value["hold"] = {"placed_credits": credits(header.hold_microcredits)}
-        return value
-    charge = finished.charge
-    value["source"] = finished.source.value if finished.source else None
-    value["charge_basis"] = {
-        "prompt": charge.prompt_basis.value,
-        "output": charge.output_basis.value,
-    }
-    value["hold"] = {
-        "placed_credits": credits(header.hold_microcredits),
-        "charged_credits": credits(charge.total_microcredits),
-        "released_credits": credits(header.hold_microcredits - charge.total_microcredits),
-    }
-    if charge.absorbed_microcredits:
-        value["hold"]["absorbed_credits"] = credits(charge.absorbed_microcredits)
-    if finished.error is not None:
-        value["failure"] = finished.error.code.value
-    return value
-
-
 def completion_object(
     header: CompletionHeader, answer: Answer, receipt: Receipt | None
 ) -> dict[str, Any]:
@@ -145,7 +115,7 @@ def completion_object(
         # Recorded, but not where a client would look for something to call.
         midstream["incomplete_tool_calls"] = [_tool_call(block) for block in cut]
     if receipt is not None:
-        midstream["receipt"] = _receipt_object(receipt)
+        midstream["receipt"] = receipt_object(receipt)
     value: dict[str, Any] = {
         "id": header.wire_id,
         "object": "chat.completion",
@@ -194,12 +164,3 @@ def _error_object(finished: Finished) -> dict[str, Any]:
         return {"code": row.code, "type": row.type, "message": failure_message(finished.error)}
     code, kind, message = _CANCEL_CODES[finished.source or CancelSource.UNKNOWN]
     return {"code": code, "type": kind, "message": message}
-
-
-def _receipt_object(receipt: Receipt) -> dict[str, Any]:
-    return {
-        "source": receipt.source.value,
-        "requested_at": receipt.requested_at_s,
-        "upstream_closed_at": receipt.upstream_closed_at_s,
-        "tokens_after_request": receipt.tokens_after_request,
-    }

@@ -1,0 +1,75 @@
+"""The wire formats that a provider can speak, side by side: what each is asked with, and cannot carry.
+
+One row per kind of provider. A new kind is a package in `core/wire` and a row here. It must not know
+connections, retries or the machine.
+
+`refused` and `ignored` name members of the neutral request as its fields are called. A member that
+changes the output is refused where the format has no place for it; one that only tunes it is ignored,
+and the caller is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from actors.config import ProviderConfig, ProviderKind
+from actors.core.request import CompletionRequest, Dialect, StartCommand
+from actors.core.upstream import StreamDecoder, TokenCount
+from actors.core.wire import openai_chat
+
+__all__ = ["WIRE_FORMATS", "WireFormat"]
+
+
+class _Decoder(Protocol):
+    def __call__(self, count: TokenCount, *, frame_bytes_max: int) -> StreamDecoder: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WireFormat:
+    """How to ask a provider of one kind.
+
+    Args:
+        path: below the provider's `base_url`.
+        dialect: whose unknown members may travel as they came.
+        request_body: the JSON of the upstream request.
+        decoder: makes a decoder of one answer.
+        headers: of every request; takes the API key, None where there is none.
+        refused, ignored: see the module.
+    """
+
+    path: str
+    dialect: Dialect
+    request_body: Callable[[StartCommand, ProviderConfig], dict[str, Any]]
+    decoder: _Decoder
+    headers: Callable[[str | None], list[tuple[str, str]]]
+    refused: Callable[[CompletionRequest], tuple[str, ...]]
+    ignored: Callable[[CompletionRequest], tuple[str, ...]]
+
+
+def bearer(api_key: str | None) -> list[tuple[str, str]]:
+    """Return the headers that carry a key as a bearer token."""
+    return [] if api_key is None else [("Authorization", f"Bearer {api_key}")]
+
+
+def _nothing(request: CompletionRequest) -> tuple[str, ...]:
+    return ()
+
+
+WIRE_FORMATS: Mapping[ProviderKind, WireFormat] = MappingProxyType(
+    {
+        ProviderKind.OPENAI_CHAT: WireFormat(
+            path="/chat/completions",
+            dialect=Dialect.CHAT,
+            request_body=lambda command, config: openai_chat.request_body(
+                command, running_usage=config.running_usage
+            ),
+            decoder=openai_chat.ChatStreamDecoder,
+            headers=bearer,
+            refused=_nothing,
+            ignored=_nothing,
+        ),
+    }
+)
