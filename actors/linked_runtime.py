@@ -55,6 +55,9 @@ _START_TRIES = 5
 _BUSY_PAUSE_S = 0.02
 """Before another slot is asked for when one was taken after all: carriers report about as often."""
 
+_ASK_AGAIN_S = 0.05
+"""Before a carrier that is away is asked again: Ray takes a moment to tell a dead actor from a busy one."""
+
 _NO_ANSWER = "The completion's owner did not answer in time."
 
 T = TypeVar("T")
@@ -229,9 +232,13 @@ class LinkedRuntime:
     async def _running_record(self, located: Located) -> CompletionRecord | None:
         try:
             async with asyncio.timeout(self._settings.cancel_timeout_s):
-                return await self._at_carrier(
-                    located, lambda link: link.record(located.completion_id)
-                )
+                while True:
+                    try:
+                        return await self._at_carrier(
+                            located, lambda link: link.record(located.completion_id)
+                        )
+                    except Overloaded:
+                        await asyncio.sleep(_ASK_AGAIN_S)
         except TimeoutError:
             # A host that is cut off neither answers nor breaks the call, for a minute.
             raise Overloaded(_NO_ANSWER) from None

@@ -55,14 +55,20 @@ async def settled_record(ledger: Ledger, completion_id: str) -> CompletionRecord
     Raises: CompletionNotFound: there is none, or it is still open after `_LOSS_TIMEOUT_S`.
     """
     deadline_s = time.monotonic() + _LOSS_TIMEOUT_S
+    was_settled = False
     while True:
         try:
             return await ledger.record(completion_id)
         except CompletionNotFound:
-            located = await ledger.find_by_id(completion_id)
-            if located is None or located.is_settled or time.monotonic() > deadline_s:
+            if was_settled or time.monotonic() > deadline_s:
                 raise
-        await asyncio.sleep(_POLL_S)
+        located = await ledger.find_by_id(completion_id)
+        if located is None:
+            raise CompletionNotFound
+        # It may have been settled between the two answers: then the record is there now, or never.
+        was_settled = located.is_settled
+        if not was_settled:
+            await asyncio.sleep(_POLL_S)
 
 
 class Mirrors:

@@ -9,27 +9,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from actors.accounts import Ledger
 from actors.carrier import CarrierLink
 from actors.channel import ChannelBatch
-from actors.core.errors import NotCancellable, Overloaded
+from actors.core.errors import CompletionNotFound, FailureCode, NotCancellable, Overloaded
 from actors.core.events import CancelSource, Event, Finished, TextDelta
 from actors.core.readers import Departure
 from actors.core.request import Dialect, StartCommand
+from actors.directory import CarrierLost
 from actors.ledger import CompletionKey, Located, Placed
 from actors.linked_runtime import LinkedRuntime
-from actors.mirrors import Mirrors
+from actors.mirrors import Mirrors, settled_record
 from actors.ray_calls import ActorAway
 from actors.ray_ledger import RayLedger
 from actors.record import CompletionRecord
 from actors.runtime import CancelAnswer, CompletionRow, ReaderLeft
 from serve_app.dialects.base import Operation
 from serve_app.dialects.chat.errors import error_reply
-from tests.http.rig import Rig, finish, rig, say
+from tests.dialects.recordings import HEADER
+from tests.http.rig import Rig, finish, rig, say, until
 
 
 async def silence() -> Any:
@@ -239,3 +243,72 @@ def test_a_ledger_that_does_not_answer_is_away() -> None:
                 await asyncio.wait_for(asked, 20)
 
     asyncio.run(whole())
+
+
+class Dying(SilentLink):
+    """An owner whose process was killed: away at first, dead when Ray has noticed."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def record(self, completion_id: str) -> CompletionRecord:
+        self.asked += 1
+        if self.asked == 1:
+            raise ActorAway("Away.")
+        raise CarrierLost
+
+
+class BesideTheDying(CutOff):
+    def __init__(self, made: Rig) -> None:
+        super().__init__(made, finds=True)
+        self.owner = Dying()
+
+    async def link(self, actor: str) -> CarrierLink:
+        return self.owner
+
+
+def test_reading_a_record_outlasts_the_moment_in_which_its_owner_dies(tmp_path: Path) -> None:
+    async def whole() -> None:
+        async with rig(tmp_path) as made:
+            call = made.create(headers={"Midstream-Completion-Id": "there"}, stream=True)
+            (await made.upstream()).open()
+            (driver,) = made.runtime.carrier.running
+            directory = BesideTheDying(made)
+            runtime = LinkedRuntime(
+                directory, made.ledger, settings=made.settings, channel="elsewhere"
+            )
+            reading = asyncio.ensure_future(runtime.get(KEY))
+            await until(lambda: directory.owner.asked == 2, "it is asked again")
+            await made.ledger.lose(driver.header.actor)
+            record = await asyncio.wait_for(reading, 20)
+            assert record.finished is not None
+            assert record.finished.error is not None
+            assert record.finished.error.code is FailureCode.COMPLETION_LOST
+            call.hang_up()
+            await made.settled()
+            await runtime.aclose()
+
+    asyncio.run(whole())
+
+
+class SettledBetween:
+    """A ledger that settles a completion between two questions about it."""
+
+    def __init__(self, record: CompletionRecord) -> None:
+        self._record = record
+        self._located = Located(record.header.completion_id, "", "", is_settled=False)
+
+    async def find_by_id(self, completion_id: str) -> Located | None:
+        self._located = replace(self._located, is_settled=True)
+        return self._located
+
+    async def record(self, completion_id: str) -> CompletionRecord:
+        if not self._located.is_settled:
+            raise CompletionNotFound
+        return self._record
+
+
+def test_a_record_that_is_settled_while_it_is_looked_for_is_found() -> None:
+    record = CompletionRecord(HEADER, ())
+    ledger = cast(Ledger, SettledBetween(record))
+    assert asyncio.run(settled_record(ledger, HEADER.completion_id)) is record

@@ -30,7 +30,9 @@ def row(instance: Instance, completion_id: str) -> dict[str, Any]:
 
 def get(instance: Instance, completion_id: str) -> dict[str, Any]:
     with instance.client() as client:
-        return dict(client.get(f"/v1/chat/completions/{completion_id}").json())
+        answer = client.get(f"/v1/chat/completions/{completion_id}")
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
 
 
 def replay(instance: Instance, completion_id: str) -> str:
