@@ -11,8 +11,9 @@ from actors.core.events import FinishReason, ReasoningDelta, RefusalDelta, TextD
 from actors.simulator.answers import Answer, compose, text_of
 from actors.simulator.log import ClosedBy, RequestEntry, RequestLog
 from actors.simulator.models import MODELS
-from actors.simulator.request import AskRefused, ChatAsk, parse_ask
+from actors.simulator.request import Ask, AskRefused
 from actors.simulator.vocabulary import MULTI_BYTE_WORDS, WORDS
+from actors.simulator.wires.chat import CHAT
 from actors.tokenizer import count_text
 
 TOOL = {
@@ -27,9 +28,9 @@ TOOL = {
 }
 
 
-def ask(model: str = "sim", **members: Any) -> ChatAsk:
+def ask(model: str = "sim", **members: Any) -> Ask:
     body = {"model": model, "messages": [{"role": "user", "content": "hi"}], **members}
-    return parse_ask(json.dumps(body).encode())
+    return CHAT.parse(json.dumps(body).encode())
 
 
 def answer(model: str = "sim", **members: Any) -> Answer:
@@ -206,13 +207,13 @@ def test_a_json_object_is_valid_and_a_limit_cuts_it() -> None:
 def test_a_wrong_member_is_named(members: dict[str, Any], param: str) -> None:
     with pytest.raises(AskRefused) as caught:
         ask(**members)
-    assert (caught.value.status, caught.value.param) == (400, param)
+    assert (caught.value.fault.status, caught.value.fault.param) == (400, param)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe{}", b"[]", b"7", b"[" * 100_000])
 def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
     with pytest.raises(AskRefused):
-        parse_ask(body)
+        CHAT.parse(body)
 
 
 # The log.

@@ -28,7 +28,7 @@ from actors.core.events import (
 from actors.core.request import Tool
 from actors.simulator.json_answers import arguments_text, json_text
 from actors.simulator.models import DEFAULT_OUTPUT_TOKENS, Content, SimulatedModel
-from actors.simulator.request import ChatAsk
+from actors.simulator.request import Ask
 from actors.simulator.vocabulary import MULTI_BYTE_WORDS, WORDS, draw, seed_of
 from actors.tokenizer import count_text
 
@@ -77,7 +77,7 @@ def text_of(delta: Delta) -> str:
             return delta.text
 
 
-def compose(model: SimulatedModel, ask: ChatAsk) -> Answer:
+def compose(model: SimulatedModel, ask: Ask) -> Answer:
     """Return what the model answers."""
     seed = seed_of(model.slug, ask.prompt, ask.seed)
     tokens = ask.output_tokens_max or DEFAULT_OUTPUT_TOKENS

@@ -1,4 +1,4 @@
-"""The simulator's HTTP: OpenAI's chat completions, its models, and the ground truth.
+"""The simulator's HTTP: the wire formats that it speaks, its models, and the ground truth.
 
     POST /v1/chat/completions                    as OpenAI's, streamed and not
     GET  /v1/models                              the models of the catalogue
@@ -32,9 +32,11 @@ from actors.simulator.faults import (
 )
 from actors.simulator.log import ClosedBy, RequestEntry, RequestLog
 from actors.simulator.models import MODELS, SimulatedModel
-from actors.simulator.request import AskRefused, ChatAsk, parse_ask
+from actors.simulator.request import Ask, AskRefused
 from actors.simulator.stream import SILENCE_MAX_S, send_completion, stream_completion
 from actors.simulator.vocabulary import body_digest
+from actors.simulator.wires.base import Wire
+from actors.simulator.wires.chat import CHAT
 from actors.tokenizer import count_prompt, count_text
 
 __all__ = ["OnRequest", "Simulator", "create_simulator"]
@@ -42,7 +44,7 @@ __all__ = ["OnRequest", "Simulator", "create_simulator"]
 OnRequest = Callable[[str], Awaitable[None]]
 """Awaited with the completion's id before its request is answered."""
 
-COMPLETIONS_PATH = "/v1/chat/completions"
+WIRES: tuple[Wire, ...] = (CHAT,)
 ROWS_DEFAULT = 100
 ROWS_MAX = 1000
 
@@ -54,25 +56,24 @@ class Simulator:
         self.log = RequestLog()
         self._on_request = on_request
         count_text("")  # Loads the vocabulary now, not on the first request's time.
+        self._wires = {wire.path: wire for wire in WIRES}
         self._others = Starlette(
             routes=[
                 Route("/v1/models", _list_models),
                 Route("/_simulator/requests", self._list_requests),
-                Route(COMPLETIONS_PATH, _method_not_allowed),
+                *(Route(path, _method_not_allowed) for path in self._wires),
             ]
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (
-            scope["type"] == "http"
-            and scope["path"] == COMPLETIONS_PATH
-            and scope["method"] == "POST"
-        ):
-            await self._complete(scope, receive, send)
-        else:
-            await self._others(scope, receive, send)
+        if scope["type"] == "http" and scope["method"] == "POST":
+            wire = self._wires.get(scope["path"])
+            if wire is not None:
+                await self._complete(wire, scope, receive, send)
+                return
+        await self._others(scope, receive, send)
 
-    async def _complete(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _complete(self, wire: Wire, scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
         entry = RequestEntry(_completion_id(scope), time.time(), client[1] if client else None)
         self.log.add(entry)
@@ -85,38 +86,38 @@ class Simulator:
             return
         connection = Connection(entry, receive, send)
         try:
-            await self._answer(connection, body)
+            await self._answer(wire, connection, body)
         finally:
             connection.close()
 
-    async def _answer(self, connection: Connection, body: bytes) -> None:
+    async def _answer(self, wire: Wire, connection: Connection, body: bytes) -> None:
         entry = connection.entry
         entry.body_digest = body_digest(body)
         try:
-            ask = parse_ask(body)
+            ask = wire.parse(body)
             entry.model, entry.members = ask.model, ask.members
             entry.prompt_tokens = count_prompt(ask.messages, ask.tools)
             if self._on_request is not None:
                 await self._on_request(entry.completion_id)
-            canned = canned_answer(ask.model) or self._flaky(ask, entry)
+            canned = canned_answer(ask.model, wire) or self._flaky(wire, ask, entry)
             if canned is not None:
                 await _send_canned(connection, canned)
                 return
             model = _model(ask.model)
         except AskRefused as error:
-            await connection.answer_json(error.status, {"error": _error_object(error)})
+            await connection.answer_json(error.fault.status, wire.error_body(error.fault))
             return
         entry.answer = compose(model, ask)
         if ask.is_stream:
-            await stream_completion(connection, model, ask)
+            await stream_completion(connection, wire, model, ask)
         else:
-            await send_completion(connection, model, ask)
+            await send_completion(connection, wire, model, ask)
 
-    def _flaky(self, ask: ChatAsk, entry: RequestEntry) -> CannedAnswer | None:
+    def _flaky(self, wire: Wire, ask: Ask, entry: RequestEntry) -> CannedAnswer | None:
         status = flaky_status(ask.model)
         if status is None or len(self.log.find(entry.completion_id)) > FLAKY_REQUESTS:
             return None
-        return status_answer(status)
+        return status_answer(status, wire)
 
     async def _list_requests(self, request: Request) -> Response:
         completion_id = request.query_params.get("completion_id")
@@ -157,15 +158,6 @@ def _model(slug: str) -> SimulatedModel:
             code="model_not_found",
         )
     return model
-
-
-def _error_object(error: AskRefused) -> dict[str, str | None]:
-    return {
-        "message": error.message,
-        "type": "invalid_request_error",
-        "param": error.param,
-        "code": error.code,
-    }
 
 
 async def _send_canned(connection: Connection, canned: CannedAnswer) -> None:

@@ -1,7 +1,8 @@
 """Broken upstreams, for tests of whoever reads them: known to the simulator, in no catalogue.
 
 A configuration reaches one by naming it: `upstream_model: sim-half-frame`, with a provider that
-points at the simulator. Two tables: models that stream and then end wrongly, and canned answers.
+points at the simulator. Two tables: models that stream and then end wrongly, and canned answers, whose bytes
+are the chat format's, errors apart.
 
     sim-status-NNN           an HTTP error; 429 and 503 come with `Retry-After: 0`
     sim-flaky-NNN            the same for the first two requests of a completion, then as `sim-instant`
@@ -19,10 +20,13 @@ points at the simulator. Two tables: models that stream and then end wrongly, an
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, replace
 
 from actors.simulator.models import MODELS, Ending, SimulatedModel
+from actors.simulator.request import Fault
+from actors.simulator.wires.base import Wire
 
 __all__ = [
     "BROKEN_MODELS",
@@ -67,10 +71,10 @@ _FLAKY = re.compile(r"sim-flaky-([45]\d\d)")
 _STREAM = "text/event-stream"
 
 
-def canned_answer(slug: str) -> CannedAnswer | None:
+def canned_answer(slug: str, wire: Wire) -> CannedAnswer | None:
     """Return what a fault answers with, None where the name is no such fault."""
     if found := _STATUS.fullmatch(slug):
-        return status_answer(int(found[1]))
+        return status_answer(int(found[1]), wire)
     match slug:
         case "sim-redirect":
             return CannedAnswer(307, "text/plain", b"", ((b"location", b"/elsewhere"),))
@@ -93,10 +97,11 @@ def flaky_status(slug: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def status_answer(status: int) -> CannedAnswer:
-    """Return an HTTP error in OpenAI's envelope."""
-    body = f'{{"error":{{"message":"Simulated {status}.","type":"simulated","code":null}}}}'
+def status_answer(status: int, wire: Wire) -> CannedAnswer:
+    """Return an HTTP error in the format's own envelope."""
+    fault = Fault(f"Simulated {status}.", status, kind="simulated")
     headers = ((b"retry-after", b"0"),) if status in (429, 503) else ()
+    body = json.dumps(wire.error_body(fault), separators=(",", ":"))
     return CannedAnswer(status, "application/json", body.encode(), headers)
 
 

@@ -12,21 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
 
-from actors.core.events import BlockFinished, Delta, FinishReason, ReasoningDelta, Usage
-from actors.core.wire.openai_chat import (
-    DONE,
-    ChatStreamWriter,
-    completion_body,
-    error_frame,
-    usage_object,
-)
+from actors.core.events import Delta, ReasoningDelta, TextDelta, Usage
 from actors.simulator.connection import Connection
 from actors.simulator.log import RequestEntry
 from actors.simulator.models import OUTPUT_TOKENS_MAX, Ending, SimulatedModel
-from actors.simulator.request import ChatAsk
+from actors.simulator.request import Ask, Fault
+from actors.simulator.wires.base import Heading, Wire
 
 __all__ = ["SILENCE_MAX_S", "send_completion", "stream_completion"]
 
@@ -39,22 +31,20 @@ _STREAM_HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
 )
-FAILURE = {
-    "message": "The simulated model failed, as it always does.",
-    "type": "server_error",
-    "param": None,
-    "code": "simulated_failure",
-}
-
+_FAILURE = Fault(
+    "The simulated model failed, as it always does.", 500, None, "simulated_failure", "server_error"
+)
 
 _PROPER_ENDS = frozenset({Ending.FINISH, Ending.ERROR_FRAME, Ending.CLEAN_EOF})
 """Endings after which the body is whole; after the others the connection closes in mid-body."""
 
 
-async def stream_completion(connection: Connection, model: SimulatedModel, ask: ChatAsk) -> None:
+async def stream_completion(
+    connection: Connection, wire: Wire, model: SimulatedModel, ask: Ask
+) -> None:
     """Send the answer as a stream; returns at its end or when the client has left."""
     entry = connection.entry
-    frames = _Frames(entry, model, ask)
+    frames = _Frames(entry, wire, model, ask)
     schedule = _Schedule(model)
     await connection.start(200, _STREAM_HEADERS)
     while entry.is_open:
@@ -87,7 +77,9 @@ async def _write_split(connection: Connection, body: bytes) -> bytes:
     return body[start:]
 
 
-async def send_completion(connection: Connection, model: SimulatedModel, ask: ChatAsk) -> None:
+async def send_completion(
+    connection: Connection, wire: Wire, model: SimulatedModel, ask: Ask
+) -> None:
     """Send the answer as one body, when its last token is due."""
     entry = connection.entry
     deltas = list(entry.answer)
@@ -99,20 +91,13 @@ async def send_completion(connection: Connection, model: SimulatedModel, ask: Ch
     if not entry.is_open:
         return
     if model.ending is not Ending.FINISH:
-        await connection.answer_json(500, {"error": FAILURE})
+        await connection.answer_json(_FAILURE.status, wire.error_body(_FAILURE))
         return
     usage = _UsageCount(entry.prompt_tokens)
     for delta in deltas:
         usage.add(delta)
     reason = entry.answer.finish_reason
-    body = completion_body(
-        [*deltas, BlockFinished(0, is_complete=reason is FinishReason.TOOL_CALLS)],
-        completion_id=chat_id(entry.completion_id),
-        model=ask.model,
-        created=int(entry.opened_at),
-        finish_reason=reason.value,
-        usage=usage.object(),
-    )
+    body = wire.body(_heading(entry, ask), deltas, reason, usage.figures())
     entry.first_token_at = time.time()
     await connection.answer_json(200, body)
     entry.tokens_sent, entry.deltas_sent = tokens, len(deltas)
@@ -134,10 +119,8 @@ class _UsageCount:
         else:
             self._completion_tokens += delta.tokens
 
-    def object(self) -> Mapping[str, Any]:
-        return usage_object(
-            Usage(self._prompt_tokens, self._completion_tokens, self._reasoning_tokens)
-        )
+    def figures(self) -> Usage:
+        return Usage(self._prompt_tokens, self._completion_tokens, self._reasoning_tokens)
 
 
 class _Schedule:
@@ -167,15 +150,12 @@ class _Frames:
     `take` renders, `count_sent` says that what was taken last has been handed to the transport.
     """
 
-    def __init__(self, entry: RequestEntry, model: SimulatedModel, ask: ChatAsk) -> None:
+    def __init__(self, entry: RequestEntry, wire: Wire, model: SimulatedModel, ask: Ask) -> None:
         self._entry = entry
         self._ending = model.ending
-        self._finish_reason = entry.answer.finish_reason.value
         self._has_running_usage = ask.has_running_usage and model.reports_usage
-        self._reports_usage = ask.includes_usage and model.reports_usage
-        self._writer = ChatStreamWriter(
-            chat_id(entry.completion_id), ask.model, int(entry.opened_at)
-        )
+        self._has_usage = (ask.has_usage or ask.has_running_usage) and model.reports_usage
+        self._writer = wire.writer(_heading(entry, ask))
         self._usage = _UsageCount(entry.prompt_tokens)
         self._deltas = iter(entry.answer)
         self._next = next(self._deltas, None)
@@ -189,7 +169,9 @@ class _Frames:
 
     def take(self, tokens_due: int) -> bytes:
         """Return the frames that are due, with the answer's end where they are the last."""
-        frames = [] if self._deltas_taken or not self._next else [self._writer.role()]
+        frames = []
+        if self._next is not None and not self._deltas_taken:
+            frames.append(self._writer.start(self._usage.figures()))
         while self._next is not None and self._tokens_taken < tokens_due:
             if len(frames) >= FRAMES_PER_WRITE:
                 break
@@ -198,7 +180,7 @@ class _Frames:
             self._deltas_taken += 1
             self._next = next(self._deltas, None)
         if self._next is None:
-            frames.extend(self._end())
+            frames.append(self._end())
         return b"".join(frames)
 
     def count_sent(self) -> None:
@@ -212,25 +194,21 @@ class _Frames:
 
     def _frame(self, delta: Delta) -> bytes:
         self._usage.add(delta)
-        return self._writer.delta(delta, self._running_usage())
+        usage = self._usage.figures() if self._has_running_usage else None
+        return self._writer.delta(delta, usage)
 
-    def _running_usage(self) -> Mapping[str, Any] | None:
-        return self._usage.object() if self._has_running_usage else None
-
-    def _end(self) -> Iterator[bytes]:
+    def _end(self) -> bytes:
         match self._ending:
             case Ending.FINISH:
-                yield self._writer.finish(self._finish_reason, self._running_usage())
-                if self._reports_usage:
-                    yield self._writer.usage(self._usage.object())
-                yield DONE
+                usage = self._usage.figures() if self._has_usage else None
+                return self._writer.finish(self._entry.answer.finish_reason, usage)
             case Ending.ERROR_FRAME:
-                yield error_frame(FAILURE)
+                return self._writer.failure(_FAILURE)
             case Ending.HALF_FRAME:
-                frame = self._writer.text(" half")
-                yield frame[: len(frame) // 2]
+                frame = self._writer.delta(TextDelta(0, " half", 1), None)
+                return frame[: len(frame) // 2]
+        return b""
 
 
-def chat_id(completion_id: str) -> str:
-    """Return the id that an answer shows: OpenAI's prefix and the request's own id."""
-    return f"chatcmpl-{completion_id or 'simulated'}"
+def _heading(entry: RequestEntry, ask: Ask) -> Heading:
+    return Heading(entry.completion_id or "simulated", ask.model, entry.opened_at, ask)

@@ -37,7 +37,7 @@ from actors.ledger import Principal
 from actors.settings import Settings
 from actors.simulator.answers import compose, text_of
 from actors.simulator.models import MODELS
-from actors.simulator.request import parse_ask
+from actors.simulator.wires.chat import CHAT
 from actors.tokenizer import count_prompt, count_text
 from tests.running_simulator import GroundTruth, running_simulator
 
@@ -108,7 +108,7 @@ def chunks(data: bytes) -> list[dict[str, Any]]:
 
 
 def expected_text(content: dict[str, Any]) -> str:
-    answer = compose(MODELS[content["model"]], parse_ask(json.dumps(content).encode()))
+    answer = compose(MODELS[content["model"]], CHAT.parse(json.dumps(content).encode()))
     return "".join(text_of(delta) for delta in answer)
 
 
