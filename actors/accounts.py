@@ -46,6 +46,15 @@ class Ledger(HoldLedger, Protocol):
 
     async def open_completions(self) -> list[Located]: ...
 
+    async def delete(self, key: CompletionKey) -> None:
+        """Drop the content of a settled completion; `find` by its key finds it no more.
+
+        Raises:
+            CompletionNotFound: unknown, or its content was dropped already.
+            NotCancellable: it runs: cancel it first.
+        """
+        ...
+
     async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation: ...
 
     async def find_idempotent(

@@ -130,6 +130,10 @@ class LedgerActor:
         await self._ready()
         return await self._service.list_completions(where, limit=limit, cursor=cursor)
 
+    async def delete(self, key: CompletionKey) -> None:
+        await self._ready()
+        await self._service.delete(key)
+
     async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation:
         await self._ready()
         return await self._service.remember_cancellation(key)

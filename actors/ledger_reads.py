@@ -16,11 +16,13 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from actors.bookkeeping.checks import is_storable
+from actors.bookkeeping.deleting import Remains
 from actors.bookkeeping.placing import is_answerable
 from actors.core.errors import (
     CompletionNotFound,
     IdempotencyConflict,
     InvalidRequest,
+    NotCancellable,
     Overloaded,
 )
 from actors.ledger import Balance, CompletionKey, Located
@@ -43,6 +45,7 @@ __all__ = [
     "list_keys",
     "open_completions",
     "record",
+    "remains",
 ]
 
 READS_MAX = 2_048
@@ -110,11 +113,27 @@ def find_by_id(connection: Connection, completion_id: str) -> Located | None:
 
 
 def record(connection: Connection, completion_id: str) -> CompletionRecord:
-    """Raises: CompletionNotFound: unknown, still running, or its content was dropped."""
+    """Raises: CompletionNotFound: unknown, still running, or its record was evicted."""
     stored = records.find_record(connection, completion_id) if is_storable(completion_id) else None
     if stored is None or stored.body is None:
         raise CompletionNotFound
     return CompletionRecord.from_bytes(stored.body)
+
+
+def remains(connection: Connection, key: CompletionKey) -> Remains:
+    """Return what stays of a completion once its content is dropped.
+
+    Raises:
+        CompletionNotFound: unknown, or its content was dropped already.
+        NotCancellable: it runs.
+    """
+    located = find(connection, key)
+    if located is None:
+        raise CompletionNotFound
+    if not located.is_settled:
+        raise NotCancellable("The completion is not settled yet.")
+    kept = record(connection, located.completion_id).without_content()
+    return Remains(located.completion_id, kept.to_bytes())
 
 
 def open_completions(connection: Connection) -> list[Located]:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from actors import ledger_reads as reads
-from actors.bookkeeping import administration, placing, settling, upkeep
+from actors.bookkeeping import administration, deleting, placing, settling, upkeep
 from actors.bookkeeping.books import Books
 from actors.bookkeeping.checks import check_placement, check_text
 from actors.bookkeeping.group_commit import BATCH_MAX, QUEUE_MAX, GroupCommit
@@ -145,17 +145,17 @@ class LedgerService(LedgerAccounts):
     # Completions.
 
     async def find(self, key: CompletionKey) -> Located | None:
-        """Return where a completion is; None where it is unknown or its content was dropped."""
+        """Return where a completion is; None where it is unknown, deleted, or its record evicted."""
         return await self._reads.run(reads.find, key)
 
     async def find_by_id(self, completion_id: str) -> Located | None:
-        """Return where a completion is; None where it is unknown or its content was dropped."""
+        """Return where a completion is; None where it is unknown or its record was evicted."""
         return await self._reads.run(reads.find_by_id, completion_id)
 
     async def record(self, completion_id: str) -> CompletionRecord:
         """Return the record of a settled completion.
 
-        Raises: CompletionNotFound: unknown, still running, or its content was dropped.
+        Raises: CompletionNotFound: unknown, still running, or its record was evicted.
         """
         return await self._reads.run(reads.record, completion_id)
 
@@ -180,6 +180,17 @@ class LedgerService(LedgerAccounts):
         Raises: InvalidRequest: the limit is not 1 to 1,000, or the cursor is not one of ours.
         """
         return await self._reads.run(reads.list_completions, where, limit, cursor)
+
+    async def delete(self, key: CompletionKey) -> None:
+        """Drop the content of a settled completion; a record without it stays.
+
+        Raises:
+            CompletionNotFound: unknown, or its content was dropped already.
+            NotCancellable: it runs: cancel it first.
+        """
+        # Made by a reader: decoding a long record is not the single writer's work.
+        remains = await self._reads.run(reads.remains, key)
+        await self._commit(partial(deleting.delete, remains=remains))
 
     async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation:
         """Keep a cancellation for a completion that is yet to start.

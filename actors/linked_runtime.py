@@ -58,6 +58,9 @@ _BUSY_PAUSE_S = 0.02
 _ASK_AGAIN_S = 0.05
 """Before a carrier that is away is asked again: Ray takes a moment to tell a dead actor from a busy one."""
 
+_FORGET_POLL_S = 0.01
+"""Between looks at whether a deleted completion can still be found."""
+
 _NO_ANSWER = "The completion's owner did not answer in time."
 
 T = TypeVar("T")
@@ -109,6 +112,13 @@ class LinkedRuntime:
 
     async def cancel(self, key: CompletionKey, source: CancelSource) -> CancelAnswer:
         return await self._cancel(self._locate(key), source)
+
+    async def delete(self, key: CompletionKey) -> None:
+        try:
+            async with asyncio.timeout(self._settings.cancel_timeout_s):
+                await self._delete(key)
+        except TimeoutError:
+            raise NotCancellable(_NO_ANSWER) from None
 
     async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation:
         return await self._ledger.remember_cancellation(key)
@@ -280,6 +290,17 @@ class LinkedRuntime:
     async def _terminal_answer(self, located: Located) -> CancelAnswer:
         record = await self._ledger.record(located.completion_id)
         return CancelAnswer(CancelOutcome.TERMINAL, record)
+
+    async def _delete(self, key: CompletionKey) -> None:
+        located = await self._locate(key)
+        if not located.is_settled:
+            await self._cancel_found(located, CancelSource.CLIENT_REQUEST, time.time())
+        await self._ledger.delete(key)
+        # Who remembers where it ran forgets it a moment later; until then it could still be read.
+        while True:
+            if await self._directory.locate(key) is None:
+                return
+            await asyncio.sleep(_FORGET_POLL_S)
 
     # Reading.
 

@@ -144,6 +144,9 @@ class RayLedger:
     async def open_completions(self) -> list[Located]:
         return await self._ask("open_completions")
 
+    async def delete(self, key: CompletionKey) -> None:
+        await self._ask("delete", key)
+
     async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation:
         return await self._ask("remember_cancellation", key)
 

@@ -179,6 +179,19 @@ class CompletionRuntime(Protocol):
         """
         ...
 
+    async def delete(self, key: CompletionKey) -> None:
+        """Drop the content of a completion; one that runs is cancelled first, and settled.
+
+        Afterwards nobody finds it by its key, and no idempotency key stands for it. Its row, its
+        entries and a record without content stay; its wire id is not given out again.
+
+        Raises:
+            CompletionNotFound: unknown, deleted already, or another team's.
+            NotCancellable: it was not settled and dropped within `cancel_timeout_s`; ask again.
+        Cancel: it may have been cancelled, and dropped.
+        """
+        ...
+
     async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation:
         """Keep a cancellation for a completion that is yet to start (5 minutes, 1,000 per team).
 

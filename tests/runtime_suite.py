@@ -30,6 +30,7 @@ from actors.core.request import (
     CompletionRequest,
     Dialect,
     DisconnectPolicy,
+    IdempotencyKey,
     Message,
     Role,
     StartCommand,
@@ -63,7 +64,14 @@ class Bench:
         issued = await self.runtime.create_key(self.team, "suite")
         self.principal = await self.runtime.authenticate(issued.secret)
 
-    def command(self, model: str = "sim", *, tokens: int = 10, **changes: Any) -> StartCommand:
+    def command(
+        self,
+        model: str = "sim",
+        *,
+        tokens: int = 10,
+        idempotency: IdempotencyKey | None = None,
+        **changes: Any,
+    ) -> StartCommand:
         request = CompletionRequest(
             model=model,
             messages=(Message(Role.USER, (TextPart("Name a lake."),)),),
@@ -80,6 +88,7 @@ class Bench:
             dialect=Dialect.CHAT,
             created_at_s=time.time(),
             settings=self.settings,
+            idempotency=idempotency,
         )
 
     def key(self, command: StartCommand) -> CompletionKey:
@@ -180,6 +189,7 @@ async def tells_nobody_of_what_is_not_theirs(bench: Bench) -> None:
             bench.runtime.get(key),
             bench.runtime.subscribe(key),
             bench.runtime.cancel(key, CancelSource.CLIENT_REQUEST),
+            bench.runtime.delete(key),
         ):
             with pytest.raises(CompletionNotFound):
                 await ask
@@ -258,6 +268,50 @@ async def waits_for_a_reader_that_was_detached(bench: Bench) -> None:
     assert sum(isinstance(e, TextDelta) for e in events) == 60
 
 
+async def deletes_what_has_ended(bench: Bench) -> None:
+    command = bench.command(idempotency=IdempotencyKey("a-key", "a-fingerprint"))
+    await read_all(await bench.start(command))
+    call = (bench.team, "a-key", "a-fingerprint")
+    assert await bench.runtime.find_idempotent(*call) is not None
+    paid = await bench.runtime.balance(bench.team)
+    await bench.runtime.delete(bench.key(command))
+    await is_gone(bench, command)
+    assert await bench.runtime.find_idempotent(*call) is None
+    assert await bench.runtime.balance(bench.team) == paid
+    again = bench.command(idempotency=IdempotencyKey("a-key", "another-fingerprint"))
+    await read_all(await bench.start(again))
+
+
+async def deletes_what_runs(bench: Bench) -> None:
+    command = bench.command(tokens=500)
+    reader = await bench.start(command)
+    await read_tokens(reader, 2)
+    await bench.runtime.delete(bench.key(command))
+    await is_gone(bench, command)
+    end = (await read_all(reader))[-1]
+    assert isinstance(end, Finished)
+    assert end.source is CancelSource.CLIENT_REQUEST
+    assert (await bench.runtime.get_by_id(command.completion_id)).finished == end
+
+
+async def is_gone(bench: Bench, command: StartCommand) -> None:
+    """Nobody finds a deleted completion by its key; the record that stays has no content."""
+    key = bench.key(command)
+    for ask in (
+        bench.runtime.get(key),
+        bench.runtime.subscribe(key),
+        bench.runtime.cancel(key, CancelSource.CLIENT_REQUEST),
+        bench.runtime.delete(key),
+    ):
+        with pytest.raises(CompletionNotFound):
+            await ask
+    with pytest.raises(CompletionIdInUse):
+        await bench.start(replace(bench.command(), wire_id=command.wire_id))
+    record = await bench.runtime.get_by_id(command.completion_id)
+    assert [type(event) for event in record.events] == [Finished]
+    assert record.header.echo == {}
+
+
 async def adds_up(bench: Bench) -> None:
     audit = await bench.runtime.audit()
     assert audit["ok"], audit
@@ -277,6 +331,8 @@ CHECKS: tuple[Callable[[Bench], Awaitable[None]], ...] = (
     cancels_when_the_last_client_leaves,
     goes_on_where_the_policy_says_so,
     waits_for_a_reader_that_was_detached,
+    deletes_what_has_ended,
+    deletes_what_runs,
     adds_up,
 )
 

@@ -22,6 +22,7 @@ from actors.core.errors import (
     IllegalTransition,
     InsufficientCredit,
     InvalidRequest,
+    NotCancellable,
     Overloaded,
     RateLimited,
     Unauthenticated,
@@ -555,6 +556,55 @@ def test_records_end_with_their_time_and_their_names_stay_taken(store_url: str) 
         assert ledger.service.describe()["records_bytes"] == 0
 
     tell(store_url, story)
+
+
+def test_a_deleted_completion_leaves_a_record_without_content(store_url: str) -> None:
+    async def story(ledger: Ledger) -> None:
+        service, key = ledger.service, IdempotencyKey("k", "f1")
+        head = header(wire_id="w", echo={"input": "a secret"})
+        await ledger.place(head, idempotency=key)
+        await refused(NotCancellable, service.delete(key_of(head)))
+        await ledger.settle(completed(head))
+        await service.delete(key_of(head))
+        await refused(CompletionNotFound, service.delete(key_of(head)))
+        assert await service.find(key_of(head)) is None
+        assert await service.find_by_id(head.completion_id) is not None
+        kept = await service.record(head.completion_id)
+        assert kept == completed(head).without_content()
+        assert kept.finished == completed(head).finished
+        assert await service.find_idempotent(TEAM, "k", "f1") is None
+        await refused(CompletionIdInUse, ledger.place(header(wire_id="w")))
+        await ledger.place(header(), idempotency=key)
+        assert (await ledger.check())["ok"]
+        assert service.describe()["records_bytes"] == len(kept.to_bytes())
+        ledger.clock.now_s += 100
+        assert (await service.housekeeping())["evicted"] == 1
+        assert service.describe()["records_bytes"] == 0
+        assert await service.find_by_id(head.completion_id) is None
+
+    tell(store_url, story, record_ttl_s=100.0)
+
+
+def test_a_deletion_outlives_a_restart(store_url: str) -> None:
+    head = header()
+
+    async def first(ledger: Ledger) -> None:
+        await ledger.settle(completed(await ledger.place(head)))
+        await ledger.service.delete(key_of(head))
+
+    async def second(ledger: Ledger) -> None:
+        assert await ledger.service.find(key_of(head)) is None
+        record = await ledger.service.record(head.completion_id)
+        assert record == completed(head).without_content()
+
+    async def whole() -> None:
+        async with open_ledger(store_url) as ledger:
+            await ledger.make_team()
+            await first(ledger)
+        async with open_ledger(store_url) as ledger:
+            await second(ledger)
+
+    asyncio.run(whole())
 
 
 def test_the_oldest_records_go_first_when_there_is_too_much(store_url: str) -> None:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, select, text
+from sqlalchemy import event, inspect, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from actors.core.journal import Entry, EntryKind
@@ -94,8 +94,49 @@ def test_a_newer_schema_is_refused_in_one_sentence(store_url: str) -> None:
     with store.begin() as connection:
         connection.execute(tables.schema_version.update().values(version=99))
     store.close()
-    with pytest.raises(StoreTooNew, match=r"^The store has schema 99 and this program knows 1: "):
+    with pytest.raises(StoreTooNew, match=r"^The store has schema 99 and this program knows 2: "):
         Store(store_url)
+
+
+def test_an_older_schema_is_brought_up_to_date(store_url: str) -> None:
+    """What a program of schema 1 left is made here: without the columns that came later."""
+    fresh = _columns(store_url)
+    later = (("teams", "stores_content"), ("teams", "native_passthrough"))
+    store = Store(store_url)
+    _put_team(store)
+    with store.begin() as connection:
+        for table, column in (*later, ("completions", "deleted_at_s")):
+            connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {column}"))
+        connection.execute(text("UPDATE schema_version SET version = 1"))
+    store.close()
+    store = Store(store_url)
+    try:
+        with store.read() as connection:
+            version = connection.execute(select(tables.schema_version.c.version)).scalar_one()
+            assert version == tables.SCHEMA_VERSION
+            assert list(accounts.load_teams(connection)) == [_TEAM]
+    finally:
+        store.close()
+    assert _columns(store_url) == fresh
+
+
+def _columns(url: str) -> dict[tuple[str, str], tuple[str, bool]]:
+    """Return the type of every column in the store, and whether it may be empty."""
+    store = Store(url)
+    try:
+        with store.read() as connection:
+            found = inspect(connection)
+            return {
+                # SQLite has one type of that size, and keeps the name that it was given.
+                (table, column["name"]): (
+                    str(column["type"]).replace("DOUBLE", "REAL"),
+                    column["nullable"],
+                )
+                for table in found.get_table_names()
+                for column in found.get_columns(table)
+            }
+    finally:
+        store.close()
 
 
 @pytest.mark.parametrize(

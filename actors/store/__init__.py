@@ -1,8 +1,9 @@
 """The durable store of the ledger: SQLite or PostgreSQL behind SQLAlchemy Core.
 
-`store` opens it and `exclusive` locks it, `tables` says what is in it, `batch` writes what a placement
-and a settlement write, `accounts`, `records` and `claims` hold the other statements, and `audit` checks
-the whole by a path of its own. Rules of credit are `actors.core.ledger`'s; nothing here decides.
+`store` opens it, `exclusive` locks it and `migrations` brings it up to date; `tables` says what is in it,
+`batch` writes what a placement and a settlement write, `accounts`, `records` and `claims` hold the
+other statements, and `audit` checks the whole by a path of its own. Rules of credit are
+`actors.core.ledger`'s; nothing here decides.
 """
 
 from actors.store.errors import StoreError, StoreInUse, StoreTooNew, StoreUnavailable

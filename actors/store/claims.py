@@ -48,7 +48,7 @@ def put_tombstone(connection: Connection, key: CompletionKey, *, expires_at_s: f
 
 def find_idempotent(connection: Connection, team: str, key: str) -> IdempotentCall | None:
     query = (
-        select(idempotency, completions.c.status, records.c.body)
+        select(idempotency, completions.c.status, completions.c.deleted_at_s, records.c.body)
         .join_from(
             idempotency,
             completions,
@@ -61,7 +61,9 @@ def find_idempotent(connection: Connection, team: str, key: str) -> IdempotentCa
     row = connection.execute(query).one_or_none()
     if row is None:
         return None
-    record = StoredRecord(row.status, row.body) if row.status is not None else None
+    # What its owner deleted is answered no more, although a record without content may be there.
+    body = row.body if row.deleted_at_s is None else None
+    record = StoredRecord(row.status, body) if row.status is not None else None
     return IdempotentCall(row.fingerprint, row.completion_id, row.expires_at_s, record)
 
 

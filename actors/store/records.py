@@ -1,8 +1,9 @@
 """Statements about completions: where they are, and their records.
 
 No rule is decided here, and no time is read. "Running" is the status of a completion whose hold
-is open; everything else is settled. A completion whose content was dropped, by age, by size or by a
-DELETE, keeps its row and its entries, and has no record.
+is open; everything else is settled. A completion whose record was evicted, by age or by size, keeps its
+row and its entries. One that its owner deleted keeps a record without content beside, until that is
+evicted, and is not found by its wire id.
 """
 
 from __future__ import annotations
@@ -45,8 +46,10 @@ __all__ = [
     "list_page",
     "load_open",
     "oldest_records",
+    "put_remains",
     "records_bytes",
     "records_past_expiry",
+    "size_of",
 ]
 
 
@@ -82,6 +85,8 @@ _LOCATED = select(
     completions.c.completion_id, completions.c.actor, completions.c.node_id, completions.c.status
 ).where(completions.c.content_deleted_at_s.is_(None))
 
+_IS_ITS_OWNERS = completions.c.deleted_at_s.is_(None)
+
 
 _TAKEN = Prepared(
     select(completions.c.completion_id).where(
@@ -98,12 +103,12 @@ _TAKEN = Prepared(
 
 
 def find(connection: Connection, key: CompletionKey) -> Located | None:
-    """Return where the completion of this wire id is; None also when its content was dropped."""
-    return _located(connection, _LOCATED.where(_is_named(key)))
+    """Return where the completion of this wire id is; None also when it was deleted or evicted."""
+    return _located(connection, _LOCATED.where(_is_named(key), _IS_ITS_OWNERS))
 
 
 def find_by_id(connection: Connection, completion_id: str) -> Located | None:
-    """Return where a completion is; None also when its content was dropped."""
+    """Return where a completion is, deleted ones too; None also when its record was evicted."""
     return _located(connection, _LOCATED.where(completions.c.completion_id == completion_id))
 
 
@@ -253,8 +258,28 @@ def oldest_records(connection: Connection, *, limit: int) -> list[tuple[str, int
     return [(row[0], row[1]) for row in connection.execute(query.limit(limit))]
 
 
+def size_of(connection: Connection, completion_id: str) -> int | None:
+    """Return the size of a record that its owner may read, None where there is none."""
+    query = select(completions.c.record_bytes).where(
+        completions.c.completion_id == completion_id, _HAS_RECORD, _IS_ITS_OWNERS
+    )
+    return connection.execute(query).scalar_one_or_none()
+
+
+def put_remains(connection: Connection, completion_id: str, body: bytes, *, now_s: float) -> None:
+    """Put a record without content in the place of the one that is there, for a DELETE."""
+    connection.execute(
+        update(records).where(records.c.completion_id == completion_id).values(body=body)
+    )
+    connection.execute(
+        update(completions)
+        .where(completions.c.completion_id == completion_id)
+        .values(record_bytes=len(body), deleted_at_s=now_s)
+    )
+
+
 def evict(connection: Connection, completion_ids: Sequence[str], *, now_s: float) -> None:
-    """Drop the content of settled completions; their rows stay."""
+    """Drop the records of settled completions; their rows stay."""
     connection.execute(delete(records).where(records.c.completion_id.in_(completion_ids)))
     connection.execute(
         update(completions)

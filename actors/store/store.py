@@ -29,6 +29,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from actors.store.errors import StoreTooNew, StoreUnavailable
 from actors.store.exclusive import APPLICATION_NAME, LOCK_WAIT_S, FileLock, lock_session
+from actors.store.migrations import migrate
 from actors.store.tables import SCHEMA_VERSION, metadata, schema_version
 
 __all__ = ["READERS", "Store"]
@@ -58,7 +59,7 @@ class Store:
     """A SQLite file or a PostgreSQL database, locked for this process until `close`."""
 
     def __init__(self, url: str, *, lock_wait_s: float = LOCK_WAIT_S) -> None:
-        """Open the store, and make its tables where there are none.
+        """Open the store; make its tables where there are none, and bring older ones up to date.
 
         Args:
             url: `sqlite:///PATH` or `postgresql://...`.
@@ -218,6 +219,8 @@ def _prepare_schema(connection: Connection) -> None:
         found = connection.execute(select(schema_version.c.version)).scalar_one()
         if found > SCHEMA_VERSION:
             raise StoreTooNew(found, SCHEMA_VERSION)
+        if found < SCHEMA_VERSION:
+            migrate(connection, found)
         return
     metadata.create_all(connection)
     connection.execute(insert(schema_version).values(version=SCHEMA_VERSION))

@@ -42,8 +42,9 @@ __all__ = [
     "tombstones",
 ]
 
-SCHEMA_VERSION = 1
-"""Raised with every change of a table; a store of a newer schema is refused."""
+SCHEMA_VERSION = 2
+"""Raised with every change of a table, together with a step in `migrations`; a store of a newer schema is
+refused."""
 
 RUNNING = "running"
 """`completions.status` until it is settled; afterwards it is the terminal state."""
@@ -60,6 +61,8 @@ teams = Table(
     Column("billing_mode", Text, nullable=False),
     Column("requests_per_minute", Integer),
     Column("completions_concurrent", Integer),
+    Column("stores_content", Boolean, nullable=False, server_default=text("true")),
+    Column("native_passthrough", Boolean, nullable=False, server_default=text("false")),
     # What the entries add up to, kept beside them in the same transaction; the audit compares.
     Column("credits_microcredits", BigInteger, nullable=False),
     Column("held_microcredits", BigInteger, nullable=False),
@@ -158,7 +161,8 @@ completions = Table(
     Column("charge_microcredits", BigInteger, nullable=False),
     Column("record_bytes", Integer, nullable=False),  # 0 while there is none, and once it is gone
     Column("record_expires_at_s", Double),
-    Column("content_deleted_at_s", Double),
+    Column("content_deleted_at_s", Double),  # the record was evicted
+    Column("deleted_at_s", Double),  # by its owner
     UniqueConstraint("team", "dialect", "wire_id", name="wire_id_in_use"),
     Index("completions_created", "created_at_s", "completion_id"),
     Index(

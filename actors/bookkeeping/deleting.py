@@ -1,0 +1,36 @@
+"""What a DELETE does to the books: the record gives way to one without content, the row is marked.
+
+Money is not touched. Eviction, which is not the owner's wish but time's, is `upkeep`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actors.bookkeeping.books import Books
+from actors.core.errors import CompletionNotFound
+from actors.store import records
+from actors.store.batch import Batch
+
+__all__ = ["Remains", "delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What stays of a settled completion: `body` is its record without content, as it is stored."""
+
+    completion_id: str
+    body: bytes
+
+
+def delete(books: Books, batch: Batch, *, remains: Remains) -> None:
+    """Put the remains in the record's place, and hide the completion from its owner.
+
+    Raises: CompletionNotFound: it was deleted or evicted meanwhile.
+    """
+    batch.flush()
+    size = records.size_of(batch.connection, remains.completion_id)
+    if size is None:
+        raise CompletionNotFound
+    records.put_remains(batch.connection, remains.completion_id, remains.body, now_s=batch.now_s)
+    books.records_bytes += len(remains.body) - size
