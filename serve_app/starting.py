@@ -19,8 +19,9 @@ async def start_watched(
     """Start the completion.
 
     Raises: what `CompletionRuntime.start` raises.
-    Cancel: a client that left gives its start up, unless its policy is to continue; in every other
-        case the start goes on, and its subscription is closed with the true reason.
+    Cancel: a client that left gives its start up, unless its policy is to continue or it asked for a
+        background completion; in every other case the start goes on, and its subscription is closed
+        with the true reason.
     """
     starting = background.spawn(runtime.start(command))
     try:
@@ -30,7 +31,8 @@ async def start_watched(
         try:
             reason = await watch.departure()
         finally:
-            cancels = command.request.on_disconnect is DisconnectPolicy.CANCEL
+            request = command.request
+            cancels = request.on_disconnect is DisconnectPolicy.CANCEL and not request.background
             if cancels and reason is ReaderLeft.CLIENT_GONE:
                 starting.cancel()
             background.spawn(_give_up(starting, reason))

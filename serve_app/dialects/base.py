@@ -18,7 +18,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from actors.core.errors import CompletionRuntimeError
 from actors.core.events import Event
@@ -30,8 +30,10 @@ from actors.runtime import CancelAnswer
 from serve_app.dialects.answer import Answer
 
 __all__ = [
+    "BackgroundDialect",
     "Call",
     "CreateCall",
+    "DeletingDialect",
     "Dialect",
     "DialectName",
     "Encoder",
@@ -192,6 +194,22 @@ class Dialect(Protocol):
     def error(
         self, error: CompletionRuntimeError, *, operation: Operation, request_id: str
     ) -> Reply: ...
+
+
+@runtime_checkable
+class BackgroundDialect(Protocol):
+    """What a dialect has beside, that lets a completion be started in the background."""
+
+    def accepted(self, header: CompletionHeader) -> Reply:
+        """Return the answer to a create whose completion runs on without its caller."""
+        ...
+
+
+@runtime_checkable
+class DeletingDialect(Protocol):
+    """What a dialect has beside, that lets a completion's content be dropped."""
+
+    def deleted(self, wire_id: str) -> Reply: ...
 
 
 def render(value: Any) -> bytes:

@@ -1,0 +1,186 @@
+"""Create a completion, in any dialect: understand, start, stream or collect, or answer at once.
+
+The order of a create: key, shared headers, body, members, idempotent replay, model and limits, then
+the start, which holds money. Whatever is wrong with a request is found before anything is held.
+
+How a completion is answered, once its hold is durable:
+
+    stream                   its frames; background or not
+    background               `accepted`, at once: its reader is detached, nobody's leaving ends it
+    neither                  its body, when it has ended
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actors.core.errors import CompletionRuntimeError, InvalidRequest, RateLimited
+from actors.core.events import Finished, Status
+from actors.core.ids import COMPLETION_PREFIX
+from actors.core.request import StartCommand
+from actors.ledger import CompletionKey, Principal, RateState
+from actors.record import CompletionHeader, Receipt
+from actors.runtime import StartedCompletion
+from serve_app.client_watch import ClientWatch
+from serve_app.dialect_endpoints import DialectEndpoints, run_off_loop
+from serve_app.dialects.base import BackgroundDialect, CreateCall, Snapshot
+from serve_app.dialects.midstream_headers import COMPLETION_ID, client_name
+from serve_app.event_stream import EventStream, Opening, Reading, collect
+from serve_app.exchange import Exchange
+from serve_app.starting import start_watched
+
+__all__ = ["CreatingEndpoints"]
+
+_LARGE_BODY_BYTES = 256 * 1024
+"""Above it, parsing and counting move off the event loop: others' streams go on."""
+
+_HEADER_LENGTH_MAX = 1_024
+
+
+class CreatingEndpoints(DialectEndpoints):
+    """The handler of a dialect's create route, and what a subclass may do otherwise in it."""
+
+    async def create(self, exchange: Exchange) -> None:
+        shell = self._shell
+        completion_id = COMPLETION_PREFIX + shell.ids()
+        _show_id(exchange, self._name(exchange) or self._dialect.wire_id(completion_id))
+        principal = await self._principal(exchange)
+        body = await shell.body(exchange)
+        parsed = await self._understand(exchange, principal, body)
+        if await self._replayed(exchange, principal, parsed):
+            return
+        command = await run_off_loop(
+            lambda: self._resolve(parsed, completion_id, principal),
+            is_large=len(body) > _LARGE_BODY_BYTES,
+        )
+        _show_id(exchange, command.wire_id)
+        _show_ignored(exchange, (*parsed.ignored, *command.ignored))
+        watch = shell.watch(exchange)
+        started = await self._start(exchange, command, principal, watch)
+        async with Reading(started.subscription, watch, shell.background) as reading:
+            if parsed.request.stream:
+                await self._stream(exchange, reading, command, parsed)
+            elif not parsed.request.background:
+                await self._answer(exchange, reading, command)
+        if parsed.request.background and not parsed.request.stream:
+            await self._accept(exchange, command)
+
+    def _name(self, exchange: Exchange) -> str | None:
+        """Return the name that the client gave its completion, None where it gave no valid one."""
+        try:
+            return client_name(exchange.headers)
+        except InvalidRequest:
+            return None  # The dialect's parser refuses it in its turn.
+
+    async def _understand(
+        self, exchange: Exchange, principal: Principal, body: bytes
+    ) -> CreateCall:
+        """Return what the call asks for. A subclass may look something up for it.
+
+        Raises: CompletionRuntimeError: nothing was done.
+        """
+        return await run_off_loop(
+            lambda: self._dialect.parse_create(exchange.call(body)),
+            is_large=len(body) > _LARGE_BODY_BYTES,
+        )
+
+    def _resolve(
+        self, parsed: CreateCall, completion_id: str, principal: Principal
+    ) -> StartCommand:
+        return self._shell.catalogue.resolve(
+            parsed.request,
+            completion_id=completion_id,
+            wire_id=parsed.wire_id or self._dialect.wire_id(completion_id),
+            principal=principal,
+            dialect=self._dialect.name,
+            created_at_s=self._shell.now_s(),
+            settings=self._shell.settings,
+            idempotency=parsed.idempotency,
+        )
+
+    async def _replayed(self, exchange: Exchange, principal: Principal, parsed: CreateCall) -> bool:
+        """Answer from the record that the idempotency key stands for, where there is one.
+
+        The record of a team whose content is not stored has none: its replay is receipt, usage and
+        charge alone.
+        """
+        if parsed.idempotency is None:
+            return False
+        key, fingerprint = parsed.idempotency.key, parsed.idempotency.fingerprint
+        record = await self._shell.runtime.find_idempotent(principal.team, key, fingerprint)
+        if record is None:
+            return False
+        _show_id(exchange, record.header.wire_id)
+        exchange.show(self._dialect.replay_headers)
+        await self._reply_record(exchange, record)
+        return True
+
+    async def _start(
+        self, exchange: Exchange, command: StartCommand, principal: Principal, watch: ClientWatch
+    ) -> StartedCompletion:
+        """Start the completion, and show the team's rate."""
+        shell = self._shell
+        try:
+            started = await start_watched(shell.runtime, command, watch, shell.background)
+        except RateLimited as error:
+            self._show_rate(exchange, _empty_bucket(error, principal, shell.now_s()))
+            raise
+        self._show_rate(exchange, started.rate)
+        return started
+
+    def _show_rate(self, exchange: Exchange, rate: RateState | None) -> None:
+        if rate is not None:
+            exchange.show(self._dialect.rate_headers(rate))
+
+    async def _stream(
+        self, exchange: Exchange, reading: Reading, command: StartCommand, parsed: CreateCall
+    ) -> None:
+        encoder = self._dialect.encoder(
+            CompletionHeader.of(command), request_id=exchange.request_id
+        )
+        options = self._options(
+            Opening.ON_UPSTREAM, headers=parsed.stream_headers, notice=parsed.notice
+        )
+        await EventStream(exchange, reading, encoder, options).run()
+
+    async def _accept(self, exchange: Exchange, command: StartCommand) -> None:
+        """Answer that the completion runs in the background; its reader is gone already."""
+        dialect = self._dialect
+        assert isinstance(dialect, BackgroundDialect), "Who understands background, answers it."
+        await exchange.reply(dialect.accepted(CompletionHeader.of(command)))
+
+    async def _answer(self, exchange: Exchange, reading: Reading, command: StartCommand) -> None:
+        answer, finished = await collect(reading)
+        receipt = await self._receipt(command, finished)
+        shown = Snapshot(CompletionHeader.of(command), answer, receipt=receipt)
+        await exchange.json(200, self._dialect.body(shown))
+
+    async def _receipt(self, command: StartCommand, finished: Finished) -> Receipt | None:
+        """Return the receipt of a cancellation; it is in the record alone."""
+        if finished.status is not Status.CANCELLED:
+            return None
+        key = CompletionKey(command.team, command.dialect, command.wire_id)
+        try:
+            return (await self._shell.runtime.get(key)).receipt
+        except CompletionRuntimeError:
+            return None  # The answer is true without it.
+
+
+def _show_id(exchange: Exchange, wire_id: str) -> None:
+    exchange.show([(COMPLETION_ID.lower().encode("ascii"), wire_id.encode("ascii"))])
+
+
+def _show_ignored(exchange: Exchange, paths: Sequence[str]) -> None:
+    if paths:
+        # Member names are the caller's; only visible ASCII may stand in a header.
+        names = ", ".join(ascii(path)[1:-1] for path in paths)
+        exchange.show([(b"midstream-ignored", names[:_HEADER_LENGTH_MAX].encode("ascii"))])
+
+
+def _empty_bucket(error: RateLimited, principal: Principal, now_s: float) -> RateState | None:
+    """Return the bucket that refused a draw, as far as the refusal tells: it has less than one."""
+    limit = principal.limits.requests_per_minute
+    if limit is None or error.scope != "requests":
+        return None
+    missing = limit - 1
+    return RateState(limit, 0, now_s + error.retry_after_s + missing * 60.0 / limit)

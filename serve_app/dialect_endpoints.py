@@ -1,0 +1,92 @@
+"""What every endpoint of one dialect does: it knows its caller, finds a completion's key, shows a record.
+
+The dialect is an argument. What one does otherwise than the others it overrides here, in a subclass of
+its own; the methods with one underscore are there for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from actors.core.errors import CompletionNotFound
+from actors.ledger import CompletionKey, Principal
+from actors.record import CompletionRecord
+from serve_app.dialects.base import Dialect, RawHeaders, Snapshot
+from serve_app.event_stream import Opening, StreamOptions
+from serve_app.exchange import Exchange
+from serve_app.shell import Shell
+
+__all__ = ["DialectEndpoints", "run_off_loop"]
+
+_WIRE_ID_LENGTH_MAX = 256
+"""A longer id was never given out; nobody is asked for it."""
+
+_LARGE_LOG_EVENTS = 20_000
+"""Above it, folding moves off the event loop: others' streams go on."""
+
+T = TypeVar("T")
+
+
+class DialectEndpoints:
+    """Base of the endpoints that create, read and cancel."""
+
+    def __init__(self, shell: Shell, dialect: Dialect) -> None:
+        self._shell = shell
+        self._dialect = dialect
+
+    async def _principal(self, exchange: Exchange) -> Principal:
+        """Return whose key the call has, once the headers that all routes share are right.
+
+        Raises: Unauthenticated, InvalidRequest.
+        """
+        principal = await self._shell.authenticator.principal(exchange.headers)
+        self._dialect.check(exchange.call())
+        return principal
+
+    def _key(self, exchange: Exchange, principal: Principal) -> CompletionKey:
+        """Return the key of the completion that the path names.
+
+        Raises: CompletionNotFound: nothing can have this id, so nobody is asked.
+        """
+        return self._key_of(exchange.path("id"), principal)
+
+    def _key_of(self, wire_id: str, principal: Principal) -> CompletionKey:
+        """Raises: CompletionNotFound: nothing can have this id, so nobody is asked."""
+        if len(wire_id) > _WIRE_ID_LENGTH_MAX or not wire_id.isprintable():
+            raise CompletionNotFound
+        return CompletionKey(principal.team, self._dialect.name, wire_id)
+
+    async def _reply_record(self, exchange: Exchange, record: CompletionRecord) -> None:
+        """Answer with a completion as it stands."""
+        shown = await self._shown(record)
+        await exchange.json(200, self._dialect.body(shown))
+
+    async def _shown(self, record: CompletionRecord) -> Snapshot:
+        is_large = len(record.events) > _LARGE_LOG_EVENTS
+        return await run_off_loop(lambda: Snapshot.of(record), is_large=is_large)
+
+    def _options(
+        self,
+        opening: Opening,
+        *,
+        headers: RawHeaders = (),
+        notice: bytes = b"",
+        frames_skipped: int = 0,
+    ) -> StreamOptions:
+        settings = self._shell.settings
+        return StreamOptions(
+            headers=(*self._dialect.stream_headers, *headers),
+            keep_alive=self._dialect.keep_alive,
+            opening=opening,
+            headers_after_s=settings.headers_after_s,
+            keep_alive_s=settings.keep_alive_s,
+            notice=notice,
+            frames_skipped=frames_skipped,
+        )
+
+
+async def run_off_loop(work: Callable[[], T], *, is_large: bool) -> T:
+    """Do the work, in a thread where it is large."""
+    return await asyncio.to_thread(work) if is_large else work()
