@@ -1,0 +1,44 @@
+"""The Anthropic Messages wire format, once, both directions.
+
+What its users import; the parts are beside it: `anthropic_request` (what is sent upstream),
+`anthropic_stream` and `anthropic_frames` (reading an answer), `anthropic_writer` (writing one),
+`anthropic_usage` (the figures, both ways), `anthropic_redacted` (thinking that nobody may read).
+Used by the provider client, the simulator, the messages dialect, the load tester and the tests alike.
+llama.cpp's and vLLM's servers speak it too.
+"""
+
+from __future__ import annotations
+
+from actors.core.wire.anthropic_redacted import redacted_data, redacted_signature
+from actors.core.wire.anthropic_request import ignored, refused, request_body
+from actors.core.wire.anthropic_stream import MessagesStreamDecoder
+from actors.core.wire.anthropic_usage import usage_from, usage_object
+from actors.core.wire.anthropic_writer import (
+    MESSAGE_STOP,
+    PING,
+    MessagesStreamWriter,
+    error_frame,
+    fold_content,
+    message_body,
+    stop_reason,
+    tool_input,
+)
+
+__all__ = [
+    "MESSAGE_STOP",
+    "PING",
+    "MessagesStreamDecoder",
+    "MessagesStreamWriter",
+    "error_frame",
+    "fold_content",
+    "ignored",
+    "message_body",
+    "redacted_data",
+    "redacted_signature",
+    "refused",
+    "request_body",
+    "stop_reason",
+    "tool_input",
+    "usage_from",
+    "usage_object",
+]

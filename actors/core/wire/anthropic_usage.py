@@ -1,0 +1,111 @@
+"""Anthropic Messages, the usage object, both directions.
+
+Owns what the provider's figures mean in ours: the format's `input_tokens` excludes what was read
+from a cache or written to one, our prompt includes both; its `output_tokens` includes thinking, our
+`completion_tokens` does not.
+
+Rules: a figure that is no whole number at or above 0 counts as 0, and none is above `TOKENS_MAX`. A
+later object replaces the figures that it has; those that it leaves out stay as they were. What has
+no place in ours is kept as the provider named it, at most `_RAW_MAX` figures.
+
+Source: Anthropic API reference, "Messages", `usage`; the `Usage` and `MessageDeltaUsage` types of
+Anthropic's Python SDK 2.12; both read 2026-11-22.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from actors.core.events import Usage
+from actors.core.wire.openai_chat_usage import TOKENS_MAX
+
+__all__ = ["usage_from", "usage_object"]
+
+_NONE = Usage()
+
+_RAW_MAX = 16
+_RAW_NAME_LENGTH_MAX = 64
+
+_PLACED = frozenset(
+    {
+        "input_tokens",
+        "output_tokens",
+        "cache_read_input_tokens",
+        "cache_creation_input_tokens",
+        "output_tokens_details",
+    }
+)
+
+
+def usage_from(value: dict[str, Any], known: Usage = _NONE) -> Usage:
+    """Return the figures of a `usage` object, whatever is in it.
+
+    Args:
+        known: what the same answer reported before.
+    """
+    fresh_before = known.prompt_tokens - known.cached_tokens - known.cache_write_tokens
+    cached = _later(value, "cache_read_input_tokens", known.cached_tokens)
+    written = _later(value, "cache_creation_input_tokens", known.cache_write_tokens)
+    fresh = _later(value, "input_tokens", fresh_before)
+    prompt = min(fresh + cached + written, TOKENS_MAX)
+    details = value.get("output_tokens_details")
+    reasoning = _thinking(details) if isinstance(details, dict) else known.reasoning_tokens
+    output_before = known.completion_tokens + known.reasoning_tokens
+    output = _later(value, "output_tokens", output_before)
+    reasoning = min(reasoning, output)
+    cached = min(cached, prompt)
+    written = min(written, prompt - cached)
+    return Usage(prompt, output - reasoning, reasoning, cached, written, _raw(value, known.raw))
+
+
+def usage_object(usage: Usage) -> dict[str, Any]:
+    """Return the `usage` object as the format has it; cache and thinking only where there are any."""
+    cached, written = usage.cached_tokens, usage.cache_write_tokens
+    value: dict[str, Any] = {"input_tokens": max(0, usage.prompt_tokens - cached - written)}
+    if cached or written:
+        value["cache_creation_input_tokens"] = written
+        value["cache_read_input_tokens"] = cached
+    value["output_tokens"] = usage.completion_tokens + usage.reasoning_tokens
+    if usage.reasoning_tokens:
+        # Two names for one figure: Anthropic's, and the one of servers that copy OpenAI's.
+        value["output_tokens_details"] = {
+            "thinking_tokens": usage.reasoning_tokens,
+            "reasoning_tokens": usage.reasoning_tokens,
+        }
+    return value
+
+
+def _later(value: dict[str, Any], name: str, known: int) -> int:
+    return known if value.get(name) is None else _tokens(value[name])
+
+
+def _thinking(details: dict[str, Any]) -> int:
+    return _tokens(details.get("thinking_tokens")) or _tokens(details.get("reasoning_tokens"))
+
+
+def _raw(value: dict[str, Any], known: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+    figures = dict(known)
+    for name, figure in _others(value):
+        if name in figures or len(figures) < _RAW_MAX:
+            figures[name] = figure
+    return tuple(figures.items())
+
+
+def _others(value: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Yield the figures that have no place in ours, those of an inner object as `outer.inner`."""
+    for name, member in value.items():
+        if name in _PLACED:
+            continue
+        inner = member.items() if isinstance(member, dict) else ()
+        figures = [(name, member), *((f"{name}.{key}", figure) for key, figure in inner)]
+        for path, figure in figures:
+            is_figure = type(figure) is int and 0 <= figure <= TOKENS_MAX
+            if is_figure and len(path) <= _RAW_NAME_LENGTH_MAX and path.isascii():
+                yield path, figure
+
+
+def _tokens(figure: Any) -> int:
+    if type(figure) is not int or figure < 0:  # `type`, since a bool is an int.
+        return 0
+    return min(figure, TOKENS_MAX)

@@ -1,0 +1,271 @@
+"""The request that goes upstream: every member, and none that was not asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from actors.core.request import (
+    CompletionRequest,
+    Dialect,
+    ImagePart,
+    Message,
+    Part,
+    Prices,
+    ReasoningPart,
+    RefusalPart,
+    Role,
+    Sampling,
+    StartCommand,
+    TextPart,
+    Tool,
+    ToolCallPart,
+    ToolChoice,
+    ToolChoiceMode,
+    ToolResultPart,
+    VideoPart,
+)
+from actors.core.wire.anthropic import ignored, redacted_signature, refused, request_body
+
+HELLO = Message(Role.USER, (TextPart("hello"),))
+TOOLS = (Tool("f"),)
+
+
+def command(request: CompletionRequest) -> StartCommand:
+    return StartCommand(
+        completion_id="cmp_1",
+        wire_id="msg_1",
+        team="demo",
+        key_id="key_1",
+        dialect=Dialect.MESSAGES,
+        request=request,
+        model="sim",
+        provider="simulator",
+        upstream_model="sim-upstream",
+        prices=Prices(75, 450),
+        prompt_tokens_estimated=5,
+        tokenizer_is_exact=True,
+        max_output_tokens=64,
+        hold_microcredits=1,
+        created_at_s=0.0,
+        total_timeout_s=900.0,
+    )
+
+
+def body(*messages: Message, **members: Any) -> dict[str, Any]:
+    return request_body(command(CompletionRequest("sim", messages or (HELLO,), **members)))
+
+
+def sent(*messages: Message) -> Any:
+    return body(*messages)["messages"]
+
+
+def blocks(role: Role, *parts: Part) -> Any:
+    (message,) = sent(Message(role, parts))
+    return message["content"]
+
+
+PLAIN = {
+    "model": "sim-upstream",
+    "max_tokens": 64,
+    "messages": [{"role": "user", "content": "hello"}],
+    "stream": True,
+}
+
+
+def test_a_plain_request_has_no_member_that_was_not_asked_for() -> None:
+    assert body() == PLAIN
+
+
+def test_system_messages_become_the_system_member() -> None:
+    one = Message(Role.SYSTEM, (TextPart("Be brief."),))
+    assert body(one, HELLO) == PLAIN | {"system": "Be brief."}
+    two = Message(Role.SYSTEM, (TextPart("Be kind."), TextPart("")))
+    assert body(one, HELLO, two) == PLAIN | {
+        "system": [{"type": "text", "text": "Be brief."}, {"type": "text", "text": "Be kind."}]
+    }
+
+
+def test_messages_of_one_role_become_one() -> None:
+    calls = Message(
+        Role.ASSISTANT,
+        (TextPart(""), ToolCallPart("a", "f", '{"x": 1}'), ToolCallPart("b", "g", "")),
+    )
+    first = Message(Role.TOOL, (ToolResultPart("a", "1"),), "f")
+    second = Message(Role.TOOL, (ToolResultPart("b", "no", is_error=True),))
+    assert sent(HELLO, calls, first, second, HELLO) == [
+        {"role": "user", "content": "hello"},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "tool_use", "id": "a", "name": "f", "input": {"x": 1}},
+                {"type": "tool_use", "id": "b", "name": "g", "input": {}},
+            ],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "a", "content": "1"},
+                {"type": "tool_result", "tool_use_id": "b", "content": "no", "is_error": True},
+                {"type": "text", "text": "hello"},
+            ],
+        },
+    ]
+
+
+def test_a_message_of_nothing_is_not_sent() -> None:
+    assert sent(HELLO, Message(Role.ASSISTANT, (TextPart(""),)), HELLO) == [
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "hello"}, {"type": "text", "text": "hello"}],
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [("[1]", {"arguments": [1]}), ('{"x": ', {"arguments": '{"x": '}), ("{}", {})],
+)
+def test_arguments_that_are_no_object_are_shown_as_they_are(arguments: str, value: Any) -> None:
+    (block,) = blocks(Role.ASSISTANT, ToolCallPart("a", "f", arguments))
+    assert block["input"] == value
+
+
+def test_images() -> None:
+    inline = ImagePart("data:image/png;base64,aGk=", "high")
+    linked = ImagePart("https://example.test/a.png")
+    assert blocks(Role.USER, inline, linked) == [
+        {
+            "type": "image",
+            "source": {"type": "base64", "media_type": "image/png", "data": "aGk="},
+        },
+        {"type": "image", "source": {"type": "url", "url": "https://example.test/a.png"}},
+    ]
+
+
+def test_thinking_goes_back_with_its_signature_alone() -> None:
+    parts = (
+        ReasoningPart("unsigned"),
+        ReasoningPart("signed", "seal"),
+        ReasoningPart("", redacted_signature("x==")),
+        TextPart("a"),
+        RefusalPart("no"),
+    )
+    assert blocks(Role.ASSISTANT, *parts) == [
+        {"type": "thinking", "thinking": "signed", "signature": "seal"},
+        {"type": "redacted_thinking", "data": "x=="},
+        {"type": "text", "text": "a"},
+        {"type": "text", "text": "no"},
+    ]
+
+
+def test_tools() -> None:
+    full = Tool("g", "does g", {"type": "object", "required": ["x"]}, strict=True)
+    assert body(tools=(Tool("f"), full))["tools"] == [
+        {"name": "f", "input_schema": {"type": "object", "properties": {}}},
+        {
+            "name": "g",
+            "description": "does g",
+            "input_schema": {"type": "object", "required": ["x"]},
+            "strict": True,
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({"tool_choice": ToolChoice(ToolChoiceMode.AUTO)}, {"type": "auto"}),
+        ({"tool_choice": ToolChoice(ToolChoiceMode.REQUIRED)}, {"type": "any"}),
+        ({"tool_choice": ToolChoice(ToolChoiceMode.NAMED, "f")}, {"type": "tool", "name": "f"}),
+        ({"parallel_tool_calls": True}, None),
+        ({"parallel_tool_calls": False}, {"type": "auto", "disable_parallel_tool_use": True}),
+        (
+            {"tool_choice": ToolChoice(ToolChoiceMode.NONE), "parallel_tool_calls": False},
+            {"type": "none"},
+        ),
+        (
+            {"tool_choice": ToolChoice(ToolChoiceMode.REQUIRED), "parallel_tool_calls": False},
+            {"type": "any", "disable_parallel_tool_use": True},
+        ),
+    ],
+)
+def test_tool_choice(members: dict[str, Any], expected: Any) -> None:
+    assert body(tools=TOOLS, **members).get("tool_choice") == expected
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({"is_reasoning": True}, {"thinking": {"type": "adaptive"}}),
+        ({"is_reasoning": False}, {"thinking": {"type": "disabled"}}),
+        (
+            {"is_reasoning": True, "reasoning_budget_tokens": 2048},
+            {"thinking": {"type": "enabled", "budget_tokens": 2048}},
+        ),
+        (
+            {"reasoning_effort": "minimal"},
+            {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}},
+        ),
+        (
+            {"is_reasoning": False, "reasoning_effort": "high"},
+            {"thinking": {"type": "disabled"}, "output_config": {"effort": "high"}},
+        ),
+        ({"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}),
+        ({"response_format": {"type": "text"}}, {}),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "x", "schema": {"type": "object"}},
+                }
+            },
+            {
+                "output_config": {
+                    "format": {"type": "json_schema", "schema": {"type": "object"}},
+                }
+            },
+        ),
+    ],
+)
+def test_thinking_and_output(members: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert body(**members) == PLAIN | expected
+
+
+def test_sampling() -> None:
+    sampling = Sampling(
+        temperature=1.5,
+        top_p=0.9,
+        top_k=40,
+        presence_penalty=0.1,
+        frequency_penalty=0.2,
+        seed=7,
+        stop=("a", "b"),
+    )
+    request = CompletionRequest("sim", (HELLO,), sampling=sampling)
+    assert request_body(command(request)) == PLAIN | {
+        "temperature": 1.0,
+        "top_p": 0.9,
+        "top_k": 40,
+        "stop_sequences": ["a", "b"],
+    }
+    assert ignored(request) == ("presence_penalty", "frequency_penalty", "seed", "temperature")
+    assert ignored(CompletionRequest("sim", (HELLO,), sampling=Sampling(temperature=1.0))) == ()
+
+
+def test_extra_members_travel_but_never_stand_in_for_ours() -> None:
+    extra = {"metadata": {"user_id": "u"}, "max_tokens": 10**9, "stream": False, "system": "x"}
+    assert body(extra=extra) == PLAIN | {"metadata": {"user_id": "u"}}
+
+
+def test_what_the_format_has_no_place_for() -> None:
+    request = CompletionRequest("sim", (HELLO,))
+    assert refused(request) == ignored(request) == ()
+    video = Message(Role.USER, (VideoPart("https://example.test/a.mp4"), TextPart("what?")))
+    wanted = replace(request, messages=(video,), response_format={"type": "json_object"})
+    assert refused(wanted) == ("response_format", "video")
+    assert sent(video) == [{"role": "user", "content": "what?"}]
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
+    assert refused(replace(request, response_format=schema)) == ()
