@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from actors.config import ProviderConfig, ProviderKind
 from actors.core.request import CompletionRequest, Dialect, StartCommand
 from actors.core.upstream import StreamDecoder, TokenCount
-from actors.core.wire import openai_chat
+from actors.core.wire import anthropic, openai_chat
 
 __all__ = ["WIRE_FORMATS", "WireFormat"]
 
@@ -54,6 +54,14 @@ def bearer(api_key: str | None) -> list[tuple[str, str]]:
     return [] if api_key is None else [("Authorization", f"Bearer {api_key}")]
 
 
+_ANTHROPIC_VERSION = "2023-06-01"
+
+
+def _anthropic_headers(api_key: str | None) -> list[tuple[str, str]]:
+    key = [] if api_key is None else [("x-api-key", api_key)]
+    return [*key, ("anthropic-version", _ANTHROPIC_VERSION)]
+
+
 def _nothing(request: CompletionRequest) -> tuple[str, ...]:
     return ()
 
@@ -70,6 +78,15 @@ WIRE_FORMATS: Mapping[ProviderKind, WireFormat] = MappingProxyType(
             headers=bearer,
             refused=_nothing,
             ignored=_nothing,
+        ),
+        ProviderKind.ANTHROPIC_MESSAGES: WireFormat(
+            path="/messages",
+            dialect=Dialect.MESSAGES,
+            request_body=lambda command, config: anthropic.request_body(command),
+            decoder=anthropic.MessagesStreamDecoder,
+            headers=_anthropic_headers,
+            refused=anthropic.refused,
+            ignored=anthropic.ignored,
         ),
     }
 )
