@@ -12,15 +12,21 @@ on which thousands of streams run beside what they are to measure.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from actors.simulator.answers import compose
+from actors.simulator.background import BackgroundAnswers
+from actors.simulator.background_http import (
+    BackgroundWire,
+    answer_in_background,
+    background_routes,
+)
 from actors.simulator.connection import BodyTooLarge, Connection, read_body
 from actors.simulator.faults import (
     BROKEN_MODELS,
@@ -45,6 +51,9 @@ OnRequest = Callable[[str], Awaitable[None]]
 """Awaited with the completion's id before its request is answered."""
 
 WIRES: tuple[Wire, ...] = (CHAT,)
+BACKGROUND_WIRES: tuple[BackgroundWire, ...] = ()
+"""Those of them whose asks may have `is_background`."""
+
 ROWS_DEFAULT = 100
 ROWS_MAX = 1000
 
@@ -52,16 +61,25 @@ ROWS_MAX = 1000
 class Simulator:
     """The ASGI application. `log` is what `/_simulator/requests` shows."""
 
-    def __init__(self, *, on_request: OnRequest | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        on_request: OnRequest | None = None,
+        wires: Sequence[Wire] = WIRES,
+        background_wires: Sequence[BackgroundWire] = BACKGROUND_WIRES,
+    ) -> None:
         self.log = RequestLog()
+        self._background = BackgroundAnswers()
         self._on_request = on_request
         count_text("")  # Loads the vocabulary now, not on the first request's time.
-        self._wires = {wire.path: wire for wire in WIRES}
+        self._wires = {wire.path: wire for wire in wires}
+        self._background_wires = {wire.path: wire for wire in background_wires}
         self._others = Starlette(
             routes=[
                 Route("/v1/models", _list_models),
                 Route("/_simulator/requests", self._list_requests),
                 *(Route(path, _method_not_allowed) for path in self._wires),
+                *self._background_routes(),
             ]
         )
 
@@ -108,10 +126,17 @@ class Simulator:
             await connection.answer_json(error.fault.status, wire.error_body(error.fault))
             return
         entry.answer = compose(model, ask)
-        if ask.is_stream:
+        if ask.is_background:
+            background = self._background_wires[wire.path]
+            await answer_in_background(connection, background, self._background, model, ask)
+        elif ask.is_stream:
             await stream_completion(connection, wire, model, ask)
         else:
             await send_completion(connection, wire, model, ask)
+
+    def _background_routes(self) -> Iterator[BaseRoute]:
+        for wire in self._background_wires.values():
+            yield from background_routes(wire, self._background)
 
     def _flaky(self, wire: Wire, ask: Ask, entry: RequestEntry) -> CannedAnswer | None:
         status = flaky_status(ask.model)

@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from starlette.types import Receive, Send
@@ -64,6 +65,16 @@ class Connection:
         self.entry.close(ClosedBy.SERVER, at=time.time())
         self._watch.cancel()
 
+    def detach(self) -> RequestEntry:
+        """Give the log's entry away, to an answer that goes on without this connection."""
+        entry, self.entry = self.entry, replace(self.entry)
+        return entry
+
+    def wake(self) -> None:
+        """End a `wait` now."""
+        if self._wake is not None:
+            _resolve(self._wake)
+
     async def start(self, status: int, headers: Headers) -> None:
         await self._send(
             {"type": "http.response.start", "status": status, "headers": list(headers)}
@@ -106,8 +117,7 @@ class Connection:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.entry.close(ClosedBy.CLIENT, at=time.time())
-        if self._wake is not None:
-            _resolve(self._wake)
+        self.wake()
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -27,6 +27,7 @@ class ClosedBy(StrEnum):
 
     SERVER = "server"
     CLIENT = "client"
+    CANCEL = "cancel"  # a request of its own, while the answer ran in the background
 
 
 @dataclass(slots=True, eq=False)
