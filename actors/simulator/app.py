@@ -1,6 +1,7 @@
 """The simulator's HTTP: the wire formats that it speaks, its models, and the ground truth.
 
     POST /v1/chat/completions                    as OpenAI's, streamed and not
+    POST /v1/messages, /v1/messages/count_tokens as Anthropic's, streamed and not
     GET  /v1/models                              the models of the catalogue
     GET  /_simulator/requests?completion_id=     what the log has; the newest ones without an id
 
@@ -43,6 +44,7 @@ from actors.simulator.stream import SILENCE_MAX_S, send_completion, stream_compl
 from actors.simulator.vocabulary import body_digest
 from actors.simulator.wires.base import Wire
 from actors.simulator.wires.chat import CHAT
+from actors.simulator.wires.messages import COUNT_TOKENS_PATH, MESSAGES, count_tokens
 from actors.tokenizer import count_prompt, count_text
 
 __all__ = ["OnRequest", "Simulator", "create_simulator"]
@@ -50,7 +52,7 @@ __all__ = ["OnRequest", "Simulator", "create_simulator"]
 OnRequest = Callable[[str], Awaitable[None]]
 """Awaited with the completion's id before its request is answered."""
 
-WIRES: tuple[Wire, ...] = (CHAT,)
+WIRES: tuple[Wire, ...] = (CHAT, MESSAGES)
 BACKGROUND_WIRES: tuple[BackgroundWire, ...] = ()
 """Those of them whose asks may have `is_background`."""
 
@@ -77,6 +79,7 @@ class Simulator:
         self._others = Starlette(
             routes=[
                 Route("/v1/models", _list_models),
+                Route(COUNT_TOKENS_PATH, count_tokens, methods=["POST"]),
                 Route("/_simulator/requests", self._list_requests),
                 *(Route(path, _method_not_allowed) for path in self._wires),
                 *self._background_routes(),
