@@ -10,6 +10,8 @@ Rules:
   where it is above 5 s, not waited for. A kept connection that turned out to be dead counts as one
   that could not be made, and is replaced at once, as browsers and curl do.
 - No timeout is set: whoever waits cancels.
+- An answer that its provider would go on with (`native_background`) is cancelled there before its
+  connection is closed, unless it ended by itself; for that there is a bound, and no second try.
 - What a provider says in an error stays here; a failure holds its status alone.
 """
 
@@ -47,6 +49,8 @@ _RETRY_AFTER_REPORTED_S_MAX = 3600.0
 _DRAIN_S = 0.5  # how long the end of a body may come after the end of its stream
 _DRAIN_BYTES_MAX = 64 * 1024
 
+_NATIVE_CANCEL_S = 0.75  # within the second that a driver gives a close
+
 _UNREACHABLE = Failure(FailureCode.UPSTREAM_UNAVAILABLE, "The provider could not be reached.")
 
 
@@ -76,9 +80,9 @@ class ProviderClient:
         self._name = name
         self._config = config
         self._format = WIRE_FORMATS[config.kind]
-        url = f"{str(config.base_url).rstrip('/')}{self._format.path}"
+        self._base_url = str(config.base_url).rstrip("/")
         headers = [*_HEADERS, *self._format.headers(_checked(name, api_key))]
-        self._connections = Connections(url, headers)
+        self._connections = Connections(f"{self._base_url}{self._format.path}", headers)
         self._frame_bytes_max = settings.frame_bytes_max
         self._count = count
         self._jitter = jitter
@@ -89,19 +93,25 @@ class ProviderClient:
 
     def open(self, command: StartCommand) -> _HttpStream:
         """Prepare a request; nothing is sent before `connect`."""
+        decoder = self._format.decoder(self._count, frame_bytes_max=self._frame_bytes_max)
         return _HttpStream(
             self._name,
             self._connections,
             command.completion_id,
             self._body(command),
-            self._format.decoder(self._count, frame_bytes_max=self._frame_bytes_max),
+            decoder,
             self._jitter,
             self._sleep,
+            (lambda: self._cancel_url(decoder)) if self._config.native_background else None,
         )
 
     async def aclose(self) -> None:
         """Close every connection. Idempotent."""
         await self._connections.aclose()
+
+    def _cancel_url(self, decoder: StreamDecoder) -> str | None:
+        path = self._format.cancel_path(decoder)
+        return None if path is None else self._base_url + path
 
     def _body(self, command: StartCommand) -> bytes:
         value = self._format.request_body(command, self._config)
@@ -111,13 +121,19 @@ class ProviderClient:
 class _Phase(Enum):
     NEW = "new"
     OPEN = "open"
+    BROKEN = "broken"  # cut, or unreadable: what the provider does now is not known
     ENDED = "ended"  # the stream said its end; the body's may still be to come
     OVER = "over"  # the body was read to its end, or there was a failure
     CLOSED = "closed"
 
 
 class _HttpStream:
-    """One request to a provider; implements `actors.provider.UpstreamStream`."""
+    """One request to a provider; implements `actors.provider.UpstreamStream`.
+
+    Args:
+        cancel_url: where the provider is told to stop, None while it has no name for the answer; None
+            instead of it where closing the connection is what stops it.
+    """
 
     def __init__(
         self,
@@ -128,6 +144,7 @@ class _HttpStream:
         decoder: StreamDecoder,
         jitter: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
+        cancel_url: Callable[[], str | None] | None,
     ) -> None:
         self._name = name
         self._connections = connections
@@ -136,6 +153,7 @@ class _HttpStream:
         self._decoder = decoder
         self._jitter = jitter
         self._sleep = sleep
+        self._cancel_url = cancel_url
         self._phase = _Phase.NEW
         self._answer: Answer | None = None
 
@@ -160,7 +178,7 @@ class _HttpStream:
     def batches(self) -> AsyncIterator[UpstreamBatch]:
         """Yield what each segment brought; ends after a batch with `is_end` or `failure`.
 
-        Cancel: the connection is closed.
+        Cancel: the connection is closed, or `aclose` does it after it told the provider to stop.
         """
         return self
 
@@ -176,11 +194,13 @@ class _HttpStream:
         except TransportError as error:
             return self._broken(error)
         except asyncio.CancelledError:
-            await self._answer.aclose()
+            if self._cancel_url is None:
+                await self._answer.aclose()
             raise
         if not data:
-            self._phase = _Phase.OVER
-            return self._decoder.receive_eof()
+            batch = self._decoder.receive_eof()
+            self._phase = _Phase.OVER if batch.failure is None else _Phase.BROKEN
+            return batch
         batch = self._decoder.receive_data(data)
         if batch.is_end:
             self._phase = _Phase.ENDED
@@ -191,7 +211,8 @@ class _HttpStream:
     async def aclose(self) -> None:
         """Close the connection now, or give it back to the pool if the answer was read to its end.
 
-        Where the stream ended and only the body's end is missing, waits a moment for it. Idempotent.
+        Where the stream ended and only the body's end is missing, waits a moment for it; where the
+        provider would go on, tells it to stop first. Idempotent.
 
         Cancel: the connection is closed.
         """
@@ -201,8 +222,28 @@ class _HttpStream:
         try:
             if phase is _Phase.ENDED:
                 await _drain(self._answer)
+            elif phase in (_Phase.OPEN, _Phase.BROKEN):
+                await self._cancel_natively()
         finally:
             await self._answer.aclose()
+
+    async def _cancel_natively(self) -> None:
+        """Tell the provider to stop an answer that outlives its connection; a refusal is only logged."""
+        url = None if self._cancel_url is None else self._cancel_url()
+        if url is None:
+            return
+        try:
+            async with asyncio.timeout(_NATIVE_CANCEL_S):
+                answer = await self._connections.post(self._request_id, b"", url=url)
+                try:
+                    await _drain(answer)
+                finally:
+                    await answer.aclose()
+        except (TimeoutError, TransportError) as error:
+            _log.warning("provider %s: no answer to a cancel: %s", self._name, type(error).__name__)
+            return
+        if not 200 <= answer.status < 300:
+            _log.warning("provider %s: status %d for a cancel", self._name, answer.status)
 
     async def _attempt(self) -> _Refusal | None:
         """Send once; None is success."""
@@ -237,7 +278,7 @@ class _HttpStream:
     def _broken(self, error: TransportError) -> UpstreamBatch:
         if self._phase is _Phase.CLOSED:  # By another task, while this one was waiting.
             raise StopAsyncIteration
-        self._phase = _Phase.OVER
+        self._phase = _Phase.BROKEN
         _log.warning("provider %s: the stream broke: %s", self._name, error.kind)
         return UpstreamBatch(failure=BROKEN_STREAM)
 

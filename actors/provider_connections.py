@@ -88,9 +88,11 @@ class Connections:
             client=self._new_session,
         )
 
-    async def post(self, request_id: str, body: bytes) -> Answer:
+    async def post(self, request_id: str, body: bytes, *, url: str | None = None) -> Answer:
         """Send a request; return its answer, whatever the status, when the headers are there.
 
+        Args:
+            url: where this one goes, if not where every other does.
         Raises:
             TransportError: there was no answer.
         Cancel: the connection is closed.
@@ -104,7 +106,7 @@ class Connections:
         is_small = len(body) <= _PIECE_BYTES
         request = httpx.Request(
             "POST",
-            self._url,
+            self._url if url is None else url,
             headers=headers,
             content=body if is_small else None,
             stream=None if is_small else _Pieces(body),

@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from actors.config import ProviderConfig, ProviderKind
 from actors.core.request import CompletionRequest, Dialect, StartCommand
 from actors.core.upstream import StreamDecoder, TokenCount
-from actors.core.wire import anthropic, openai_chat
+from actors.core.wire import anthropic, openai_chat, responses
 
 __all__ = ["WIRE_FORMATS", "WireFormat"]
 
@@ -38,6 +39,8 @@ class WireFormat:
         decoder: makes a decoder of one answer.
         headers: of every request; takes the API key, None where there is none.
         refused, ignored: see the module.
+        cancel_path: below `base_url`, where an answer that runs on by itself is cancelled; None while
+            its id is not known, or where the format has no such thing.
     """
 
     path: str
@@ -47,6 +50,7 @@ class WireFormat:
     headers: Callable[[str | None], list[tuple[str, str]]]
     refused: Callable[[CompletionRequest], tuple[str, ...]]
     ignored: Callable[[CompletionRequest], tuple[str, ...]]
+    cancel_path: Callable[[StreamDecoder], str | None] = lambda decoder: None
 
 
 def bearer(api_key: str | None) -> list[tuple[str, str]]:
@@ -66,6 +70,12 @@ def _nothing(request: CompletionRequest) -> tuple[str, ...]:
     return ()
 
 
+def _response_cancel_path(decoder: StreamDecoder) -> str | None:
+    assert isinstance(decoder, responses.ResponsesStreamDecoder)
+    response_id = decoder.response_id
+    return None if response_id is None else f"/responses/{quote(response_id, safe='')}/cancel"
+
+
 WIRE_FORMATS: Mapping[ProviderKind, WireFormat] = MappingProxyType(
     {
         ProviderKind.OPENAI_CHAT: WireFormat(
@@ -78,6 +88,18 @@ WIRE_FORMATS: Mapping[ProviderKind, WireFormat] = MappingProxyType(
             headers=bearer,
             refused=_nothing,
             ignored=_nothing,
+        ),
+        ProviderKind.OPENAI_RESPONSES: WireFormat(
+            path="/responses",
+            dialect=Dialect.RESPONSES,
+            request_body=lambda command, config: responses.request_body(
+                command, native_background=config.native_background
+            ),
+            decoder=responses.ResponsesStreamDecoder,
+            headers=bearer,
+            refused=responses.refused,
+            ignored=responses.ignored,
+            cancel_path=_response_cancel_path,
         ),
         ProviderKind.ANTHROPIC_MESSAGES: WireFormat(
             path="/messages",

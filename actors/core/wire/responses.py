@@ -1,0 +1,43 @@
+"""The OpenAI Responses wire format, once, both directions.
+
+What its users import; the parts are beside it: `responses_request` (what is sent upstream),
+`responses_stream` (reading an answer), `responses_writer` (writing one), `responses_items` (what both
+and a body are made of), `responses_usage` (the figures, both ways). Used by the provider client, the
+simulator, the Responses dialect and the tests alike.
+"""
+
+from __future__ import annotations
+
+from actors.core.wire.responses_items import (
+    DEFAULT_MEMBERS,
+    INCOMPLETE_REASONS,
+    call_item,
+    fold_items,
+    item_id,
+    message_item,
+    reasoning_item,
+    refusal_item,
+)
+from actors.core.wire.responses_request import ignored, refused, request_body
+from actors.core.wire.responses_stream import ResponsesStreamDecoder
+from actors.core.wire.responses_usage import usage_from, usage_object
+from actors.core.wire.responses_writer import DONE, ResponsesStreamWriter
+
+__all__ = [
+    "DEFAULT_MEMBERS",
+    "DONE",
+    "INCOMPLETE_REASONS",
+    "ResponsesStreamDecoder",
+    "ResponsesStreamWriter",
+    "call_item",
+    "fold_items",
+    "ignored",
+    "item_id",
+    "message_item",
+    "reasoning_item",
+    "refusal_item",
+    "refused",
+    "request_body",
+    "usage_from",
+    "usage_object",
+]

@@ -1,0 +1,267 @@
+"""OpenAI Responses, the request: what is sent upstream.
+
+Owns the request's members. Messages of typed parts become the format's items: a first message of the
+system is the instructions; what an assistant said, thought and called are items of their own, in the
+order of the parts; a tool's result is an item.
+
+Rules: a member that was not asked for is not sent; members of `request.extra` travel as they came but
+never stand in for a member of ours, except that what stands beside the format in `text` and beside
+the effort in `reasoning` is kept; the answer is always asked for as a stream. The provider is asked to
+store nothing, but for a background response, which it could not run otherwise.
+
+Source: OpenAI API reference, "Create a model response"; llama.cpp server, its conversion of this
+format to chat; both read 2026-11-22.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+from actors.core.request import (
+    CompletionRequest,
+    Dialect,
+    ImagePart,
+    Message,
+    Part,
+    ReasoningPart,
+    RefusalPart,
+    Role,
+    StartCommand,
+    TextPart,
+    Tool,
+    ToolCallPart,
+    ToolChoice,
+    ToolChoiceMode,
+    ToolResultPart,
+    VideoPart,
+)
+
+__all__ = ["ignored", "refused", "request_body"]
+
+_OURS = frozenset(
+    {
+        "model",
+        "input",
+        "instructions",
+        "stream",
+        "background",
+        "store",
+        "max_output_tokens",
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "text",
+        "reasoning",
+        "temperature",
+        "top_p",
+        "top_logprobs",
+        "conversation",
+        "previous_response_id",
+        "prompt",
+    }
+)
+"""Members that only we may set: a pass-through member of such a name could lift the limit that the
+hold pays for, end the stream, or reach another caller's conversation."""
+
+_EFFORT_OF_BUDGET = ((2_048, "low"), (16_384, "medium"))
+"""The effort that a budget of so many tokens of reasoning is at most; above it is high."""
+
+
+def refused(request: CompletionRequest) -> tuple[str, ...]:
+    """Return the members that change the output and have no place in this format."""
+    has_video = any(
+        isinstance(part, VideoPart) for message in request.messages for part in message.parts
+    )
+    return (*(("stop",) if request.sampling.stop else ()), *(("video_url",) if has_video else ()))
+
+
+def ignored(request: CompletionRequest) -> tuple[str, ...]:
+    """Return the members that tune the output and have no place in this format."""
+    sampling = request.sampling
+    absent = {
+        "top_k": sampling.top_k,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "seed": sampling.seed,
+    }
+    return tuple(name for name, value in absent.items() if value is not None)
+
+
+def request_body(command: StartCommand, *, native_background: bool = False) -> dict[str, Any]:
+    """Return the JSON body of the upstream request.
+
+    Args:
+        native_background: ask for a background response, which the provider can be told to cancel.
+    """
+    request = command.request
+    instructions, messages = _instructions(request.messages)
+    body = {name: value for name, value in request.extra.items() if name not in _OURS}
+    body |= {
+        "model": command.upstream_model,
+        "input": [item for message in messages for item in _items(message)],
+        "max_output_tokens": command.max_output_tokens,
+        "stream": True,
+        "store": native_background,
+    }
+    if native_background:
+        body["background"] = True
+    if instructions is not None:
+        body["instructions"] = instructions
+    return body | _tool_members(command) | _output_members(request)
+
+
+def _tool_members(command: StartCommand) -> dict[str, Any]:
+    request, members = command.request, dict[str, Any]()
+    # Without the member this format means strict, the others mean the opposite.
+    strict = None if command.dialect is Dialect.RESPONSES else False
+    if request.tools:
+        members["tools"] = [_tool(tool, strict) for tool in request.tools]
+    if request.tool_choice is not None:
+        members["tool_choice"] = _tool_choice(request.tool_choice)
+    if request.parallel_tool_calls is not None:
+        members["parallel_tool_calls"] = request.parallel_tool_calls
+    return members
+
+
+def _output_members(request: CompletionRequest) -> dict[str, Any]:
+    text = _object(request.extra.get("text"))
+    if request.response_format is not None:
+        text["format"] = _format(request.response_format)
+    reasoning = _object(request.extra.get("reasoning"))
+    reasoning.pop("effort", None)
+    effort = _effort(request)
+    if effort is not None:
+        reasoning["effort"] = effort
+    members = {
+        "text": text or None,
+        "reasoning": reasoning or None,
+        "temperature": request.sampling.temperature,
+        "top_p": request.sampling.top_p,
+    }
+    return _present(members)
+
+
+def _effort(request: CompletionRequest) -> str | None:
+    if request.reasoning_effort is not None:
+        return request.reasoning_effort
+    budget = request.reasoning_budget_tokens
+    if budget is None:
+        return "medium" if request.is_reasoning else None
+    return next((effort for most, effort in _EFFORT_OF_BUDGET if budget <= most), "high")
+
+
+def _format(chat_form: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the format with its schema beside its type, as this format has it."""
+    schema = chat_form.get("json_schema")
+    members = {name: value for name, value in chat_form.items() if name != "json_schema"}
+    return {**members, **schema} if isinstance(schema, Mapping) else members
+
+
+def _tool(tool: Tool, strict: bool | None) -> dict[str, Any]:
+    parameters = tool.parameters if tool.parameters is not None else _NO_PARAMETERS
+    function = {
+        "type": "function",
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": dict(parameters),
+        "strict": strict if tool.strict is None else tool.strict,
+    }
+    return _present(function)
+
+
+_NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
+
+
+def _tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
+    if choice.mode is ToolChoiceMode.NAMED:
+        return {"type": "function", "name": choice.name}
+    return choice.mode.value
+
+
+def _instructions(messages: tuple[Message, ...]) -> tuple[str | None, tuple[Message, ...]]:
+    """Return the text of a first message of the system, and the messages that are left as items."""
+    first, *others = messages
+    texts = [part.text for part in first.parts if isinstance(part, TextPart)]
+    is_plain = first.role is Role.SYSTEM and len(texts) == len(first.parts) == 1
+    # An answer needs something to answer: instructions alone are sent as an item.
+    return (texts[0], tuple(others)) if is_plain and others else (None, messages)
+
+
+def _items(message: Message) -> Iterator[dict[str, Any]]:
+    """Yield the message's items: neighbouring content is one message, anything else its own."""
+    for is_content, parts in groupby(message.parts, key=_is_content):
+        if is_content:
+            yield _message(message.role, list(parts))
+        else:
+            yield from map(_item, parts)
+
+
+def _is_content(part: Part) -> bool:
+    return not isinstance(part, ToolCallPart | ToolResultPart | ReasoningPart)
+
+
+def _message(role: Role, parts: list[Part]) -> dict[str, Any]:
+    if role is Role.ASSISTANT:
+        content = [_output_part(part) for part in parts]
+        return {"type": "message", "role": "assistant", "status": "completed", "content": content}
+    # The role of a tool has results alone in this format; any other text of it is the user's.
+    name = Role.USER.value if role is Role.TOOL else role.value
+    return {"type": "message", "role": name, "content": [_input_part(part) for part in parts]}
+
+
+def _input_part(part: Part) -> dict[str, Any]:
+    match part:
+        case ImagePart():
+            image = {"type": "input_image", "image_url": part.url, "detail": part.detail}
+            return _present(image)
+        case TextPart() | RefusalPart():
+            return {"type": "input_text", "text": part.text}
+        case _:
+            raise ValueError("a request with such a part is refused")
+
+
+def _output_part(part: Part) -> dict[str, Any]:
+    match part:
+        case RefusalPart():
+            return {"type": "refusal", "refusal": part.text}
+        case TextPart():
+            return {"type": "output_text", "text": part.text, "annotations": []}
+        case _:
+            # An image of the assistant's own can only be shown to it again.
+            return _input_part(part)
+
+
+def _item(part: Part) -> dict[str, Any]:
+    match part:
+        case ToolCallPart():
+            return {
+                "type": "function_call",
+                "call_id": part.call_id,
+                "name": part.name,
+                "arguments": part.arguments,
+            }
+        case ToolResultPart():
+            return {"type": "function_call_output", "call_id": part.call_id, "output": part.text}
+        case ReasoningPart():
+            return _reasoning(part)
+        case _:
+            raise ValueError("content has no item of its own")
+
+
+def _reasoning(part: ReasoningPart) -> dict[str, Any]:
+    item: dict[str, Any] = {"type": "reasoning", "summary": []}
+    if part.text or part.signature is None:
+        item["content"] = [{"type": "reasoning_text", "text": part.text}]
+    if part.signature is not None:
+        item["encrypted_content"] = part.signature
+    return item
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _present(members: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
