@@ -8,12 +8,15 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from actors.ledger import (
+    POLICY_UNCHANGED,
     Balance,
     CompletionKey,
     HoldLedger,
     Located,
+    PolicyChange,
     Principal,
     TeamLimits,
+    TeamPolicy,
 )
 from actors.record import CompletionRecord
 from actors.runtime import (
@@ -66,8 +69,14 @@ class Ledger(HoldLedger, Protocol):
     async def balance(self, team: str) -> Balance: ...
 
     async def create_team(
-        self, team: str, organization: str, *, credits_microcredits: int, limits: TeamLimits
-    ) -> None: ...
+        self,
+        team: str,
+        organization: str,
+        *,
+        credits_microcredits: int,
+        limits: TeamLimits,
+        policy: PolicyChange = POLICY_UNCHANGED,
+    ) -> TeamPolicy: ...
 
     async def create_key(self, team: str, name: str) -> IssuedKey: ...
 

@@ -7,19 +7,21 @@ answer and moves nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from actors.core.request import Dialect, IdempotencyKey
 from actors.record import CompletionHeader, CompletionRecord
 
 __all__ = [
+    "POLICY_UNCHANGED",
     "Balance",
     "CompletionKey",
     "HoldLedger",
     "HoldPlacement",
     "Located",
     "Placed",
+    "PolicyChange",
     "Principal",
     "RateState",
     "Settlement",
@@ -51,13 +53,33 @@ class TeamPolicy:
 
     Args:
         stores_content: False keeps receipt, usage and charge of its completions alone; neither input
-            nor output is then written to any disk.
+            nor output is then written to any disk. What was answered once cannot be shown again: a
+            GET after the end, and an idempotent replay, have the receipt alone.
         native_passthrough: whether it may reach responses that were not created here at a provider
             that it names.
     """
 
     stores_content: bool = True
     native_passthrough: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChange:
+    """What an administrator says of a team's policy. None leaves a member as it is."""
+
+    stores_content: bool | None = None
+    native_passthrough: bool | None = None
+
+    def of(self, policy: TeamPolicy) -> TeamPolicy:
+        """Return the policy that stands after the change."""
+        said = {
+            "stores_content": self.stores_content,
+            "native_passthrough": self.native_passthrough,
+        }
+        return replace(policy, **{name: value for name, value in said.items() if value is not None})
+
+
+POLICY_UNCHANGED = PolicyChange()
 
 
 @dataclass(frozen=True, slots=True)

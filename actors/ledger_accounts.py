@@ -14,7 +14,14 @@ from actors.bookkeeping.group_commit import GroupCommit
 from actors.bookkeeping.writer import LedgerWriter, Operation
 from actors.core.errors import CompletionRuntimeError, Unauthenticated
 from actors.core.ledger import BillingMode
-from actors.ledger import Balance, Principal, TeamLimits
+from actors.ledger import (
+    POLICY_UNCHANGED,
+    Balance,
+    PolicyChange,
+    Principal,
+    TeamLimits,
+    TeamPolicy,
+)
 from actors.runtime import IssuedKey, KeyRow
 from actors.store.accounts import TeamRow
 from actors.store.batch import Batch
@@ -59,18 +66,21 @@ class LedgerAccounts:
         credits_microcredits: int,
         limits: TeamLimits,
         billing_mode: str = BillingMode.METERED,
-    ) -> None:
-        """Create a team with its first credits; of one that exists, set limits and billing mode.
+        policy: PolicyChange = POLICY_UNCHANGED,
+    ) -> TeamPolicy:
+        """Create a team with its first credits; of one that exists, set limits, billing mode and policy.
 
+        Returns: the policy that stands.
         Raises: InvalidRequest: it exists with another organization, or a member is out of range.
         """
         check_text(team, "team")
         check_text(organization, "organization")
         row = TeamRow(team, organization, check_limits(limits))
-        await self._commit(
+        return await self._commit(
             partial(
                 administration.create_team,
                 row=row,
+                policy=policy,
                 billing_mode=check_billing_mode(billing_mode),
                 credits_microcredits=credits_microcredits,
             )

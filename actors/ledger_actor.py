@@ -19,14 +19,17 @@ import ray
 from actors.core.errors import CompletionRuntimeError
 from actors.deployed import Deployed
 from actors.ledger import (
+    POLICY_UNCHANGED,
     Balance,
     CompletionKey,
     HoldPlacement,
     Located,
     Placed,
+    PolicyChange,
     Principal,
     Settlement,
     TeamLimits,
+    TeamPolicy,
 )
 from actors.ledger_service import LedgerService, Settled
 from actors.record import CompletionRecord
@@ -149,11 +152,21 @@ class LedgerActor:
         return await self._service.balance(team)
 
     async def create_team(
-        self, team: str, organization: str, *, credits_microcredits: int, limits: TeamLimits
-    ) -> None:
+        self,
+        team: str,
+        organization: str,
+        *,
+        credits_microcredits: int,
+        limits: TeamLimits,
+        policy: PolicyChange = POLICY_UNCHANGED,
+    ) -> TeamPolicy:
         await self._ready()
-        await self._service.create_team(
-            team, organization, credits_microcredits=credits_microcredits, limits=limits
+        return await self._service.create_team(
+            team,
+            organization,
+            credits_microcredits=credits_microcredits,
+            limits=limits,
+            policy=policy,
         )
 
     async def create_key(self, team: str, name: str) -> IssuedKey:

@@ -30,7 +30,17 @@ from actors.core.events import (
 )
 from actors.core.request import StartCommand
 from actors.directory import CarrierLost, Directory
-from actors.ledger import Balance, CompletionKey, Located, Placed, Principal, TeamLimits
+from actors.ledger import (
+    POLICY_UNCHANGED,
+    Balance,
+    CompletionKey,
+    Located,
+    Placed,
+    PolicyChange,
+    Principal,
+    TeamLimits,
+    TeamPolicy,
+)
 from actors.mirrors import Mirrors, settled_record
 from actors.record import CompletionRecord
 from actors.runtime import (
@@ -155,10 +165,20 @@ class LinkedRuntime:
         return await self._cancel(self._locate_id(completion_id), source)
 
     async def create_team(
-        self, team: str, organization: str, *, credits_microcredits: int, limits: TeamLimits
-    ) -> None:
-        await self._ledger.create_team(
-            team, organization, credits_microcredits=credits_microcredits, limits=limits
+        self,
+        team: str,
+        organization: str,
+        *,
+        credits_microcredits: int,
+        limits: TeamLimits,
+        policy: PolicyChange = POLICY_UNCHANGED,
+    ) -> TeamPolicy:
+        return await self._ledger.create_team(
+            team,
+            organization,
+            credits_microcredits=credits_microcredits,
+            limits=limits,
+            policy=policy,
         )
 
     async def create_key(self, team: str, name: str) -> IssuedKey:

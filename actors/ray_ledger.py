@@ -13,14 +13,17 @@ from typing import Any, Generic, TypeVar
 
 from actors.core.errors import CompletionRuntimeError, Overloaded
 from actors.ledger import (
+    POLICY_UNCHANGED,
     Balance,
     CompletionKey,
     HoldPlacement,
     Located,
     Placed,
+    PolicyChange,
     Principal,
     Settlement,
     TeamLimits,
+    TeamPolicy,
 )
 from actors.ray_calls import ActorAway, from_singleton
 from actors.record import CompletionRecord
@@ -162,14 +165,21 @@ class RayLedger:
         return await self._read("balance", team)
 
     async def create_team(
-        self, team: str, organization: str, *, credits_microcredits: int, limits: TeamLimits
-    ) -> None:
-        await self._ask(
+        self,
+        team: str,
+        organization: str,
+        *,
+        credits_microcredits: int,
+        limits: TeamLimits,
+        policy: PolicyChange = POLICY_UNCHANGED,
+    ) -> TeamPolicy:
+        return await self._ask(
             "create_team",
             team,
             organization,
             credits_microcredits=credits_microcredits,
             limits=limits,
+            policy=policy,
         )
 
     async def create_key(self, team: str, name: str) -> IssuedKey:

@@ -131,7 +131,11 @@ class CompletionRecord:
 
     def without_content(self) -> CompletionRecord:
         """Return what may be kept after a DELETE: header, receipt and the terminal event."""
-        kept = tuple(event for event in self.events if isinstance(event, Finished))
+        kept = tuple(
+            replace(event, stop_sequence=None)  # The caller chose its words.
+            for event in self.events
+            if isinstance(event, Finished)
+        )
         return replace(self, header=replace(self.header, echo={}), events=kept)
 
     def to_bytes(self) -> bytes:

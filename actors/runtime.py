@@ -13,7 +13,16 @@ from typing import Any, Protocol
 
 from actors.core.events import CancelSource, Event
 from actors.core.request import StartCommand
-from actors.ledger import Balance, CompletionKey, Principal, RateState, TeamLimits
+from actors.ledger import (
+    POLICY_UNCHANGED,
+    Balance,
+    CompletionKey,
+    PolicyChange,
+    Principal,
+    RateState,
+    TeamLimits,
+    TeamPolicy,
+)
 from actors.record import CompletionRecord
 
 __all__ = [
@@ -231,9 +240,19 @@ class CompletionRuntime(Protocol):
     async def cancel_by_id(self, completion_id: str, source: CancelSource) -> CancelAnswer: ...
 
     async def create_team(
-        self, team: str, organization: str, *, credits_microcredits: int, limits: TeamLimits
-    ) -> None:
-        """Raises: InvalidRequest: the team exists with another organization."""
+        self,
+        team: str,
+        organization: str,
+        *,
+        credits_microcredits: int,
+        limits: TeamLimits,
+        policy: PolicyChange = POLICY_UNCHANGED,
+    ) -> TeamPolicy:
+        """Create a team; of one that exists, set the limits and what is said of its policy.
+
+        Returns: the policy that stands; a replica goes by it some seconds later at most.
+        Raises: InvalidRequest: the team exists with another organization.
+        """
         ...
 
     async def create_key(self, team: str, name: str) -> IssuedKey:

@@ -8,13 +8,13 @@ in `admin_objects`.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from actors.core.errors import CompletionNotFound, InvalidRequest
 from actors.core.events import CancelSource
-from actors.ledger import Balance, TeamLimits
+from actors.ledger import Balance, PolicyChange, TeamLimits
 from actors.record import CompletionRecord
 from actors.runtime import CancelOutcome, CompletionFilter
 from serve_app.admin_objects import (
@@ -58,6 +58,12 @@ class _Team(_Body):
     organization: Name
     credits: Credits = 0.0
     limits: _Limits | None = None
+    store_content: Literal["full", "none"] | None = None
+    native_passthrough: bool | None = None
+
+    def policy(self) -> PolicyChange:
+        stores = None if self.store_content is None else self.store_content == "full"
+        return PolicyChange(stores_content=stores, native_passthrough=self.native_passthrough)
 
 
 class _Key(_Body):
@@ -136,11 +142,12 @@ class AdminEndpoints:
     async def create_team(self, exchange: Exchange) -> None:
         body = validate(_Team, await self._body(exchange))
         limits = TeamLimits(**body.limits.model_dump()) if body.limits else TeamLimits()
-        await self._runtime.create_team(
+        policy = await self._runtime.create_team(
             body.team,
             body.organization,
             credits_microcredits=_microcredits(body.credits, "credits"),
             limits=limits,
+            policy=body.policy(),
         )
         balance = await self._runtime.balance(body.team)
         value = {
@@ -148,6 +155,8 @@ class AdminEndpoints:
             "organization": body.organization,
             "credits": credits(balance.credits_microcredits),
             "limits": (body.limits or _Limits()).model_dump(),
+            "store_content": "full" if policy.stores_content else "none",
+            "native_passthrough": policy.native_passthrough,
         }
         await exchange.json(200, value)
 

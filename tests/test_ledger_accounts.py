@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -11,9 +12,9 @@ import pytest
 
 from actors.core.errors import CompletionNotFound, InvalidRequest, Unauthenticated
 from actors.core.request import Dialect
-from actors.ledger import Balance, Principal, TeamLimits
+from actors.ledger import Balance, PolicyChange, Principal, TeamLimits, TeamPolicy
 from actors.runtime import CompletionFilter, CompletionRow
-from tests.books import HOLD, TEAM, Ledger, cancelled, completed, header, store_url
+from tests.books import HOLD, TEAM, Ledger, cancelled, completed, header, open_ledger, store_url
 from tests.postgres import postgres_server
 from tests.test_ledger_service import refused, tell
 
@@ -100,6 +101,50 @@ def test_a_team_is_made_once_and_its_limits_may_change(store_url: str) -> None:
         await refused(CompletionNotFound, service.balance("gamma"))
 
     tell(store_url, story)
+
+
+def test_a_teams_policy_changes_where_something_is_said_of_it(store_url: str) -> None:
+    async def story(ledger: Ledger) -> None:
+        async def say(team: str, **members: bool) -> TeamPolicy:
+            policy = await ledger.service.create_team(
+                team,
+                f"org_{team}",
+                credits_microcredits=0,
+                limits=TeamLimits(),
+                policy=PolicyChange(**members),
+            )
+            if team == TEAM:
+                principal = await ledger.service.authenticate(digest(ledger.secret))
+                assert principal.policy == policy
+            return policy
+
+        assert await say(TEAM) == TeamPolicy()
+        assert await say(TEAM, stores_content=False) == TeamPolicy(stores_content=False)
+        assert await say(TEAM, native_passthrough=True) == TeamPolicy(False, True)
+        assert await say(TEAM) == TeamPolicy(False, True)
+        assert await say("beta", stores_content=False) == TeamPolicy(stores_content=False)
+        assert await say(TEAM, stores_content=True) == TeamPolicy(True, True)
+
+    tell(store_url, story)
+
+
+def test_a_policy_outlives_a_restart(store_url: str) -> None:
+    async def whole() -> None:
+        async with open_ledger(store_url) as ledger:
+            await ledger.make_team()
+            await ledger.service.create_team(
+                TEAM,
+                f"org_{TEAM}",
+                credits_microcredits=0,
+                limits=TeamLimits(),
+                policy=PolicyChange(stores_content=False),
+            )
+            secret = ledger.secret
+        async with open_ledger(store_url) as ledger:
+            principal = await ledger.service.authenticate(digest(secret))
+            assert principal.policy == TeamPolicy(stores_content=False)
+
+    asyncio.run(whole())
 
 
 def test_credits_are_granted_once_per_grant(store_url: str) -> None:

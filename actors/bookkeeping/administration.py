@@ -15,7 +15,7 @@ from actors.core.errors import (
     RateLimited,
 )
 from actors.core.ledger import AMOUNT_MICROCREDITS_MAX, BillingMode, LedgerResult
-from actors.ledger import Balance, CompletionKey
+from actors.ledger import POLICY_UNCHANGED, Balance, CompletionKey, PolicyChange, TeamPolicy
 from actors.runtime import IssuedKey, RememberedCancellation
 from actors.store import accounts, claims, records
 from actors.store.accounts import KeyOwner, TeamRow
@@ -47,9 +47,11 @@ def create_team(
     row: TeamRow,
     billing_mode: BillingMode,
     credits_microcredits: int,
-) -> None:
-    """Create a team with its first credits; of one that exists, set limits and billing mode.
+    policy: PolicyChange,
+) -> TeamPolicy:
+    """Create a team with its first credits; of one that exists, set limits, billing mode and policy.
 
+    Returns: the policy that stands: the row's, or the one there was, with the change.
     Raises:
         InvalidRequest: it exists with another organization, or the credits are out of range.
     """
@@ -57,17 +59,20 @@ def create_team(
     if standing is not None:
         if standing.organization != row.organization:
             raise InvalidRequest("The team belongs to another organization.", param="organization")
+        row = replace(row, policy=policy.of(standing.policy))
         accounts.set_team(batch.connection, row, billing_mode)
         books.ledger.open_account(row.team, billing_mode=billing_mode)
         books.teams[row.team] = row
-        return
+        return row.policy
     if not 0 <= credits_microcredits <= AMOUNT_MICROCREDITS_MAX:
         raise InvalidRequest(_OUT_OF_RANGE, param="credits")
+    row = replace(row, policy=policy.of(row.policy))
     accounts.insert_team(batch.connection, row, billing_mode, now_s=batch.now_s)
     books.ledger.open_account(row.team, billing_mode=billing_mode)
     books.teams[row.team] = row
     if credits_microcredits:
         _grant(books, batch, row.team, credits_microcredits, new_grant_id())
+    return row.policy
 
 
 def create_key(books: Books, batch: Batch, *, team: str, name: str) -> IssuedKey:
@@ -137,6 +142,7 @@ def ensure_demo(
             row=row,
             billing_mode=BillingMode.METERED,
             credits_microcredits=credits_microcredits,
+            policy=POLICY_UNCHANGED,
         )
     if key_digest not in books.owners:
         _put_key(books, batch, key_digest, row.team, "demo")

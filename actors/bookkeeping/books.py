@@ -72,7 +72,7 @@ class Books:
 
     def principal(self, owner: KeyOwner) -> Principal:
         team = self.teams[owner.team]
-        return Principal(team.team, team.organization, owner.key_id, team.limits)
+        return Principal(team.team, team.organization, owner.key_id, team.limits, team.policy)
 
     def bucket(self, team: str, *, now_s: float) -> RequestBucket | None:
         """Return the request bucket of a team, None where it has no limit."""

@@ -6,12 +6,12 @@ Reads return plain values; writes take the transaction they belong to.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, insert, literal_column, select, update
 
 from actors.core.ledger import Account, BillingMode, Hold, HoldState
-from actors.ledger import Balance, TeamLimits
+from actors.ledger import Balance, TeamLimits, TeamPolicy
 from actors.runtime import KeyRow
 from actors.store.tables import entries, holds, keys, teams
 
@@ -37,6 +37,7 @@ class TeamRow:
     team: str
     organization: str
     limits: TeamLimits
+    policy: TeamPolicy = field(default_factory=TeamPolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ class KeyOwner:
 def load_teams(connection: Connection) -> Iterator[TeamRow]:
     for row in connection.execute(select(teams)):
         limits = TeamLimits(row.requests_per_minute, row.completions_concurrent)
-        yield TeamRow(row.team, row.organization, limits)
+        policy = TeamPolicy(row.stores_content, row.native_passthrough)
+        yield TeamRow(row.team, row.organization, limits, policy)
 
 
 def load_accounts(connection: Connection) -> Iterator[Account]:
@@ -130,17 +132,17 @@ def insert_team(
             credits_microcredits=0,
             held_microcredits=0,
             created_at_s=now_s,
-            **_limits(row.limits),
+            **_changeable(row),
         )
     )
 
 
 def set_team(connection: Connection, row: TeamRow, billing_mode: BillingMode) -> None:
-    """Change what may be changed of a team: its limits and its billing mode."""
+    """Change what may be changed of a team: its limits, its policy and its billing mode."""
     connection.execute(
         update(teams)
         .where(teams.c.team == row.team)
-        .values(billing_mode=billing_mode.value, **_limits(row.limits))
+        .values(billing_mode=billing_mode.value, **_changeable(row))
     )
 
 
@@ -164,8 +166,10 @@ def revoke_key(connection: Connection, key_id: str, *, now_s: float) -> None:
     )
 
 
-def _limits(limits: TeamLimits) -> dict[str, int | None]:
+def _changeable(row: TeamRow) -> dict[str, int | None]:
     return {
-        "requests_per_minute": limits.requests_per_minute,
-        "completions_concurrent": limits.completions_concurrent,
+        "requests_per_minute": row.limits.requests_per_minute,
+        "completions_concurrent": row.limits.completions_concurrent,
+        "stores_content": row.policy.stores_content,
+        "native_passthrough": row.policy.native_passthrough,
     }

@@ -69,6 +69,35 @@ def test_a_team_from_nothing_to_its_first_completion(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
+def test_a_teams_policy_is_said_and_kept(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with rig(tmp_path) as run:
+            said: list[dict[str, Any]] = [
+                {},
+                {"store_content": "none"},
+                {"native_passthrough": True},
+                {},
+                {"store_content": "full"},
+            ]
+            stand = []
+            for members in said:
+                made = await admin(run, "POST", "/teams", {**_BLUE, **members})
+                assert made.status == 200
+                stand.append((made.json["store_content"], made.json["native_passthrough"]))
+            assert stand == [
+                ("full", False),
+                ("none", False),
+                ("none", True),
+                ("none", True),
+                ("full", True),
+            ]
+
+    asyncio.run(body())
+
+
+_BLUE = {"team": "blue", "organization": "org-b"}
+
+
 def test_a_key_may_be_made_without_a_body(tmp_path: Path) -> None:
     async def body() -> None:
         async with rig(tmp_path) as run:
@@ -103,6 +132,22 @@ BAD: list[tuple[str, str, Any, int, str, str | None]] = [
         400,
         "invalid_format",
         "admin",
+    ),
+    (
+        "POST",
+        "/teams",
+        {"team": "x", "organization": "o", "store_content": "some"},
+        400,
+        "invalid_format",
+        "store_content",
+    ),
+    (
+        "POST",
+        "/teams",
+        {"team": "x", "organization": "o", "native_passthrough": "yes"},
+        400,
+        "invalid_format",
+        "native_passthrough",
     ),
     ("POST", "/teams", {"team": "acme", "organization": "other"}, 400, "invalid_format", None),
     ("POST", "/teams/acme/credits", {"amount": 0}, 400, "value_out_of_range", "amount"),
