@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -107,6 +108,11 @@ async def measure(parties: list[Party], rounds: int, clients: int, duration_s: f
                 await closed_loop(session, party, clients, duration_s)
 
 
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
 def pass_through(upstream: str, folder: Path) -> Iterator[Party]:
     """The bare application on a Ray and a Serve of its own, with the same flags."""
@@ -116,6 +122,7 @@ def pass_through(upstream: str, folder: Path) -> Iterator[Party]:
     environment = {**os.environ, name: value}
     environment["MIDSTREAM_HAPROXY_METRICS_PORT"] = str(free_port())
     log = folder / "pass-through.log"
+    # A short path: HAProxy's sockets below it may have 97 characters.
     arguments = ["--port", str(port), "--upstream", upstream, "--folder", str(folder)]
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -128,6 +135,8 @@ def pass_through(upstream: str, folder: Path) -> Iterator[Party]:
         )
     try:
         wait_until(lambda: b"ready" in log.read_bytes(), "the pass-through is ready", 120)
+        # HAProxy is configured a moment after the application is up.
+        wait_until(lambda: is_listening(port), "HAProxy listens", 60)
         yield Party("pass-through", f"http://127.0.0.1:{port}/v1/chat/completions", marker)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -153,7 +162,8 @@ def main() -> None:
             parties.append(Party(name, f"{one.url}/v1/chat/completions", marker))
             upstream = one.simulator_url()
         parties.insert(0, Party("direct", f"{upstream}/v1/chat/completions"))
-        parties.insert(1, stack.enter_context(pass_through(upstream, folder)))
+        baseline = stack.enter_context(pass_through(f"{upstream}/v1/chat/completions", folder))
+        parties.insert(1, baseline)
         asyncio.run(measure(parties, arguments.rounds, arguments.clients, arguments.seconds))
     base = statistics.median(parties[1].requests_per_s)
     rows = [

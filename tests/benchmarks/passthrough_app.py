@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     arguments = parser.parse_args()
     settings = Settings.from_environment(os.environ).with_changes(port=arguments.port)
-    haproxy = arguments.folder / "pass-through-ha"
+    haproxy = arguments.folder / "ha"
     os.environ |= serve_environment(settings) | {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
