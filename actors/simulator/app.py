@@ -2,6 +2,8 @@
 
     POST /v1/chat/completions                    as OpenAI's, streamed and not
     POST /v1/messages, /v1/messages/count_tokens as Anthropic's, streamed and not
+    POST /v1/responses                           as OpenAI's, in the background too
+    GET, DELETE /v1/responses/{id}, ...          see `background_http` and `wires.responses`
     GET  /v1/models                              the models of the catalogue
     GET  /_simulator/requests?completion_id=     what the log has; the newest ones without an id
 
@@ -45,6 +47,7 @@ from actors.simulator.vocabulary import body_digest
 from actors.simulator.wires.base import Wire
 from actors.simulator.wires.chat import CHAT
 from actors.simulator.wires.messages import COUNT_TOKENS_PATH, MESSAGES, count_tokens
+from actors.simulator.wires.responses import RESPONSES, responses_routes
 from actors.tokenizer import count_prompt, count_text
 
 __all__ = ["OnRequest", "Simulator", "create_simulator"]
@@ -52,8 +55,8 @@ __all__ = ["OnRequest", "Simulator", "create_simulator"]
 OnRequest = Callable[[str], Awaitable[None]]
 """Awaited with the completion's id before its request is answered."""
 
-WIRES: tuple[Wire, ...] = (CHAT, MESSAGES)
-BACKGROUND_WIRES: tuple[BackgroundWire, ...] = ()
+WIRES: tuple[Wire, ...] = (CHAT, MESSAGES, RESPONSES)
+BACKGROUND_WIRES: tuple[BackgroundWire, ...] = (RESPONSES,)
 """Those of them whose asks may have `is_background`."""
 
 ROWS_DEFAULT = 100
@@ -81,6 +84,7 @@ class Simulator:
                 Route("/v1/models", _list_models),
                 Route(COUNT_TOKENS_PATH, count_tokens, methods=["POST"]),
                 Route("/_simulator/requests", self._list_requests),
+                *responses_routes(self._background),
                 *(Route(path, _method_not_allowed) for path in self._wires),
                 *self._background_routes(),
             ]

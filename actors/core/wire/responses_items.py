@@ -37,6 +37,7 @@ __all__ = [
     "message_item",
     "reasoning_item",
     "refusal_item",
+    "status_of",
 ]
 
 INCOMPLETE_REASONS: Mapping[FinishReason, str] = MappingProxyType(
