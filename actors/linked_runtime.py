@@ -28,6 +28,7 @@ from actors.core.errors import (
 from actors.core.events import (
     CancelSource,
 )
+from actors.core.native import NativeAnswer, NativeCall
 from actors.core.request import StartCommand
 from actors.directory import CarrierLost, Directory
 from actors.ledger import (
@@ -42,6 +43,7 @@ from actors.ledger import (
     TeamPolicy,
 )
 from actors.mirrors import Mirrors, settled_record
+from actors.native_responses import NativeProviders, NoNativeProviders
 from actors.record import CompletionRecord
 from actors.runtime import (
     CancelAnswer,
@@ -81,15 +83,23 @@ class LinkedRuntime:
 
     Args:
         channel: this replica's name, unique among all replicas that ever were.
+        native: asks providers about responses that they keep; None asks nobody.
     """
 
     def __init__(
-        self, directory: Directory, ledger: Ledger, *, settings: Settings, channel: str
+        self,
+        directory: Directory,
+        ledger: Ledger,
+        *,
+        settings: Settings,
+        channel: str,
+        native: NativeProviders | None = None,
     ) -> None:
         self._directory = directory
         self._ledger = ledger
         self._settings = settings
         self._channel = channel
+        self._native = native or NoNativeProviders()
         self._mirrors = Mirrors(directory, ledger, channel=channel, on_closed=self._closed)
         self._leaving: set[asyncio.Future[None]] = set()
         self._with_slot: set[str] = set()  # completions whose slot is this replica's to release
@@ -137,6 +147,9 @@ class LinkedRuntime:
         self, team: str, key: str, fingerprint: str
     ) -> CompletionRecord | None:
         return await self._ledger.find_idempotent(team, key, fingerprint)
+
+    async def native(self, provider: str, call: NativeCall) -> NativeAnswer:
+        return await self._native.ask(provider, call)
 
     # Accounts and administration.
 

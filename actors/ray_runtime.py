@@ -7,6 +7,7 @@ for in one call.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import time
 from collections import deque
@@ -23,6 +24,7 @@ from actors.core.request import StartCommand
 from actors.deployed import Deployed
 from actors.ledger import CompletionKey, Located, Placed
 from actors.linked_runtime import LinkedRuntime
+from actors.native_responses import NativeResponses
 from actors.ray_calls import ActorAway, find_actor, from_carrier, from_singleton, from_stream
 from actors.ray_ledger import LEDGER_NAME, RayLedger
 from actors.record import CompletionRecord
@@ -211,5 +213,9 @@ def connect(location: str) -> tuple[LinkedRuntime, Deployed]:
     registry = ray.get_actor(REGISTRY_NAME, namespace=NAMESPACE)
     replica = f"{ray.get_runtime_context().get_node_id()}-{secrets.token_hex(8)}"
     directory = RayDirectory(registry, ledger, deployed=deployed, replica=replica)
-    runtime = LinkedRuntime(directory, ledger, settings=deployed.settings, channel=replica)
+    settings = deployed.settings
+    native = NativeResponses(
+        deployed.catalogue().provider, settings=settings, environment=os.environ
+    )
+    runtime = LinkedRuntime(directory, ledger, settings=settings, channel=replica, native=native)
     return runtime, deployed

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from actors.core.events import CancelSource, Event
+from actors.core.native import NativeAnswer, NativeCall
 from actors.core.request import StartCommand
 from actors.ledger import (
     POLICY_UNCHANGED,
@@ -214,6 +215,20 @@ class CompletionRuntime(Protocol):
         """Return the completed record that this idempotency key stands for, None where it is new.
 
         Raises: IdempotencyConflict: another body, or the first call is still running.
+        """
+        ...
+
+    async def native(self, provider: str, call: NativeCall) -> NativeAnswer:
+        """Ask a provider about a response that was not created here.
+
+        Whether the team may is the caller's to check (`TeamPolicy.native_passthrough`).
+
+        Raises:
+            UnknownProvider: nothing of that name is configured.
+            NativeUnsupported: the provider has no such operation.
+            CompletionNotFound: the provider has no such response.
+            UpstreamError: the provider refused, failed or was silent.
+        Cancel: the call may have been made.
         """
         ...
 

@@ -24,6 +24,7 @@ from actors.directory import CarrierLost
 from actors.driver import CompletionDriver
 from actors.ledger import CompletionKey, HoldPlacement, Located, Placed, Settlement
 from actors.linked_runtime import LinkedRuntime
+from actors.native_responses import NativeProviders
 from actors.provider import Provider
 from actors.record import CompletionRecord
 from actors.runtime import CompletionRow
@@ -199,6 +200,7 @@ class InMemoryRuntime(LinkedRuntime):
         slots: int = 1_000,
         clock: Clock | None = None,
         simulator_url: str | None = None,
+        native: NativeProviders | None = None,
     ) -> None:
         self.carrier = Carrier(
             replace(_Here(), pid=os.getpid()),
@@ -211,7 +213,7 @@ class InMemoryRuntime(LinkedRuntime):
             on_freed=_nothing,
         )
         directory = _OneCarrier(self.carrier, ledger, slots, simulator_url)
-        super().__init__(directory, ledger, settings=settings, channel="in-memory")
+        super().__init__(directory, ledger, settings=settings, channel="in-memory", native=native)
 
 
 class _OneCarrier:

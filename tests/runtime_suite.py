@@ -17,15 +17,18 @@ from typing import Any
 
 import pytest
 
-from actors.catalogue import Catalogue
+from actors.catalogue import SIMULATOR, Catalogue
 from actors.core.errors import (
     CompletionIdInUse,
     CompletionNotFound,
     InsufficientCredit,
+    NativeUnsupported,
     RateLimited,
     Unauthenticated,
+    UnknownProvider,
 )
 from actors.core.events import CancelSource, Event, Finished, Started, Status, TextDelta
+from actors.core.native import NativeCall, NativeOperation
 from actors.core.request import (
     CompletionRequest,
     Dialect,
@@ -312,6 +315,16 @@ async def is_gone(bench: Bench, command: StartCommand) -> None:
     assert record.header.echo == {}
 
 
+async def asks_providers_about_their_own(bench: Bench) -> None:
+    alien = NativeCall(NativeOperation.RETRIEVE, "resp_never")
+    with pytest.raises(UnknownProvider):
+        await bench.runtime.native("nobody", alien)
+    with pytest.raises(NativeUnsupported):
+        await bench.runtime.native(SIMULATOR, alien)
+    with pytest.raises(CompletionNotFound):
+        await bench.runtime.native(f"{SIMULATOR}-responses", alien)
+
+
 async def adds_up(bench: Bench) -> None:
     audit = await bench.runtime.audit()
     assert audit["ok"], audit
@@ -333,6 +346,7 @@ CHECKS: tuple[Callable[[Bench], Awaitable[None]], ...] = (
     waits_for_a_reader_that_was_detached,
     deletes_what_has_ended,
     deletes_what_runs,
+    asks_providers_about_their_own,
     adds_up,
 )
 

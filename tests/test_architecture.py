@@ -30,6 +30,7 @@ from actors.core.errors import (
     RequestTooLarge,
     Unauthenticated,
     UnknownModel,
+    UnknownProvider,
     UpstreamError,
 )
 from serve_app.http_errors import MethodNotAllowed, RequestTimedOut, UnsupportedVersion
@@ -310,6 +311,7 @@ def test_banned_calls(path: Path) -> None:
 ERRORS: list[CompletionRuntimeError] = [
     InvalidRequest("n must be 1.", param="n", reason="value_out_of_range"),
     UnknownModel("nothing"),
+    UnknownProvider("nobody"),
     Unauthenticated("The key is unknown.", reason="invalid"),
     RequestTooLarge(bytes_max=10),
     CompletionIdInUse("hello"),

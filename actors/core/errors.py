@@ -4,6 +4,7 @@
     |- RequestError               the caller's fault; raised before a hold exists
     |  |- InvalidRequest          a member is malformed, missing or out of range
     |  |- UnknownModel
+    |  |- UnknownProvider         asked for by name, and not configured
     |  |- Unauthenticated         the key is missing, unknown or revoked
     |  |- Forbidden               the key is good and may not do this
     |  |- RequestTooLarge
@@ -16,6 +17,7 @@
     |     `- CarrierBusy          this actor is full: ask for another slot
     |- UpstreamError              the provider's fault; `failure` says what happened
     |- CompletionNotFound         unknown here, or another team's: never told apart
+    |- NativeUnsupported          the provider has no such operation
     |- NotCancellable             live, but its owner did not answer in time
     |- ReplayGap                  a cursor outside the log
     `- IllegalTransition          our own bug; never becomes a 4xx
@@ -42,6 +44,7 @@ __all__ = [
     "IllegalTransition",
     "InsufficientCredit",
     "InvalidRequest",
+    "NativeUnsupported",
     "NotCancellable",
     "Overloaded",
     "RateLimited",
@@ -50,6 +53,7 @@ __all__ = [
     "RequestTooLarge",
     "Unauthenticated",
     "UnknownModel",
+    "UnknownProvider",
     "UpstreamError",
 ]
 
@@ -130,6 +134,14 @@ class UnknownModel(RequestError):
     def __init__(self, model: str) -> None:
         super().__init__(f"The model {model[:128]!r} does not exist.")
         self.model = model[:128]
+
+
+class UnknownProvider(RequestError):
+    code = "unknown_provider"
+
+    def __init__(self, provider: str) -> None:
+        super().__init__(f"The provider {provider[:128]!r} does not exist.")
+        self.provider = provider[:128]
 
 
 class Unauthenticated(RequestError):
@@ -229,6 +241,10 @@ class CompletionNotFound(CompletionRuntimeError):
 
     def __init__(self) -> None:
         super().__init__("No completion with that id.")
+
+
+class NativeUnsupported(CompletionRuntimeError):
+    code = "native_unsupported"
 
 
 class NotCancellable(CompletionRuntimeError):

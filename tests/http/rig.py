@@ -26,6 +26,7 @@ from actors.core.events import BlockFinished, Event, FinishReason, Usage, UsageR
 from actors.core.upstream import UpstreamBatch
 from actors.ledger import TeamLimits
 from actors.ledger_service import LedgerService
+from actors.native_responses import NativeResponses
 from actors.provider import Provider
 from actors.provider_client import ProviderClient
 from actors.settings import Settings
@@ -268,7 +269,10 @@ async def rig(
         count=count_text,
     )
     provider: Provider = client if simulator else script
-    runtime = InMemoryRuntime(ledger, lambda _name: provider, settings=settings, simulator_url=url)
+    native = NativeResponses(catalogue.provider, settings=settings, environment={})
+    runtime = InMemoryRuntime(
+        ledger, lambda _name: provider, settings=settings, simulator_url=url, native=native
+    )
     made: list[Rig] = []
     app = create_app(runtime, catalogue, settings, is_draining=lambda: made[0].drains)
     made.append(Rig(app, runtime, ledger, settings, catalogue, key, script, url))
