@@ -20,10 +20,12 @@ from actors.settings import Settings
 from serve_app.account import AccountEndpoints
 from serve_app.admin import AdminEndpoints
 from serve_app.auth import Authenticator
-from serve_app.dialects.base import Operation
+from serve_app.dialects.base import Dialect, Operation
 from serve_app.dialects.chat import CHAT
+from serve_app.dialects.model_response import MODEL_RESPONSE
 from serve_app.endpoints import CompletionEndpoints
 from serve_app.health import HealthEndpoints
+from serve_app.model_response_endpoints import ModelResponseEndpoints
 from serve_app.shell import Endpoint, Handler, Shell
 from serve_app.ulid import new_ulid
 
@@ -65,18 +67,32 @@ def create_app(
 
 
 def _routes(shell: Shell) -> list[Route]:
-    def route(path: str, operation: Operation = Operation.OTHER, **handlers: Handler) -> Route:
-        return Route(path, Endpoint(shell, CHAT, handlers, operation))
+    def route(
+        path: str,
+        operation: Operation = Operation.OTHER,
+        dialect: Dialect = CHAT,
+        **handlers: Handler,
+    ) -> Route:
+        return Route(path, Endpoint(shell, dialect, handlers, operation))
 
     create, read, cancel = Operation.CREATE, Operation.READ, Operation.CANCEL
     chat = CompletionEndpoints(shell, CHAT)
+    response = ModelResponseEndpoints(shell)
     account = AccountEndpoints(shell, CHAT)
-    admin = AdminEndpoints(shell, {CHAT.name: CHAT})
+    admin = AdminEndpoints(shell, {dialect.name: dialect for dialect in (CHAT, MODEL_RESPONSE)})
     health = HealthEndpoints(shell)
     return [
         route("/v1/chat/completions", create, POST=chat.create),
         route("/v1/chat/completions/{id}", read, GET=chat.read),
         route("/v1/chat/completions/{id}/cancel", cancel, POST=chat.cancel),
+        route("/v1/model/response", create, MODEL_RESPONSE, POST=response.create),
+        route(
+            "/v1/model/response/{id}",
+            cancel,
+            MODEL_RESPONSE,
+            GET=response.read,
+            DELETE=response.cancel,
+        ),
         route("/v1/models", GET=account.models),
         route("/v1/models/{model:path}", GET=account.model),
         route("/v1/balance", GET=account.balance),

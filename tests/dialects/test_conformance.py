@@ -19,6 +19,7 @@ from actors.core.events import Finished, Status, TextDelta, from_row, to_row
 from serve_app.dialects.answer import Answer, BlockKind
 from serve_app.dialects.base import Dialect, Snapshot
 from serve_app.dialects.chat import CHAT
+from serve_app.dialects.model_response import MODEL_RESPONSE
 from tests.dialects.recordings import HEADER, RECORDINGS
 
 
@@ -41,8 +42,18 @@ def chat_text(frames: list[bytes]) -> str:
     return text
 
 
+def model_response_text(frames: list[bytes]) -> str:
+    deltas = (frame for frame in frames if b"event: response.output_text.delta\n" in frame)
+    return "".join(json.loads(frame.split(b"data: ", 1)[1])["delta"] for frame in deltas)
+
+
 DIALECTS = {
     "chat": Client(CHAT, chat_text, lambda body: body["choices"][0]["message"]["content"] or ""),
+    "model_response": Client(
+        MODEL_RESPONSE,
+        model_response_text,
+        lambda body: body["choices"][0]["message"]["content"] or "",
+    ),
 }
 
 every_dialect = pytest.mark.parametrize("client", DIALECTS.values(), ids=DIALECTS)

@@ -1,0 +1,149 @@
+"""The model-response dialect, put together: headers, parsing, events, bodies and errors.
+
+It is stateless; `MODEL_RESPONSE` is the one instance. Whether the caller's key belongs to the
+organization that a call names is the endpoints' to check: a dialect does not know the caller.
+
+Source: contract of the model-response dialect, sections 1, 4 and 5.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from actors.core.errors import CompletionRuntimeError, InvalidRequest
+from actors.core.events import Status
+from actors.core.ids import COMPLETION_PREFIX
+from actors.ledger import RateState
+from actors.record import CompletionHeader
+from actors.runtime import CancelAnswer, CancelOutcome
+from serve_app.dialects.base import (
+    Call,
+    CreateCall,
+    DialectName,
+    Operation,
+    RawHeaders,
+    Reply,
+    Snapshot,
+    StreamCall,
+    render,
+)
+from serve_app.dialects.midstream_headers import check_built, client_name, disconnect_policy
+from serve_app.dialects.model_response.encoder import ModelResponseEncoder
+from serve_app.dialects.model_response.errors import INVALID_STATUS, error_object, error_reply
+from serve_app.dialects.model_response.render import (
+    cancellation_object,
+    response_object,
+    status_object,
+)
+from serve_app.dialects.model_response.request import (
+    completion_request,
+    json_object,
+    organization_of,
+)
+from serve_app.http_errors import AlreadyTerminal
+
+__all__ = ["MODEL_RESPONSE", "ModelResponseCall", "ModelResponseDialect"]
+
+API_VERSION = b"2025-01-01"
+
+_PREFIX = "resp_"
+_CURSOR = re.compile(r"[0-9]{1,15}", re.ASCII)
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResponseCall(CreateCall):
+    """`organization` is the one that the body names."""
+
+    organization: str = ""
+
+
+class ModelResponseDialect:
+    """See `dialects.base.Dialect`."""
+
+    name = DialectName.MODEL_RESPONSE
+    keep_alive = b": keep-alive\n\n"
+    stream_headers: RawHeaders = (
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"cache-control", b"no-cache, no-transform"),
+        (b"x-accel-buffering", b"no"),
+    )
+    replay_headers: RawHeaders = ()
+
+    def reply_headers(self, request_id: str) -> RawHeaders:
+        return (
+            (b"x-request-id", request_id.encode("ascii")),
+            (b"freddy-api-version", API_VERSION),
+        )
+
+    def rate_headers(self, rate: RateState) -> RawHeaders:
+        return (
+            (b"x-ratelimit-limit-requests", b"%d" % rate.limit),
+            (b"x-ratelimit-remaining-requests", b"%d" % rate.remaining),
+            (b"x-ratelimit-reset-requests", b"%d" % math.ceil(rate.reset_at_s)),
+        )
+
+    def check(self, call: Call) -> None:
+        check_built(call.headers)
+
+    def wire_id(self, completion_id: str) -> str:
+        return _PREFIX + completion_id.removeprefix(COMPLETION_PREFIX)
+
+    def parse_create(self, call: Call) -> ModelResponseCall:
+        wire_id = client_name(call.headers)
+        policy = disconnect_policy(call.headers)
+        value = json_object(call.body)
+        organization = organization_of(value)
+        request = completion_request(value, policy)
+        return ModelResponseCall(request, wire_id, organization=organization)
+
+    def parse_read(self, call: Call) -> StreamCall | None:
+        organization_of(call.query)  # Before anything else that may be wrong.
+        stream = call.query.get("stream", "false").lower()
+        if stream not in _BOOLEANS:
+            raise InvalidRequest("stream must be true or false.", param="stream")
+        after = call.query.get("starting_after")
+        if after is None and _BOOLEANS[stream]:
+            after = call.headers.get("last-event-id")
+        if after is not None and not _CURSOR.fullmatch(after):
+            raise InvalidRequest(
+                "starting_after must be the number of a frame.", param="starting_after"
+            )
+        if not _BOOLEANS[stream]:
+            return None
+        return StreamCall(after=-1 if after is None else int(after))
+
+    def encoder(self, header: CompletionHeader, *, request_id: str) -> ModelResponseEncoder:
+        return ModelResponseEncoder(header)
+
+    def body(self, shown: Snapshot) -> dict[str, Any]:
+        return response_object(shown)
+
+    def status(self, shown: Snapshot) -> dict[str, Any]:
+        """Return what a GET shows."""
+        return status_object(shown)
+
+    def accepted(self, header: CompletionHeader) -> Reply:
+        created_at = int(header.created_at_s)
+        value = {"id": header.wire_id, "status": "queued", "created_at": created_at}
+        return Reply(200, render(value))
+
+    def cancelled(self, answer: CancelAnswer) -> Reply:
+        finished = answer.record.finished
+        assert finished is not None, "a cancel is answered when its target is settled"
+        if answer.outcome is CancelOutcome.JOINED:
+            return Reply(200, render(cancellation_object(answer.record.header, finished)))
+        if finished.status is Status.FAILED:
+            return Reply(INVALID_STATUS.status, render(error_object(INVALID_STATUS)))
+        raise AlreadyTerminal
+
+    def error(
+        self, error: CompletionRuntimeError, *, operation: Operation, request_id: str
+    ) -> Reply:
+        return error_reply(error)
+
+
+MODEL_RESPONSE = ModelResponseDialect()

@@ -1,0 +1,124 @@
+"""The members of a model-response request, and what each may be: pydantic models, strictly typed.
+
+What depends on more than one member is checked in `request`. A member that is null counts as not
+sent. Several members have two spellings, since the published pages have: both are here.
+
+Source: contract of the model-response dialect, section 2; both generations of a message.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from serve_app.dialects.json_body import tag
+
+__all__ = [
+    "ImageBlock",
+    "ImageMember",
+    "InputMember",
+    "ModelResponseBody",
+    "TextBlock",
+]
+
+
+class _Members(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
+
+
+Url = Annotated[str, Field(pattern=r"^(https?://|data:)[^\s]")]
+
+
+# A message of generation A: one array per kind of content.
+
+
+class TextMember(_Members):
+    text: str
+
+
+class ImageMember(_Members):
+    url: Url | None = None
+    file_id: Annotated[str | None, Field(alias="fileId")] = None
+
+
+class FileMember(_Members):
+    file_id: Annotated[str | None, Field(alias="fileId")] = None
+
+
+# A message of generation B: one array of blocks, or a string.
+
+
+class TextBlock(_Members):
+    type: Literal["text", "input_text", "output_text"]
+    text: str
+
+
+class ImageBlock(_Members):
+    type: Literal["input_image"]
+    image_url: Url
+
+
+def _type_tag(value: Any) -> str | None:
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return tag(kind) if isinstance(kind, str) else None
+
+
+Block = Annotated[
+    Annotated[TextBlock, Tag(tag("text"))]
+    | Annotated[TextBlock, Tag(tag("input_text"))]
+    | Annotated[TextBlock, Tag(tag("output_text"))]
+    | Annotated[ImageBlock, Tag(tag("input_image"))],
+    Discriminator(_type_tag),
+]
+
+
+_JSON_KINDS: dict[type, str] = {str: "string", list: "array"}
+
+
+def _json_tag(value: Any) -> str:
+    return tag(_JSON_KINDS.get(type(value), "other"))
+
+
+Content = Annotated[
+    Annotated[str, Tag(tag("string"))]
+    | Annotated[list[Block], Field(min_length=1, fail_fast=True), Tag(tag("array"))],
+    Discriminator(
+        _json_tag,
+        custom_error_type="invalid_format",
+        custom_error_message="Input should be a string or an array of blocks",
+    ),
+]
+
+
+class InputMember(_Members):
+    """One message; `texts` and `images`, or `content`."""
+
+    role: Literal["user", "system", "assistant"]
+    texts: Annotated[list[TextMember], Field(fail_fast=True)] | None = None
+    images: Annotated[list[ImageMember], Field(fail_fast=True)] | None = None
+    audio: Annotated[list[FileMember], Field(fail_fast=True)] | None = None
+    files: Annotated[list[FileMember], Field(fail_fast=True)] | None = None
+    content: Content | None = None
+    id: str | None = None
+
+
+Synapses = Annotated[int, Field(ge=1, le=(2**31 - 1) // 10)]
+Organization = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class ModelResponseBody(_Members):
+    """The whole body; `model_extra` has what this API does not name."""
+
+    organization_id: Organization | None = None
+    organization_id_camel: Annotated[Organization | None, Field(alias="organizationId")] = None
+    model: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    inputs: Annotated[list[InputMember], Field(min_length=1, max_length=200, fail_fast=True)]
+    assistant_id: str | None = None
+    rules: Annotated[list[str], Field(fail_fast=True)] | None = None
+    disable_rules: bool | None = None
+    stream: bool | None = None
+    background: bool | None = None
+    max_output_synapses: Synapses | None = None
+    max_output_synapses_camel: Annotated[Synapses | None, Field(alias="maxOutputSynapses")] = None
+    previous_response_id: str | None = None
