@@ -22,9 +22,11 @@ from serve_app.admin import AdminEndpoints
 from serve_app.auth import Authenticator
 from serve_app.dialects.base import Dialect, Operation
 from serve_app.dialects.chat import CHAT
+from serve_app.dialects.messages import MESSAGES
 from serve_app.dialects.model_response import MODEL_RESPONSE
 from serve_app.endpoints import CompletionEndpoints
 from serve_app.health import HealthEndpoints
+from serve_app.messages_endpoints import AsyncMessagesEndpoints, MessagesEndpoints
 from serve_app.model_response_endpoints import ModelResponseEndpoints
 from serve_app.shell import Endpoint, Handler, Shell
 from serve_app.ulid import new_ulid
@@ -79,7 +81,9 @@ def _routes(shell: Shell) -> list[Route]:
     chat = CompletionEndpoints(shell, CHAT)
     response = ModelResponseEndpoints(shell)
     account = AccountEndpoints(shell, CHAT)
-    admin = AdminEndpoints(shell, {dialect.name: dialect for dialect in (CHAT, MODEL_RESPONSE)})
+    admin = AdminEndpoints(
+        shell, {dialect.name: dialect for dialect in (CHAT, MESSAGES, MODEL_RESPONSE)}
+    )
     health = HealthEndpoints(shell)
     return [
         route("/v1/chat/completions", create, POST=chat.create),
@@ -93,6 +97,8 @@ def _routes(shell: Shell) -> list[Route]:
             GET=response.read,
             DELETE=response.cancel,
         ),
+        *_messages_routes(shell, ""),
+        *_messages_routes(shell, "/api/gpt"),
         route("/v1/models", GET=account.models),
         route("/v1/models/{model:path}", GET=account.model),
         route("/v1/balance", GET=account.balance),
@@ -108,6 +114,26 @@ def _routes(shell: Shell) -> list[Route]:
         route("/admin/v1/ledger/audit", GET=admin.audit),
         route("/healthz", GET=health.alive),
         route("/readyz", GET=health.ready),
+    ]
+
+
+def _messages_routes(shell: Shell, prefix: str) -> list[Route]:
+    """Return the routes of the messages dialect; its hosted edition has them behind a prefix."""
+
+    def route(path: str, operation: Operation = Operation.OTHER, **handlers: Handler) -> Route:
+        return Route(f"{prefix}/v1/messages{path}", Endpoint(shell, MESSAGES, handlers, operation))
+
+    create, read, cancel = Operation.CREATE, Operation.READ, Operation.CANCEL
+    messages, background = MessagesEndpoints(shell), AsyncMessagesEndpoints(shell)
+    return [
+        route("", create, POST=messages.create),
+        route("/count_tokens", POST=messages.count_tokens),
+        route("/validate", POST=messages.validate),
+        route("/async", create, POST=background.create),
+        route("/async/{id}/stream", read, GET=background.read),
+        route("/async/{id}/status", read, GET=background.status),
+        route("/async/{id}/cancel", cancel, POST=background.cancel),
+        route("/async/{id}/delete", DELETE=background.delete),
     ]
 
 
@@ -139,12 +165,17 @@ def _middleware(settings: Settings) -> list[Middleware]:
 
 
 _EXPOSED = (
+    "Anthropic-RateLimit-Requests-Limit",
+    "Anthropic-RateLimit-Requests-Remaining",
+    "Anthropic-RateLimit-Requests-Reset",
     "Aurous-Request-Id",
     "Aurous-Version",
     "Aurous-Idempotent-Replayed",
     "Aurous-Idempotency-Status",
     "Midstream-Completion-Id",
     "Midstream-Ignored",
+    "Midstream-Status",
+    "Request-Id",
     "Retry-After",
     "X-RateLimit-Limit",
     "X-RateLimit-Remaining",

@@ -146,7 +146,11 @@ class Exchange:
         self._reply_headers.update(headers)
 
     async def reply(self, reply: Reply) -> None:
-        """Give a whole answer in JSON."""
+        """Give a whole answer in JSON, or one without content."""
+        if reply.status == 204:  # HTTP forbids it a length.
+            await self.begin(204, reply.headers)
+            await self.write(b"", is_last=True)
+            return
         length = (b"content-length", b"%d" % len(reply.body))
         await self.begin(reply.status, [*_JSON, length, *reply.headers])
         await self.write(reply.body, is_last=True)

@@ -19,6 +19,7 @@ from actors.core.events import Finished, Status, TextDelta, from_row, to_row
 from serve_app.dialects.answer import Answer, BlockKind
 from serve_app.dialects.base import Dialect, Snapshot
 from serve_app.dialects.chat import CHAT
+from serve_app.dialects.messages import MESSAGES
 from serve_app.dialects.model_response import MODEL_RESPONSE
 from tests.dialects.recordings import HEADER, RECORDINGS
 
@@ -30,6 +31,10 @@ class Client:
     dialect: Dialect
     text_of_frames: Callable[[list[bytes]], str]
     text_of_body: Callable[[dict[str, Any]], str]
+    kinds: tuple[BlockKind, ...] = (BlockKind.TEXT,)  # What the dialect shows as text.
+
+    def text_of(self, answer: Answer) -> str:
+        return "".join(answer.text_of(kind) for kind in self.kinds)
 
 
 def chat_text(frames: list[bytes]) -> str:
@@ -47,7 +52,20 @@ def model_response_text(frames: list[bytes]) -> str:
     return "".join(json.loads(frame.split(b"data: ", 1)[1])["delta"] for frame in deltas)
 
 
+def messages_text(frames: list[bytes]) -> str:
+    datas = [json.loads(frame.split(b"data: ", 1)[1]) for frame in frames]
+    deltas = [data["delta"] for data in datas if data["type"] == "content_block_delta"]
+    return "".join(delta["text"] for delta in deltas if delta["type"] == "text_delta")
+
+
+def messages_body_text(body: dict[str, Any]) -> str:
+    return "".join(block["text"] for block in body["content"] if block["type"] == "text")
+
+
+TEXT_AND_REFUSAL = (BlockKind.TEXT, BlockKind.REFUSAL)
+
 DIALECTS = {
+    "messages": Client(MESSAGES, messages_text, messages_body_text, TEXT_AND_REFUSAL),
     "chat": Client(CHAT, chat_text, lambda body: body["choices"][0]["message"]["content"] or ""),
     "model_response": Client(
         MODEL_RESPONSE,
@@ -95,7 +113,7 @@ def test_the_same_log_gives_the_same_frames_in_another_process(client: Client, n
 @every_recording
 def test_frames_and_body_say_the_same_text(client: Client, name: str) -> None:
     answer = Answer.of(RECORDINGS[name])
-    text = answer.text_of(BlockKind.TEXT)
+    text = client.text_of(answer)
     assert client.text_of_frames(frames_of(client, name)) == text
     assert client.text_of_body(client.dialect.body(Snapshot(HEADER, answer))) == text
 
@@ -106,7 +124,7 @@ def test_every_prefix_has_a_body_that_is_not_terminal(client: Client, name: str)
     for length in range(len(RECORDINGS[name])):
         answer = Answer.of(RECORDINGS[name][:length])
         body = client.dialect.body(Snapshot(HEADER, answer))
-        assert client.text_of_body(body) == answer.text_of(BlockKind.TEXT)
+        assert client.text_of_body(body) == client.text_of(answer)
         assert "error" not in body
 
 

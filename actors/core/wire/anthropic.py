@@ -21,7 +21,9 @@ from actors.core.wire.anthropic_writer import (
     fold_content,
     message_body,
     stop_reason,
-    tool_input,
+    text_block,
+    thinking_block,
+    tool_use_block,
 )
 
 __all__ = [
@@ -38,7 +40,9 @@ __all__ = [
     "refused",
     "request_body",
     "stop_reason",
-    "tool_input",
+    "text_block",
+    "thinking_block",
+    "tool_use_block",
     "usage_from",
     "usage_object",
 ]

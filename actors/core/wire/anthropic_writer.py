@@ -36,7 +36,10 @@ __all__ = [
     "fold_content",
     "message_body",
     "stop_reason",
+    "text_block",
+    "thinking_block",
     "tool_input",
+    "tool_use_block",
 ]
 
 MESSAGE_STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
@@ -186,23 +189,30 @@ def fold_content(events: Iterable[Event]) -> list[dict[str, Any]]:
 
 
 def _block(block: dict[str, Any], text: str) -> dict[str, Any] | None:
-    is_complete, signature = block.get("is_complete", False), block.get("signature")
     match block["type"]:
         case "text":
-            return {"type": "text", "text": text}
+            return text_block(text)
         case "thinking":
-            data = redacted_data(signature)
-            if data is not None:
-                return {"type": "redacted_thinking", "data": data}
-            return {"type": "thinking", "thinking": text, "signature": signature or ""}
-    if not is_complete:
+            return thinking_block(text, block.get("signature"))
+    if not block.get("is_complete", False):
         return None
-    return {
-        "type": "tool_use",
-        "id": block["id"],
-        "name": block["name"],
-        "input": tool_input(text),
-    }
+    return tool_use_block(block["id"], block["name"], text)
+
+
+def text_block(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def thinking_block(text: str, signature: str | None) -> dict[str, Any]:
+    """Return a block of thinking, or of thinking that the provider keeps to itself."""
+    data = redacted_data(signature)
+    if data is not None:
+        return {"type": "redacted_thinking", "data": data}
+    return {"type": "thinking", "thinking": text, "signature": signature or ""}
+
+
+def tool_use_block(call_id: str, name: str, arguments: str) -> dict[str, Any]:
+    return {"type": "tool_use", "id": call_id, "name": name, "input": tool_input(arguments)}
 
 
 def tool_input(arguments: str) -> dict[str, Any]:

@@ -1,0 +1,214 @@
+"""The messages dialect, put together: headers, parsing, frames, bodies and errors behind one object.
+
+It is stateless; `MESSAGES` is the one instance. Both APIs, the synchronous and the asynchronous one,
+are this dialect: an id of the one is an id of the other.
+
+A stream is taken up by `Last-Event-ID` or `?after=`; where both are there, the later one counts: a
+browser reconnects to the address it had first.
+
+Source: contract of the messages dialect; Anthropic API reference, "Rate limits" (headers), read
+2026-11-22.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from actors.core.errors import CompletionRuntimeError, InvalidRequest
+from actors.core.ids import COMPLETION_PREFIX, is_client_name
+from actors.core.request import CompletionRequest
+from actors.core.wire.anthropic import PING
+from actors.ledger import RateState
+from actors.record import CompletionHeader
+from actors.runtime import CancelAnswer, CancelOutcome
+from serve_app.dialects.base import (
+    Call,
+    CreateCall,
+    DialectName,
+    Operation,
+    RawHeaders,
+    Reply,
+    Snapshot,
+    StreamCall,
+    render,
+)
+from serve_app.dialects.json_body import parse_object
+from serve_app.dialects.messages.encoder import MessagesEncoder
+from serve_app.dialects.messages.errors import error_reply, validation_detail
+from serve_app.dialects.messages.render import (
+    message_object,
+    status_object,
+    status_of,
+    timestamp,
+)
+from serve_app.dialects.messages.request import (
+    completion_request,
+    counted_request,
+    ignored_members,
+    is_thinking,
+)
+from serve_app.dialects.midstream_headers import check_built, client_name, disconnect_policy
+
+__all__ = ["MESSAGES", "MessagesDialect"]
+
+_CURSOR = re.compile(r"[0-9]{1,15}", re.ASCII)
+
+_ULID_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_ULID_VALUES = {digit: value for value, digit in enumerate(_ULID_DIGITS)}
+
+
+class MessagesDialect:
+    """See `dialects.base.Dialect`, `BackgroundDialect` and `DeletingDialect`."""
+
+    name = DialectName.MESSAGES
+    keep_alive = PING
+    stream_headers: RawHeaders = (
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"cache-control", b"no-cache, no-transform"),
+        (b"x-accel-buffering", b"no"),
+    )
+    replay_headers: RawHeaders = ()
+
+    def reply_headers(self, request_id: str) -> RawHeaders:
+        return ((b"request-id", request_id.encode("ascii")),)
+
+    def rate_headers(self, rate: RateState) -> RawHeaders:
+        return (
+            (b"anthropic-ratelimit-requests-limit", b"%d" % rate.limit),
+            (b"anthropic-ratelimit-requests-remaining", b"%d" % rate.remaining),
+            (b"anthropic-ratelimit-requests-reset", timestamp(rate.reset_at_s).encode("ascii")),
+        )
+
+    def check(self, call: Call) -> None:
+        check_built(call.headers)
+
+    def wire_id(self, completion_id: str) -> str:
+        """Return `msg_` and the 32 hex digits that the id's ULID is."""
+        number = 0
+        for digit in completion_id.removeprefix(COMPLETION_PREFIX):
+            number = number << 5 | _ULID_VALUES[digit]
+        return f"msg_{number:032x}"
+
+    def client_name(self, call: Call) -> str | None:
+        """Return the id that the client chose, None where it chose none.
+
+        Raises: InvalidRequest: it is no name, or two that differ.
+        """
+        header, name = client_name(call.headers), call.query.get("message_id")
+        if name is not None and not is_client_name(name):
+            raise InvalidRequest(
+                "message_id must be 1 to 128 of the characters A-Z, a-z, 0-9, '.', '_' and '-'.",
+                param="message_id",
+            )
+        if header is not None and name is not None and header != name:
+            raise InvalidRequest("Two ids were chosen, and they differ.", param="message_id")
+        return name or header
+
+    def parse_create(self, call: Call) -> CreateCall:
+        wire_id = self.client_name(call)
+        policy = disconnect_policy(call.headers)
+        value = parse_object(call.body)
+        request = completion_request(value, policy)
+        return CreateCall(request, wire_id, ignored=ignored_members(value))
+
+    def parse_background(self, call: Call) -> CreateCall:
+        """Return what a call of the asynchronous API asks for; its `stream` says nothing."""
+        parsed = self.parse_create(call)
+        return replace(parsed, request=replace(parsed.request, background=True, stream=False))
+
+    def parse_count(self, call: Call) -> CompletionRequest:
+        """Return the request whose prompt shall be counted. Raises: InvalidRequest."""
+        return counted_request(parse_object(call.body))
+
+    def parse_read(self, call: Call) -> StreamCall:
+        after = _cursor(call.query.get("after"), "after")
+        last = _cursor(call.headers.get("last-event-id"), "Last-Event-ID")
+        return StreamCall(max(after, last))
+
+    def check_cancel(self, body: bytes) -> None:
+        """Take no body, or any object.
+
+        Raises: InvalidRequest: it is something else.
+        """
+        if body.strip():
+            parse_object(body)
+
+    def encoder(self, header: CompletionHeader, *, request_id: str) -> MessagesEncoder:
+        return MessagesEncoder(header, request_id=request_id)
+
+    def body(self, shown: Snapshot) -> dict[str, Any]:
+        return message_object(shown)
+
+    def status(self, shown: Snapshot) -> dict[str, Any]:
+        return status_object(shown)
+
+    def accepted(self, header: CompletionHeader) -> Reply:
+        value = {
+            "message_id": header.wire_id,
+            "status": "pending",
+            "message": "Request initiated successfully",
+        }
+        return Reply(200, render(value))
+
+    def cancelled(self, answer: CancelAnswer) -> Reply:
+        """Return the one answer that this API has, and in a header what the stream really came to."""
+        shown = Snapshot.of(answer.record)
+        value = {
+            "message": "Stream cancelled successfully",
+            "message_id": shown.header.wire_id,
+        }
+        status = status_of(shown).encode("ascii")
+        is_news = answer.outcome is CancelOutcome.TERMINAL or status != b"cancelled"
+        return Reply(200, render(value), ((b"midstream-status", status),) if is_news else ())
+
+    def deleted(self, wire_id: str) -> Reply:
+        return Reply(204, b"")
+
+    def valid(self, parsed: CreateCall, *, ignored: tuple[str, ...], input_tokens: int) -> Reply:
+        """Return the answer to a dry run of a request that would start."""
+        request = parsed.request
+        summary = {
+            "model": request.model,
+            "message_count": request.echo["message_count"],
+            "tool_count": len(request.tools),
+            "max_tokens": request.max_output_tokens,
+            "stream": request.stream,
+            "thinking_enabled": is_thinking(request),
+            "input_tokens": input_tokens,
+        }
+        warnings = [f"{name} is ignored." for name in ignored]
+        return _verdict(200, [], warnings, summary)
+
+    def invalid(self, error: CompletionRuntimeError) -> Reply:
+        """Return the answer to a dry run of a request that would be refused."""
+        return _verdict(400, validation_detail(error), [], {})
+
+    def error(
+        self, error: CompletionRuntimeError, *, operation: Operation, request_id: str
+    ) -> Reply:
+        return error_reply(error, request_id=request_id)
+
+
+def _cursor(value: str | None, name: str) -> int:
+    if not value:
+        return -1
+    if not _CURSOR.fullmatch(value):
+        raise InvalidRequest(f"{name} must be the number of a frame.", param=name)
+    return int(value)
+
+
+def _verdict(
+    status: int, errors: list[dict[str, Any]], warnings: list[str], summary: dict[str, Any]
+) -> Reply:
+    value = {
+        "valid": not errors,
+        "errors": errors,
+        "warnings": warnings,
+        "request_summary": summary,
+    }
+    return Reply(status, render(value))
+
+
+MESSAGES = MessagesDialect()

@@ -1,0 +1,190 @@
+"""Errors in the messages dialect's words: status, type and envelope.
+
+One body for two kinds of clients: Anthropic's read `type` and `error`, the vendor's read `detail`,
+which is a string, or for validation a list of `{loc, msg, type}`. One table from error to row, one
+from a failure's code to row.
+
+Source: contract of the messages dialect, sections 1, 6 and 7; design, section 7.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from actors.core.errors import (
+    CompletionIdInUse,
+    CompletionNotFound,
+    CompletionRuntimeError,
+    Failure,
+    FailureCode,
+    Forbidden,
+    InsufficientCredit,
+    InvalidRequest,
+    NotCancellable,
+    Overloaded,
+    RateLimited,
+    ReplayGap,
+    RequestTooLarge,
+    Unauthenticated,
+    UnknownModel,
+    UpstreamError,
+)
+from serve_app.dialects.base import Reply, render
+from serve_app.http_errors import MethodNotAllowed, RequestTimedOut, RouteNotFound, retry_after
+
+__all__ = [
+    "StreamNotFound",
+    "error_members",
+    "error_object",
+    "error_reply",
+    "failure_message",
+    "validation_detail",
+]
+
+MESSAGE_ID = "message_id"
+
+
+class Row(NamedTuple):
+    status: int
+    type: str
+
+
+class StreamNotFound(CompletionNotFound):
+    """`CompletionNotFound`, and the id that was asked for: this API says it again."""
+
+    def __init__(self, message_id: str) -> None:
+        super().__init__()
+        self.message_id = message_id
+
+
+_INTERNAL = Row(500, "api_error")
+_UNAVAILABLE = Row(502, "api_error")
+_NOT_FOUND = Row(404, "not_found_error")
+_OVERLOADED = Row(529, "overloaded_error")
+_INVALID = Row(422, "invalid_request_error")
+
+_FAILURES: Mapping[FailureCode, Row] = MappingProxyType(
+    {
+        FailureCode.UPSTREAM_UNAVAILABLE: _UNAVAILABLE,
+        FailureCode.UPSTREAM_UNAUTHORIZED: _UNAVAILABLE,
+        FailureCode.UPSTREAM_TIMEOUT: _UNAVAILABLE,
+        FailureCode.COMPLETION_LOST: _UNAVAILABLE,
+        FailureCode.UPSTREAM_RATE_LIMITED: Row(429, "rate_limit_error"),
+        FailureCode.UPSTREAM_REJECTED: Row(400, "invalid_request_error"),
+        FailureCode.INTERNAL: _INTERNAL,
+    }
+)
+
+_ROWS: Mapping[type[CompletionRuntimeError], Row] = MappingProxyType(
+    {
+        InvalidRequest: _INVALID,
+        ReplayGap: _INVALID,
+        Unauthenticated: Row(401, "authentication_error"),
+        Forbidden: Row(403, "permission_error"),
+        UnknownModel: _NOT_FOUND,
+        CompletionNotFound: _NOT_FOUND,
+        RouteNotFound: _NOT_FOUND,
+        MethodNotAllowed: Row(405, "invalid_request_error"),
+        RequestTimedOut: Row(408, "timeout_error"),
+        RequestTooLarge: Row(413, "request_too_large"),
+        CompletionIdInUse: Row(400, "invalid_request_error"),
+        InsufficientCredit: Row(402, "billing_error"),
+        RateLimited: Row(429, "rate_limit_error"),
+        Overloaded: _OVERLOADED,
+        NotCancellable: _OVERLOADED,  # The cancel is on its way: the same call again will tell.
+    }
+)
+
+_CHALLENGE = b'Basic realm="All the API", charset="UTF-8"'
+
+_MESSAGE_ID_SHOWN_MAX = 128
+
+_STEP = re.compile(r"[^.\[\]]+")
+
+
+def error_reply(error: CompletionRuntimeError, *, request_id: str) -> Reply:
+    """Return the whole HTTP answer but for the headers that every answer has."""
+    row = _row(error)
+    headers = list(retry_after(error))
+    if isinstance(error, NotCancellable):
+        headers.append((b"retry-after", b"1"))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(error.allowed).encode("ascii")))
+    if row.status == 401:
+        headers.append((b"www-authenticate", _CHALLENGE))
+    value: dict[str, Any] = {"type": "error", "error": error_object(error)}
+    value |= error_members(error, request_id)
+    value["detail"] = _detail(error, row)
+    return Reply(row.status, render(value), tuple(headers))
+
+
+def error_object(error: CompletionRuntimeError) -> dict[str, Any]:
+    """Return `{type, message}`, as an HTTP error and an error event have it."""
+    row = _row(error)
+    return {"type": row.type, "message": _message(error, row)}
+
+
+def error_members(error: CompletionRuntimeError, request_id: str) -> dict[str, Any]:
+    """Return what stands beside the error, in both."""
+    if not isinstance(error, UpstreamError):
+        return {"request_id": request_id}
+    return {"request_id": request_id, "midstream": {"failure": error.failure.code.value}}
+
+
+def validation_detail(error: CompletionRuntimeError) -> list[dict[str, Any]]:
+    """Return the one fault of a request as a list of faults."""
+    param = "after" if isinstance(error, ReplayGap) else getattr(error, "param", None)
+    reason = getattr(error, "reason", "")
+    return [
+        {
+            "loc": _location(param),
+            "msg": error.message,
+            "type": "missing" if reason == "missing_field" else "value_error",
+        }
+    ]
+
+
+def _location(param: str | None) -> list[str | int]:
+    if param is None:
+        return ["body"]
+    if param in (MESSAGE_ID, "after"):
+        return ["query", param]
+    if param.lower().startswith("midstream-") or param == "Last-Event-ID":
+        return ["header", param]
+    steps = (int(step) if step.isdecimal() else step for step in _STEP.findall(param))
+    return ["body", *steps]
+
+
+def _row(error: CompletionRuntimeError) -> Row:
+    if isinstance(error, UpstreamError):
+        return _FAILURES[error.failure.code]
+    # Anything unlisted is our own bug (IllegalTransition, say) and no fault of the caller.
+    rows = (_ROWS[kind] for kind in type(error).__mro__ if kind in _ROWS)
+    return next(rows, _INTERNAL)
+
+
+def _message(error: CompletionRuntimeError, row: Row) -> str:
+    if isinstance(error, UpstreamError):
+        return failure_message(error.failure)
+    if isinstance(error, StreamNotFound):
+        return f"Stream with message_id {error.message_id[:_MESSAGE_ID_SHOWN_MAX]} not found"
+    if row is _INTERNAL:
+        return "Something went wrong on our side; the request id finds it in our logs."
+    return error.message
+
+
+def _detail(error: CompletionRuntimeError, row: Row) -> Any:
+    if row is _INVALID:
+        return validation_detail(error)
+    if row.status == 401:
+        return "Not authenticated"
+    return _message(error, row)
+
+
+def failure_message(failure: Failure) -> str:
+    if failure.code is FailureCode.COMPLETION_LOST:
+        return f"The completion was lost and is not charged. {failure.message}"
+    return failure.message

@@ -1,0 +1,248 @@
+"""The members of a messages request, and what each may be: pydantic models, strictly typed.
+
+What depends on more than one member is checked in `request`. A member that is null counts as not
+sent. Lists stop at their first fault. Members that are not named here are kept: those of the request
+may go upstream, those inside are reported as ignored.
+
+Source: contract of the messages dialect, section 2; the parameter types of Anthropic's Python SDK
+2.12, read 2026-11-22.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from serve_app.dialects.json_body import tag
+
+__all__ = [
+    "Base64Source",
+    "BlockMember",
+    "CountBody",
+    "FormatMember",
+    "ImageMember",
+    "MessageMember",
+    "MessagesBody",
+    "RedactedMember",
+    "SystemMember",
+    "TextMember",
+    "ThinkingConfig",
+    "ThinkingMember",
+    "ToolMember",
+    "ToolResultMember",
+    "ToolUseMember",
+    "UrlSource",
+]
+
+
+class _Members(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
+
+
+def _type_tag(value: Any) -> str | None:
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return tag(kind) if isinstance(kind, str) else None
+
+
+_JSON_KINDS: dict[type, str] = {str: "string", list: "array", dict: "object"}
+
+
+def _json_tag(value: Any) -> str:
+    return tag(_JSON_KINDS.get(type(value), "other"))
+
+
+def _text_or_blocks(says: str) -> Discriminator:
+    return Discriminator(_json_tag, custom_error_type="invalid_format", custom_error_message=says)
+
+
+Name = Annotated[str, Field(min_length=1, max_length=128)]
+
+# Content.
+
+
+class TextMember(_Members):
+    type: Literal["text"]
+    text: str
+
+
+class Base64Source(_Members):
+    type: Literal["base64"]
+    media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
+    data: Annotated[str, Field(min_length=1)]
+
+
+class UrlSource(_Members):
+    type: Literal["url"]
+    url: Annotated[str, Field(pattern=r"^https?://[^\s]")]
+
+
+class ImageMember(_Members):
+    type: Literal["image"]
+    source: Annotated[
+        Annotated[Base64Source, Tag(tag("base64"))] | Annotated[UrlSource, Tag(tag("url"))],
+        Discriminator(_type_tag),
+    ]
+
+
+class ToolUseMember(_Members):
+    type: Literal["tool_use"]
+    id: Name
+    name: Name
+    input: dict[str, Any]
+
+
+ResultContent = Annotated[
+    Annotated[str, Tag(tag("string"))]
+    | Annotated[
+        list[
+            Annotated[
+                Annotated[TextMember, Tag(tag("text"))] | Annotated[ImageMember, Tag(tag("image"))],
+                Discriminator(_type_tag),
+            ]
+        ],
+        Field(fail_fast=True),
+        Tag(tag("array")),
+    ],
+    _text_or_blocks("Input should be a string or an array of blocks"),
+]
+
+
+class ToolResultMember(_Members):
+    type: Literal["tool_result"]
+    tool_use_id: Name
+    content: ResultContent | None = None
+    is_error: bool | None = None
+
+
+class ThinkingMember(_Members):
+    type: Literal["thinking"]
+    thinking: str
+    signature: str
+
+
+class RedactedMember(_Members):
+    type: Literal["redacted_thinking"]
+    data: str
+
+
+BlockMember = (
+    TextMember | ImageMember | ToolUseMember | ToolResultMember | ThinkingMember | RedactedMember
+)
+
+_TaggedBlock = Annotated[
+    Annotated[TextMember, Tag(tag("text"))]
+    | Annotated[ImageMember, Tag(tag("image"))]
+    | Annotated[ToolUseMember, Tag(tag("tool_use"))]
+    | Annotated[ToolResultMember, Tag(tag("tool_result"))]
+    | Annotated[ThinkingMember, Tag(tag("thinking"))]
+    | Annotated[RedactedMember, Tag(tag("redacted_thinking"))],
+    Discriminator(_type_tag),
+]
+
+Content = Annotated[
+    Annotated[str, Field(min_length=1), Tag(tag("string"))]
+    | Annotated[list[_TaggedBlock], Field(min_length=1, fail_fast=True), Tag(tag("array"))],
+    _text_or_blocks("Input should be a string or an array of blocks"),
+]
+
+
+class MessageMember(_Members):
+    role: Literal["user", "assistant", "system"]
+    content: Content
+
+
+class SystemMember(_Members):
+    """A text block, or the vendor's object, which has no type."""
+
+    type: Literal["text"] | None = None
+    text: str | None = None
+
+
+System = Annotated[
+    Annotated[str, Tag(tag("string"))]
+    | Annotated[SystemMember, Tag(tag("object"))]
+    | Annotated[list[SystemMember], Field(fail_fast=True), Tag(tag("array"))],
+    _text_or_blocks("Input should be a string, an object or an array of blocks"),
+]
+
+# Tools, thinking and the form of the answer.
+
+
+class ToolMember(_Members):
+    """`type` is of tools that the provider runs itself; none of those can be honoured here."""
+
+    name: Name
+    type: Literal["custom"] | None = None
+    description: str | None = None
+    input_schema: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class _ToolChoice(_Members):
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+Effort = Literal["low", "medium", "high", "xhigh", "max"]
+
+
+class ThinkingConfig(_Members):
+    """Anthropic's words (`type`) or the vendor's (`enabled`)."""
+
+    type: Literal["enabled", "disabled", "adaptive"] | None = None
+    budget_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    enabled: bool | None = None
+    effort: Effort | None = None
+
+
+class FormatMember(_Members):
+    """Anthropic's `schema`, or the vendor's and OpenAI's `json_schema`."""
+
+    type: Literal["json_schema", "json_object", "text"]
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    json_schema: dict[str, Any] | None = None
+
+
+class _OutputConfig(_Members):
+    format: FormatMember | None = None
+    effort: Effort | None = None
+
+
+class _Metadata(_Members):
+    user_id: str | None = None
+
+
+class CountBody(_Members):
+    """What `count_tokens` reads."""
+
+    model: Annotated[str, Field(min_length=1, max_length=128)]
+    messages: Annotated[list[MessageMember], Field(min_length=1, max_length=10_000, fail_fast=True)]
+    system: System | None = None
+    tools: Annotated[list[ToolMember], Field(fail_fast=True)] | None = None
+    tool_choice: _ToolChoice | None = None
+    thinking: ThinkingConfig | None = None
+    output_config: _OutputConfig | None = None
+
+
+class MessagesBody(CountBody):
+    """The whole body; `model_extra` has what this API does not name."""
+
+    max_tokens: Annotated[int, Field(le=2**31 - 1)] | None = None
+    stream: bool | None = None
+    temperature: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    presence_penalty: Annotated[float, Field(le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(le=2)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop_sequences: (
+        Annotated[
+            list[Annotated[str, Field(min_length=1)]], Field(max_length=8_191, fail_fast=True)
+        ]
+        | None
+    ) = None
+    response_format: FormatMember | None = None
+    metadata: _Metadata | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None

@@ -1,0 +1,120 @@
+"""The routes of the messages dialect, and what it does otherwise than the others.
+
+The asynchronous API starts in the background and answers at once; its stream, status, cancel and
+delete reach the completions of the synchronous one too, which have their ids from the same place.
+Counting and validating start nothing and hold nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from actors.core.errors import CompletionNotFound, InvalidRequest, UnknownModel
+from actors.core.ids import COMPLETION_PREFIX
+from actors.ledger import Principal
+from actors.tokenizer import count_prompt
+from serve_app.dialect_endpoints import run_off_loop
+from serve_app.dialects.base import CreateCall
+from serve_app.dialects.messages import MESSAGES, MessagesDialect
+from serve_app.dialects.messages.errors import StreamNotFound
+from serve_app.endpoints import CompletionEndpoints
+from serve_app.exchange import Exchange
+from serve_app.shell import Shell
+
+__all__ = ["AsyncMessagesEndpoints", "MessagesEndpoints"]
+
+_LARGE_BODY_BYTES = 256 * 1024
+"""Above it, parsing and counting move off the event loop: others' streams go on."""
+
+
+class MessagesEndpoints(CompletionEndpoints):
+    """The handlers of the synchronous API."""
+
+    _dialect: MessagesDialect
+
+    def __init__(self, shell: Shell) -> None:
+        super().__init__(shell, MESSAGES)
+
+    def _name(self, exchange: Exchange) -> str | None:
+        try:
+            return self._dialect.client_name(exchange.call())
+        except InvalidRequest:
+            return None  # The dialect's parser refuses it in its turn.
+
+    async def count_tokens(self, exchange: Exchange) -> None:
+        """Answer how many tokens the prompt has, by the function that it is held for with."""
+        await self._principal(exchange)
+        body = await self._shell.body(exchange)
+        tokens = await run_off_loop(
+            lambda: self._count(exchange, body), is_large=len(body) > _LARGE_BODY_BYTES
+        )
+        await exchange.json(200, {"input_tokens": tokens})
+
+    async def validate(self, exchange: Exchange) -> None:
+        """Say whether a create with this body would start, as far as its body decides that."""
+        principal = await self._principal(exchange)
+        body = await self._shell.body(exchange)
+        try:
+            parsed = await self._understand(exchange, principal, body)
+            command = await run_off_loop(
+                lambda: self._resolve(parsed, COMPLETION_PREFIX + self._shell.ids(), principal),
+                is_large=len(body) > _LARGE_BODY_BYTES,
+            )
+        except (InvalidRequest, UnknownModel) as error:
+            await exchange.reply(self._dialect.invalid(error))
+            return
+        reply = self._dialect.valid(
+            parsed,
+            ignored=(*parsed.ignored, *command.ignored),
+            input_tokens=command.prompt_tokens_estimated,
+        )
+        await exchange.reply(reply)
+
+    def _count(self, exchange: Exchange, body: bytes) -> int:
+        request = self._dialect.parse_count(exchange.call(body))
+        self._shell.catalogue.lookup(request.model)
+        return count_prompt(request.messages, request.tools)
+
+
+class AsyncMessagesEndpoints(MessagesEndpoints):
+    """The handlers of the asynchronous API; `create` initiates, `read` streams."""
+
+    async def _understand(
+        self, exchange: Exchange, principal: Principal, body: bytes
+    ) -> CreateCall:
+        return await run_off_loop(
+            lambda: self._dialect.parse_background(exchange.call(body)),
+            is_large=len(body) > _LARGE_BODY_BYTES,
+        )
+
+    async def read(self, exchange: Exchange) -> None:
+        async with _naming(exchange):
+            await super().read(exchange)
+
+    async def status(self, exchange: Exchange) -> None:
+        """Answer where a stream stands."""
+        principal = await self._principal(exchange)
+        async with _naming(exchange):
+            record = await self._shell.runtime.get(self._key(exchange, principal))
+        await exchange.json(200, self._dialect.status(await self._shown(record)))
+
+    async def cancel(self, exchange: Exchange) -> None:
+        """Cancel, and answer when the completion is settled. A body has to be an object."""
+        await self._principal(exchange)
+        self._dialect.check_cancel(await self._shell.body(exchange))
+        async with _naming(exchange):
+            await super().cancel(exchange)
+
+    async def delete(self, exchange: Exchange) -> None:
+        async with _naming(exchange):
+            await super().delete(exchange)
+
+
+@asynccontextmanager
+async def _naming(exchange: Exchange) -> AsyncIterator[None]:
+    """Let a completion that is not there be called by the id that was asked for."""
+    try:
+        yield
+    except CompletionNotFound:
+        raise StreamNotFound(exchange.path("id")) from None
