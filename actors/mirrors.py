@@ -20,6 +20,7 @@ from actors.core.errors import (
     CompletionRuntimeError,
     Failure,
     FailureCode,
+    Overloaded,
     ReplayGap,
 )
 from actors.core.events import Charge, Event, Finished, FinishReason, Status, Usage
@@ -78,6 +79,7 @@ class Mirrors:
         channel: this replica's name, unique among all replicas that ever were.
         on_closed: called with the carrier and the mirror when its last reader has left.
         silence_timeout_s: a lease that brings nothing for so long, not even its end, has broken.
+        loss_timeout_s: how long a ledger that is away is asked for the end of what a dead carrier had.
     """
 
     def __init__(
@@ -88,12 +90,14 @@ class Mirrors:
         channel: str,
         on_closed: Callable[[str, Mirror], None],
         silence_timeout_s: float = CHANNEL_LEASE_S + 5.0,
+        loss_timeout_s: float = _LOSS_TIMEOUT_S,
     ) -> None:
         self._directory = directory
         self._ledger = ledger
         self._channel = channel
         self._on_closed = on_closed
         self._silence_timeout_s = silence_timeout_s
+        self._loss_timeout_s = loss_timeout_s
         self._mirrors: dict[str, Mirror] = {}
         self._reading: dict[str, set[str]] = {}  # carrier -> completions read there
         self._pumps: dict[str, asyncio.Task[None]] = {}
@@ -253,14 +257,29 @@ class Mirrors:
     async def _end_from_store(self, mirror: Mirror) -> None:
         """Append the stored end; where none comes in time, an end that says it is lost."""
         try:
-            record = await settled_record(self._ledger, mirror.completion_id)
-            events: Sequence[Event] = record.events
+            events = await self._stored_events(mirror.completion_id)
         except CompletionRuntimeError:
             _log.warning("no end is known of %s", mirror.completion_id)
             events = (_UNKNOWN_END,)
         if not mirror.is_finished:
             have = len(mirror.events)
             mirror.extend(events[have:] if len(events) > have else events[-1:])
+
+    async def _stored_events(self, completion_id: str) -> Sequence[Event]:
+        """Return the stored log; a ledger that is away is asked again, for a bounded time.
+
+        It may have died with the carrier, on the same host, and be back in a moment.
+
+        Raises: CompletionNotFound: it has none. Overloaded: it stayed away.
+        """
+        deadline_s = time.monotonic() + self._loss_timeout_s
+        while True:
+            try:
+                return (await settled_record(self._ledger, completion_id)).events
+            except Overloaded:
+                if time.monotonic() > deadline_s:
+                    raise
+            await asyncio.sleep(_POLL_S)
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)

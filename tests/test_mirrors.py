@@ -20,16 +20,18 @@ from actors.channel import (
     Mirror,
     MirrorSubscription,
 )
-from actors.core.errors import CompletionNotFound, Overloaded
+from actors.core.errors import CompletionNotFound, FailureCode, Overloaded
 from actors.core.event_log import EventLog
-from actors.core.events import CancelSource, TextDelta, to_row
+from actors.core.events import CancelSource, Event, Finished, TextDelta, to_row
 from actors.core.readers import Departure
 from actors.core.request import StartCommand
+from actors.directory import CarrierLost
 from actors.ledger import CompletionKey, Located, Placed
 from actors.mirrors import Mirrors
 from actors.record import CompletionRecord
 from actors.runtime import CancelAnswer, CompletionRow, ReaderLeft
 from actors.testing import settle_loop
+from tests.books import completed, header
 
 NAME = "cmp_1"
 ACTOR = "completion-1"
@@ -224,6 +226,69 @@ def test_who_comes_as_the_last_reader_leaves_is_read_to(turns: list[int]) -> Non
         assert bench.link.is_read
 
     played(check)
+
+
+class PlayedStore:
+    """The ledger, as far as a reader asks it for an end; away for the first so many calls."""
+
+    def __init__(self, *, away: int) -> None:
+        self.away = away
+        self.asked = 0
+
+    async def record(self, completion_id: str) -> CompletionRecord:
+        self.asked += 1
+        if self.asked <= self.away:
+            raise Overloaded("The ledger is away.")
+        return completed(header(completion_id=completion_id), tokens=3)
+
+
+async def read_to_the_end(store: PlayedStore, **options: Any) -> list[Event]:
+    """Read a completion whose carrier dies; return what its reader was told."""
+    directory = LosingDirectory(PlayedLink())
+    mirrors = Mirrors(
+        directory,
+        store,  # type: ignore[arg-type]  # the rest of a ledger is not asked here
+        channel="replica",
+        on_closed=lambda actor, mirror: None,
+        **options,
+    )
+    events: list[Event] = []
+    try:
+        async with asyncio.timeout(20):
+            subscription = mirrors.open(ACTOR, NAME)
+            while not (events and isinstance(events[-1], Finished)):
+                events += await subscription.read()
+            await subscription.aclose(ReaderLeft.FINISHED)
+    finally:
+        await mirrors.aclose()
+    return events
+
+
+class LosingDirectory(PlayedDirectory):
+    """One whose carrier is dead."""
+
+    async def link(self, actor: str) -> CarrierLink:
+        raise CarrierLost
+
+    def lost(self, actor: str) -> None:
+        pass
+
+
+def test_a_reader_of_a_dead_carrier_waits_for_a_ledger_that_is_away() -> None:
+    """Both die together when their host does; the completion may have ended well before that."""
+    store = PlayedStore(away=3)
+    events = asyncio.run(read_to_the_end(store))
+    assert store.asked == 4
+    assert tuple(events) == completed(header(completion_id=NAME), tokens=3).events
+
+
+def test_a_ledger_that_stays_away_leaves_the_reader_with_a_lost_end() -> None:
+    store = PlayedStore(away=1_000)
+    [end] = asyncio.run(read_to_the_end(store, loss_timeout_s=0.25))
+    assert isinstance(end, Finished)
+    assert end.error is not None
+    assert end.error.code is FailureCode.COMPLETION_LOST
+    assert store.asked > 1
 
 
 class NoLogs:
