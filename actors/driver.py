@@ -352,7 +352,12 @@ class CompletionDriver:
     async def _settle(self, finished: Finished) -> None:
         if finished.status is Status.FAILED:
             await self._closed_after_failure()
-        finished = replace(finished, finished_at_s=self._moments.finished_s or 0.0)
+        is_charged = self._placed.result().is_charged  # Nothing is settled before it is placed.
+        finished = replace(
+            finished,
+            charge=finished.charge if is_charged else finished.charge.waived(),
+            finished_at_s=self._moments.finished_s or 0.0,
+        )
         record = self.record()
         record = replace(record, events=(*record.events, finished))
         try:

@@ -135,11 +135,14 @@ class HoldPlacement:
 class Placed:
     """The hold is durable.
 
-    `is_cancelled` says that a remembered cancellation waited for this wire id, and is now used up.
+    `is_cancelled` says that a remembered cancellation waited for this wire id, and is now used up;
+    `is_charged` that the team pays: of one that is exempt the ledger takes nothing, so nothing is what
+    its records say.
     """
 
     is_cancelled: bool = False
     rate: RateState | None = None
+    is_charged: bool = True
 
 
 @dataclass(frozen=True, slots=True)

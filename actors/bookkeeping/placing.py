@@ -19,7 +19,7 @@ from actors.core.errors import (
     Unauthenticated,
 )
 from actors.core.events import Status
-from actors.core.ledger import LedgerResult
+from actors.core.ledger import BillingMode, LedgerResult
 from actors.core.rate_limit import (
     CONCURRENCY_RETRY_AFTER_S,
     BucketState,
@@ -62,7 +62,7 @@ def place(books: Books, batch: Batch, *, placement: HoldPlacement) -> Placed:
     # From here the placement must succeed.
     is_cancelled = _meets_cancellation(books, batch, key)
     _open(books, batch, placement, key, is_cancelled=is_cancelled)
-    return Placed(is_cancelled=is_cancelled, rate=_rate(rate))
+    return Placed(is_cancelled, _rate(rate), _is_charged(books, header.completion_id))
 
 
 def is_answerable(call: IdempotentCall | None, now_s: float) -> bool:
@@ -89,7 +89,8 @@ def _repeat(
         raise CompletionIdInUse(placement.header.wire_id)
     bucket = books.bucket(key.team, now_s=batch.now_s)
     rate = bucket.peek(batch.now_s) if bucket else None
-    return Placed(is_cancelled=standing.is_cancelled_at_birth, rate=_rate(rate))
+    is_charged = _is_charged(books, placement.header.completion_id)
+    return Placed(standing.is_cancelled_at_birth, _rate(rate), is_charged)
 
 
 def _check_key(books: Books, placement: HoldPlacement) -> None:
@@ -186,6 +187,11 @@ def _open(
             header.completion_id,
             expires_at_s=batch.now_s + IDEMPOTENCY_KEPT_S,
         )
+
+
+def _is_charged(books: Books, completion_id: str) -> bool:
+    # The hold's own mode: a team that becomes exempt still pays for what it has begun.
+    return books.hold(completion_id).billing_mode is not BillingMode.EXEMPT
 
 
 def _rate(state: BucketState | None) -> RateState | None:

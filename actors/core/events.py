@@ -119,6 +119,14 @@ class Charge:
     def total_microcredits(self) -> int:
         return self.input_microcredits + self.output_microcredits + self.reasoning_microcredits
 
+    def waived(self) -> Charge:
+        """Return what is charged of it to a team that pays nothing."""
+        return Charge(
+            prompt_basis=self.prompt_basis,
+            output_basis=self.output_basis,
+            pricing_version=self.pricing_version,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Started:

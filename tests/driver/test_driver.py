@@ -22,6 +22,7 @@ from actors.core.errors import (
 )
 from actors.core.events import (
     CancelSource,
+    ChargeBasis,
     Finished,
     FinishReason,
     Started,
@@ -124,6 +125,20 @@ async def test_a_completion_runs_to_its_end() -> None:
     assert stage.settled == [stage.driver]
     assert record.events[0] == Started(12)
     assert record.timeline.first_token_at_s is not None
+
+
+@staged
+async def test_what_the_ledger_does_not_charge_is_not_said_to_be_charged() -> None:
+    stage = Stage()
+    stage.ledger.answer = Placed(is_charged=False)
+    await stage.stream(A, A)
+    stage.upstream.send(END)
+    record = await stage.driver.settled()
+    assert record.finished == stage.end
+    assert stage.end.usage == Usage(12, 2)
+    assert stage.end.charge.total_microcredits == 0
+    assert stage.end.charge.output_basis is ChargeBasis.PROVIDER_USAGE
+    assert stage.driver.completion.hold is HoldState.POSTED
 
 
 @staged

@@ -15,6 +15,7 @@ from actors.core.events import ReasoningDelta, TextDelta
 from actors.core.request import Dialect
 from actors.core.upstream import UpstreamBatch
 from actors.ledger import CompletionKey, TeamLimits
+from actors.runtime import CompletionFilter
 from actors.testing import ScriptedUpstream
 from tests.http.rig import Asgi, Rig, chat_body, finish, frames, rig, say, text, until
 
@@ -50,6 +51,26 @@ def test_a_whole_answer(tmp_path: Path) -> None:
             assert await run.held() == 0
             got = await run.ask("GET", f"{CREATE}/{value['id']}")
             assert got.json == value
+
+    asyncio.run(body())
+
+
+def test_an_exempt_team_is_told_that_it_was_charged_nothing(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with rig(tmp_path) as run:
+            await run.ledger.create_team(
+                "acme", "org", credits_microcredits=0, limits=TeamLimits(), billing_mode="exempt"
+            )
+            before = await run.ledger.balance("acme")
+            value = (await answered(run)).json
+            assert value["usage"]["completion_tokens"] == 2
+            assert value["usage"]["credits_charged"] == 0
+            assert value["midstream"]["hold"]["charged_credits"] == 0
+            assert (await run.ask("GET", f"{CREATE}/{value['id']}")).json == value
+            rows, _ = await run.runtime.list_completions(CompletionFilter(), limit=1, cursor=None)
+            assert rows[0].charge_microcredits == 0
+            assert await run.ledger.balance("acme") == before
+            assert (await run.ledger.audit())["ok"]
 
     asyncio.run(body())
 
