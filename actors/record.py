@@ -75,7 +75,8 @@ class CompletionHeader:
                 "dialect": Dialect(value["dialect"]),
                 "prices": Prices(**value["prices"]),
                 "tags": tuple((k, v) for k, v in value["tags"]),
-                "retention": Retention(value["retention"]),
+                # Headers of schema 1 do not say it.
+                "retention": Retention(value.get("retention", Retention.FULL)),
             }
         )
 

@@ -245,7 +245,8 @@ def _block_row(event: BlockFinished) -> list[Any]:
 
 
 def _usage_from(row: Sequence[Any]) -> Usage:
-    prompt, completion, reasoning, cached, cache_write, raw = row
+    prompt, completion, reasoning, cached, *later = row
+    cache_write, raw = later or (0, ())  # Rows of the first schema end before them.
     pairs = tuple((name, figure) for name, figure in raw)
     return Usage(prompt, completion, reasoning, cached, cache_write, pairs)
 
@@ -282,8 +283,8 @@ def _finished_from(
     error: list[Any] | None,
     usage: list[Any],
     charge: list[Any],
-    stop_sequence: str | None,
-    finished_at_s: float,
+    stop_sequence: str | None = None,  # Rows of the first schema end before it.
+    finished_at_s: float = 0.0,
 ) -> Finished:
     input_u, output_u, reasoning_u, absorbed_u, prompt_basis, output_basis, version = charge
     return Finished(
