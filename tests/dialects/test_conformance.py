@@ -21,6 +21,7 @@ from serve_app.dialects.base import Dialect, Snapshot
 from serve_app.dialects.chat import CHAT
 from serve_app.dialects.messages import MESSAGES
 from serve_app.dialects.model_response import MODEL_RESPONSE
+from serve_app.dialects.responses import RESPONSES
 from tests.dialects.recordings import HEADER, RECORDINGS
 
 
@@ -62,6 +63,16 @@ def messages_body_text(body: dict[str, Any]) -> str:
     return "".join(block["text"] for block in body["content"] if block["type"] == "text")
 
 
+def responses_text(frames: list[bytes]) -> str:
+    deltas = (frame for frame in frames if b"event: response.output_text.delta\n" in frame)
+    return "".join(json.loads(frame.split(b"data: ", 1)[1])["delta"] for frame in deltas)
+
+
+def responses_body_text(body: dict[str, Any]) -> str:
+    parts = (part for item in body["output"] for part in item.get("content", ()))
+    return "".join(part["text"] for part in parts if part["type"] == "output_text")
+
+
 TEXT_AND_REFUSAL = (BlockKind.TEXT, BlockKind.REFUSAL)
 
 DIALECTS = {
@@ -72,6 +83,7 @@ DIALECTS = {
         model_response_text,
         lambda body: body["choices"][0]["message"]["content"] or "",
     ),
+    "responses": Client(RESPONSES, responses_text, responses_body_text),
 }
 
 every_dialect = pytest.mark.parametrize("client", DIALECTS.values(), ids=DIALECTS)
@@ -125,7 +137,7 @@ def test_every_prefix_has_a_body_that_is_not_terminal(client: Client, name: str)
         answer = Answer.of(RECORDINGS[name][:length])
         body = client.dialect.body(Snapshot(HEADER, answer))
         assert client.text_of_body(body) == client.text_of(answer)
-        assert "error" not in body
+        assert body.get("error") is None
 
 
 @every_dialect

@@ -107,6 +107,11 @@ class ResponsesStreamWriter:
         """The items that have ended, in their order."""
         return [self._items[index] for index in sorted(self._items)]
 
+    @property
+    def open_blocks(self) -> list[int]:
+        """The blocks that were begun and have not ended."""
+        return list(self._open)
+
     def response(self, kind: str, response: Mapping[str, Any]) -> bytes:
         """Return an event of the response as a whole: `response.created`, `response.failed` ..."""
         return self._event(kind, f',"response":{_encode(dict(response))}')

@@ -1,0 +1,151 @@
+"""The Responses dialect, put together: headers, parsing, events, bodies and errors.
+
+It is stateless; `RESPONSES` is the one instance. What an earlier response adds to a conversation, and
+providers that are asked natively, are the endpoints' business: a dialect looks nothing up.
+
+Source: contract of the Responses dialect, sections 1, 4 and 7.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from actors.core.errors import CompletionRuntimeError, InvalidRequest
+from actors.core.ids import COMPLETION_PREFIX
+from actors.ledger import RateState
+from actors.record import CompletionHeader
+from actors.runtime import CancelAnswer
+from serve_app.dialects.base import (
+    Call,
+    CreateCall,
+    DialectName,
+    Operation,
+    RawHeaders,
+    Reply,
+    Snapshot,
+    StreamCall,
+    render,
+)
+from serve_app.dialects.json_body import parse_object
+from serve_app.dialects.midstream_headers import check_built, client_name, disconnect_policy
+from serve_app.dialects.responses.encoder import ResponsesEncoder
+from serve_app.dialects.responses.errors import error_reply
+from serve_app.dialects.responses.render import (
+    input_items_page,
+    queued_response,
+    snapshot_object,
+)
+from serve_app.dialects.responses.request import completion_request
+
+__all__ = ["RESPONSES", "ResponsesDialect"]
+
+_PREFIX = "resp_"
+_NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
+_LIMIT = re.compile(r"-?[0-9]{1,9}", re.ASCII)
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+_LIMIT_DEFAULT, _LIMIT_MAX = "20", 100
+
+
+class ResponsesDialect:
+    """See `dialects.base.Dialect`, `BackgroundDialect` and `DeletingDialect`."""
+
+    name = DialectName.RESPONSES
+    keep_alive = b": keep-alive\n\n"
+    stream_headers: RawHeaders = (
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"cache-control", b"no-cache, no-transform"),
+        (b"x-accel-buffering", b"no"),
+    )
+    replay_headers: RawHeaders = ()
+
+    def reply_headers(self, request_id: str) -> RawHeaders:
+        return ((b"x-request-id", request_id.encode("ascii")),)
+
+    def rate_headers(self, rate: RateState) -> RawHeaders:
+        return (
+            (b"x-ratelimit-limit-requests", b"%d" % rate.limit),
+            (b"x-ratelimit-remaining-requests", b"%d" % rate.remaining),
+            (b"x-ratelimit-reset-requests", b"%d" % math.ceil(rate.reset_at_s)),
+        )
+
+    def check(self, call: Call) -> None:
+        check_built(call.headers)
+
+    def wire_id(self, completion_id: str) -> str:
+        return _PREFIX + completion_id.removeprefix(COMPLETION_PREFIX)
+
+    def parse_create(self, call: Call) -> CreateCall:
+        wire_id = client_name(call.headers)
+        policy = disconnect_policy(call.headers)
+        value = parse_object(call.body)
+        request = completion_request(value, policy)
+        # The model says which provider is asked; the hint of a gateway that routes is none here.
+        ignored = ("provider",) if value.get("provider") is not None else ()
+        return CreateCall(request, wire_id, ignored=ignored)
+
+    def parse_read(self, call: Call) -> StreamCall | None:
+        is_stream = _boolean(call.query, "stream")
+        _boolean(call.query, "include_obfuscation")  # There is none to leave out.
+        after = call.query.get("starting_after")
+        if after is None and is_stream:
+            after = call.headers.get("last-event-id")
+        if after is not None and not _NUMBER.fullmatch(after):
+            raise InvalidRequest(
+                "starting_after must be the sequence number of an event.", param="starting_after"
+            )
+        if not is_stream:
+            return None
+        return StreamCall(after=-1 if after is None else int(after))
+
+    def encoder(self, header: CompletionHeader, *, request_id: str) -> ResponsesEncoder:
+        return ResponsesEncoder(header)
+
+    def body(self, shown: Snapshot) -> dict[str, Any]:
+        return snapshot_object(shown)
+
+    def accepted(self, header: CompletionHeader) -> Reply:
+        return Reply(200, render(queued_response(header)))
+
+    def cancelled(self, answer: CancelAnswer) -> Reply:
+        """Return the response as it stands: a cancel of one that has ended changes nothing."""
+        return Reply(200, render(self.body(Snapshot.of(answer.record))))
+
+    def deleted(self, wire_id: str) -> Reply:
+        return Reply(200, render({"id": wire_id, "object": "response", "deleted": True}))
+
+    def input_items(self, header: CompletionHeader, call: Call) -> dict[str, Any]:
+        """Return the page of input items that the call asks for.
+
+        Raises: InvalidRequest.
+        """
+        limit = call.query.get("limit", _LIMIT_DEFAULT)
+        if not _LIMIT.fullmatch(limit):
+            raise InvalidRequest("limit must be an integer.", param="limit")
+        order = call.query.get("order", "desc")
+        if order not in ("asc", "desc"):
+            raise InvalidRequest("order must be asc or desc.", param="order")
+        return input_items_page(
+            header,
+            after=call.query.get("after"),
+            limit=min(max(int(limit), 1), _LIMIT_MAX),
+            is_ascending=order == "asc",
+        )
+
+    def error(
+        self, error: CompletionRuntimeError, *, operation: Operation, request_id: str
+    ) -> Reply:
+        return error_reply(error, operation=operation)
+
+
+def _boolean(query: Mapping[str, str], name: str) -> bool:
+    value = query.get(name, "false").lower()
+    if value not in _BOOLEANS:
+        raise InvalidRequest(f"{name} must be true or false.", param=name)
+    return _BOOLEANS[value]
+
+
+RESPONSES = ResponsesDialect()

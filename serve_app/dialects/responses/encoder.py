@@ -1,0 +1,138 @@
+"""A completion's log as Responses events. The wire format itself is `core.wire.responses`'.
+
+What this adds: the response as a whole at the beginning and at the end, with this API's `midstream`
+member, a number per frame (`id:`), which is the event's `sequence_number`, and `[DONE]`.
+
+    EMPTY  --any event-->  OPEN  --Finished-->  CLOSED
+           created, in_progress  the open blocks' ends, the response's end and [DONE]
+
+A response that failed has no `[DONE]`: it did not end properly.
+There is no event for a cancelled response in any SDK: it ends with `response.incomplete`, whose
+response says `cancelled`.
+
+Source: contract of the Responses dialect, sections 6 and 7; design, section 4 (cursors).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from actors.core.errors import CompletionRuntimeError, IllegalTransition
+from actors.core.events import (
+    BlockFinished,
+    Event,
+    Finished,
+    ReasoningDelta,
+    RefusalDelta,
+    Started,
+    Status,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
+)
+from actors.core.wire.responses import DONE, ResponsesStreamWriter
+from actors.record import CompletionHeader
+from serve_app.dialects.base import Operation, render
+from serve_app.dialects.responses.errors import envelope
+from serve_app.dialects.responses.render import opening_status, queued_response, response_object
+
+__all__ = ["ResponsesEncoder"]
+
+_END_EVENTS = {
+    "completed": "response.completed",
+    "incomplete": "response.incomplete",
+    "cancelled": "response.incomplete",
+    "failed": "response.failed",
+}
+
+
+class _Stage(Enum):
+    EMPTY = "empty"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class ResponsesEncoder:
+    """See `dialects.base.Encoder`."""
+
+    def __init__(self, header: CompletionHeader) -> None:
+        self._header = header
+        self._writer = ResponsesStreamWriter(header.completion_id)
+        self._stage = _Stage.EMPTY
+        self._number = 0
+
+    def __repr__(self) -> str:
+        return f"<ResponsesEncoder {self._stage.value}, next frame {self._number}>"
+
+    def encode(self, event: Event) -> list[bytes]:
+        if self._stage is _Stage.OPEN:
+            return self._numbered(_FRAMES[type(event)](self, event))
+        if self._stage is _Stage.CLOSED:
+            raise IllegalTransition(f"{type(event).__name__} after {self!r}")
+        self._stage = _Stage.OPEN
+        return self._numbered([*self._opening(), *_FRAMES[type(event)](self, event)])
+
+    def interrupted(self, error: CompletionRuntimeError) -> bytes:
+        """Return a flat error event; it has no number, since the response may go on."""
+        body = envelope(error, Operation.READ)["error"]
+        value = {"type": "error", **{name: body[name] for name in ("code", "message", "param")}}
+        return b"event: error\ndata: %b\n\n" % render(value)
+
+    def _numbered(self, frames: list[bytes]) -> list[bytes]:
+        first = self._number
+        self._number = first + len(frames)
+        return [b"id: %d\n%b" % (first + index, frame) for index, frame in enumerate(frames)]
+
+    def _opening(self) -> list[bytes]:
+        first = queued_response(self._header)
+        kinds = [("response.created", first)]
+        if first["status"] == "queued":
+            kinds.append(("response.queued", first))
+        kinds.append(("response.in_progress", {**first, "status": "in_progress"}))
+        return [self._writer.response(kind, response) for kind, response in kinds]
+
+    def _delta(
+        self, event: TextDelta | ReasoningDelta | RefusalDelta | ToolCallStarted | ToolCallDelta
+    ) -> list[bytes]:
+        return self._writer.delta(event)
+
+    def _block_finished(self, event: BlockFinished) -> list[bytes]:
+        return self._writer.finish_block(event)
+
+    def _silent(self, event: Event) -> list[bytes]:
+        return []
+
+    def _finished(self, event: Finished) -> list[bytes]:
+        self._stage = _Stage.CLOSED
+        writer = self._writer
+        # A completion whose process died was cut without a word of its blocks.
+        ends = [
+            frame
+            for block in writer.open_blocks
+            for frame in writer.finish_block(BlockFinished(block, is_complete=False))
+        ]
+        response = response_object(
+            self._header,
+            writer.items,
+            status=opening_status(self._header),
+            usage=event.usage,
+            finished=event,
+        )
+        end = writer.response(_END_EVENTS[response["status"]], response)
+        return [*ends, end] if event.status is Status.FAILED else [*ends, end, DONE]
+
+
+_FRAMES: dict[type, Callable[[ResponsesEncoder, Any], list[bytes]]] = {
+    TextDelta: ResponsesEncoder._delta,
+    ReasoningDelta: ResponsesEncoder._delta,
+    RefusalDelta: ResponsesEncoder._delta,
+    ToolCallStarted: ResponsesEncoder._delta,
+    ToolCallDelta: ResponsesEncoder._delta,
+    BlockFinished: ResponsesEncoder._block_finished,
+    Started: ResponsesEncoder._silent,
+    UsageReported: ResponsesEncoder._silent,
+    Finished: ResponsesEncoder._finished,
+}

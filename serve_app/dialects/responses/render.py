@@ -1,0 +1,166 @@
+"""The Responses dialect's objects: the response as a whole, and a page of input items.
+
+Frames and bodies show the same response: what differs is where its output comes from.
+
+Source: contract of the Responses dialect, section 3; design, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from actors.core.errors import FailureCode
+from actors.core.events import Finished, Status, Usage
+from actors.core.wire.responses import (
+    DEFAULT_MEMBERS,
+    INCOMPLETE_REASONS,
+    call_item,
+    item_id,
+    message_item,
+    reasoning_item,
+    refusal_item,
+    usage_object,
+)
+from actors.record import CompletionHeader
+from serve_app.dialects.answer import Block, BlockKind
+from serve_app.dialects.base import Snapshot
+from serve_app.dialects.midstream_object import midstream_object, receipt_object
+from serve_app.dialects.responses.errors import failure_message
+from serve_app.dialects.responses.items import identified
+
+__all__ = [
+    "input_items_page",
+    "opening_status",
+    "queued_response",
+    "response_object",
+    "snapshot_object",
+]
+
+_ERROR_CODES: Mapping[FailureCode, str] = MappingProxyType(
+    {
+        FailureCode.UPSTREAM_RATE_LIMITED: "rate_limit_exceeded",
+        FailureCode.UPSTREAM_REJECTED: "invalid_prompt",
+    }
+)
+"""Any other failure is a `server_error`; `midstream.failure` has the runtime's own word."""
+
+
+def response_object(
+    header: CompletionHeader,
+    output: list[dict[str, Any]],
+    *,
+    status: str,
+    usage: Usage | None = None,
+    finished: Finished | None = None,
+) -> dict[str, Any]:
+    """Return a Response object. `status` is shown while it runs; afterwards its end says."""
+    shown = {name: member for name, member in header.echo.items() if name in DEFAULT_MEMBERS}
+    return {
+        "id": header.wire_id,
+        "object": "response",
+        "created_at": int(header.created_at_s),
+        "status": status,
+        "model": header.model,
+        "provider": header.provider,
+        "output": output,
+        "usage": None if usage is None else usage_object(usage),
+        **DEFAULT_MEMBERS,
+        **shown,
+        **({} if finished is None else _end(finished)),
+        "midstream": midstream_object(header, finished),
+    }
+
+
+def snapshot_object(shown: Snapshot) -> dict[str, Any]:
+    """Return the response as create, GET and cancel have it, running or settled."""
+    header, answer = shown.header, shown.answer
+    is_over = answer.finished is not None
+    blocks = [(index, answer.blocks[index]) for index in sorted(answer.blocks)]
+    output = [_item(header, index, block, is_over=is_over) for index, block in blocks]
+    is_waiting = not blocks and shown.timeline.dispatched_at_s is None
+    value = response_object(
+        header,
+        output,
+        status=opening_status(header) if is_waiting else "in_progress",
+        usage=answer.usage,
+        finished=answer.finished,
+    )
+    if shown.receipt is not None:
+        value["midstream"]["receipt"] = receipt_object(shown.receipt)
+    return value
+
+
+def opening_status(header: CompletionHeader) -> str:
+    """Return the status of a response that the provider was not asked for yet."""
+    return "queued" if header.echo.get("background") else "in_progress"
+
+
+def queued_response(header: CompletionHeader) -> dict[str, Any]:
+    """Return the response as it stands when it was accepted."""
+    return response_object(header, [], status=opening_status(header))
+
+
+def input_items_page(
+    header: CompletionHeader, *, after: str | None, limit: int, is_ascending: bool
+) -> dict[str, Any]:
+    """Return a page of what came in; one after an unknown item is empty."""
+    items: Sequence[dict[str, Any]] = identified(header.echo.get("input", ()), header.wire_id)
+    items = items if is_ascending else items[::-1]
+    if after is not None:
+        ids = [item["id"] for item in items]
+        items = items[ids.index(after) + 1 :] if after in ids else []
+    page = items[:limit]
+    return {
+        "object": "list",
+        "data": page,
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+        "has_more": len(items) > len(page),
+    }
+
+
+def _end(finished: Finished) -> dict[str, Any]:
+    """Return the members that only a response that has ended has."""
+    if finished.status is Status.CANCELLED:
+        return {"status": "cancelled"}
+    if finished.status is Status.FAILED:
+        return {"status": "failed", "error": _error(finished)}
+    reason = INCOMPLETE_REASONS.get(finished.finish_reason)
+    if reason is not None:
+        return {"status": "incomplete", "incomplete_details": {"reason": reason}}
+    return {"status": "completed", "completed_at": int(finished.finished_at_s)}
+
+
+def _error(finished: Finished) -> dict[str, Any]:
+    failure = finished.error
+    if failure is None:
+        return {"code": "server_error", "message": "No reason was kept."}
+    code = _ERROR_CODES.get(failure.code, "server_error")
+    return {"code": code, "message": failure_message(failure)}
+
+
+def _item(header: CompletionHeader, index: int, block: Block, *, is_over: bool) -> dict[str, Any]:
+    running = "incomplete" if is_over else "in_progress"
+    status = "completed" if block.is_complete else running
+    id = item_id(_ITEM_TYPES[block.kind], header.completion_id, index)
+    match block.kind:
+        case BlockKind.TEXT:
+            return message_item(id, block.text, status)
+        case BlockKind.REFUSAL:
+            return refusal_item(id, block.text, status)
+        case BlockKind.REASONING:
+            return reasoning_item(id, block.text, block.signature, status)
+        case BlockKind.TOOL_CALL:
+            return call_item(id, block.call_id, block.name, block.text, status)
+
+
+_ITEM_TYPES: Mapping[BlockKind, str] = MappingProxyType(
+    {
+        BlockKind.TEXT: "message",
+        BlockKind.REFUSAL: "message",
+        BlockKind.REASONING: "reasoning",
+        BlockKind.TOOL_CALL: "function_call",
+    }
+)
