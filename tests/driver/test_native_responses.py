@@ -11,10 +11,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from actors.config import ConfigError, ProviderConfig, ProviderKind
+from actors.catalogue import SIMULATOR, Catalogue
+from actors.config import Config, ConfigError, ProviderConfig, ProviderKind
 from actors.core.errors import (
     CompletionNotFound,
     FailureCode,
@@ -25,6 +27,7 @@ from actors.core.errors import (
 from actors.core.native import NativeAnswer, NativeCall, NativeOperation
 from actors.native_responses import NativeResponses, NoNativeProviders
 from actors.settings import Settings
+from actors.simulator.app import create_simulator
 from actors.simulator.server import SimulatorServer
 
 KEY = "sk-of-the-provider"
@@ -259,3 +262,32 @@ def test_no_cookie_goes_from_one_call_to_the_next() -> None:
         assert all("cookie" not in one["headers"] for one in bench.upstream.asked)
 
     tell(story, Upstream(headers=[(b"set-cookie", b"team=blue")]))
+
+
+def test_a_background_answer_of_the_simulator_through_its_whole_life() -> None:
+    async def whole() -> None:
+        server = SimulatorServer(create_simulator())
+        url = await server.start()
+        catalogue = Catalogue(Config(), simulator_url=url)
+        native = NativeResponses(catalogue.provider, settings=Settings(), environment={})
+
+        async def ask(operation: NativeOperation, name: str = "") -> Any:
+            body = b"" if name else b'{"model":"sim","input":"Name a lake."}'
+            call = NativeCall(operation, name, body=body)
+            return json.loads((await native.ask(f"{SIMULATOR}-background", call)).body)
+
+        try:
+            async with httpx.AsyncClient() as client:
+                body = {"model": "sim-slow", "input": "Name a lake.", "background": True}
+                name = (await client.post(f"{url}/v1/responses", json=body)).json()["id"]
+            shown = await ask(NativeOperation.RETRIEVE, name)
+            assert (shown["id"], shown["status"]) == (name, "in_progress")
+            assert (await ask(NativeOperation.CANCEL, name))["status"] == "cancelled"
+            assert (await ask(NativeOperation.DELETE, name))["deleted"] is True
+            with pytest.raises(CompletionNotFound):
+                await ask(NativeOperation.RETRIEVE, name)
+            assert (await ask(NativeOperation.INPUT_TOKENS))["input_tokens"] > 0
+        finally:
+            await server.stop()
+
+    asyncio.run(whole())
