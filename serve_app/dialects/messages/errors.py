@@ -27,6 +27,7 @@ from actors.core.errors import (
     Overloaded,
     RateLimited,
     ReplayGap,
+    RequestError,
     RequestTooLarge,
     Unauthenticated,
     UnknownModel,
@@ -93,6 +94,7 @@ _ROWS: Mapping[type[CompletionRuntimeError], Row] = MappingProxyType(
         CompletionIdInUse: Row(400, "invalid_request_error"),
         InsufficientCredit: Row(402, "billing_error"),
         RateLimited: Row(429, "rate_limit_error"),
+        RequestError: Row(400, "invalid_request_error"),  # any other fault of the caller
         Overloaded: _OVERLOADED,
         NotCancellable: _OVERLOADED,  # The cancel is on its way: the same call again will tell.
     }
