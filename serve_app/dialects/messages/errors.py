@@ -100,6 +100,10 @@ _ROWS: Mapping[type[CompletionRuntimeError], Row] = MappingProxyType(
     }
 )
 
+_PARAMS: Mapping[type[CompletionRuntimeError], str] = MappingProxyType(
+    {UnknownModel: "model", ReplayGap: "after"}
+)
+
 _CHALLENGE = b'Basic realm="All the API", charset="UTF-8"'
 
 _MESSAGE_ID_SHOWN_MAX = 128
@@ -138,7 +142,7 @@ def error_members(error: CompletionRuntimeError, request_id: str) -> dict[str, A
 
 def validation_detail(error: CompletionRuntimeError) -> list[dict[str, Any]]:
     """Return the one fault of a request as a list of faults."""
-    param = "after" if isinstance(error, ReplayGap) else getattr(error, "param", None)
+    param = _PARAMS.get(type(error)) or getattr(error, "param", None)
     reason = getattr(error, "reason", "")
     return [
         {
