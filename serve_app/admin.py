@@ -8,15 +8,14 @@ in `admin_objects`.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
 
 from actors.core.errors import CompletionNotFound, InvalidRequest
 from actors.core.events import CancelSource
-from actors.ledger import Balance, PolicyChange, TeamLimits
+from actors.ledger import Balance, TeamLimits
 from actors.record import CompletionRecord
 from actors.runtime import CancelOutcome, CompletionFilter
+from serve_app.admin_members import GrantBody, KeyBody, LimitsMember, TeamBody
 from serve_app.admin_objects import (
     EventRows,
     balance_object,
@@ -36,42 +35,6 @@ __all__ = ["AdminEndpoints"]
 
 _ROWS_DEFAULT = 100
 _ROWS_MAX = 1_000
-
-_CREDITS_MAX = 1_000_000_000.0
-"""A billion credits: below it, a double has every micro-credit."""
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-Credits = Annotated[float, Field(ge=0, le=_CREDITS_MAX)]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
-
-
-class _Limits(_Body):
-    requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    completions_concurrent: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-
-
-class _Team(_Body):
-    team: Name
-    organization: Name
-    credits: Credits = 0.0
-    limits: _Limits | None = None
-    store_content: Literal["full", "none"] | None = None
-    native_passthrough: bool | None = None
-
-    def policy(self) -> PolicyChange:
-        stores = None if self.store_content is None else self.store_content == "full"
-        return PolicyChange(stores_content=stores, native_passthrough=self.native_passthrough)
-
-
-class _Key(_Body):
-    name: Annotated[str, Field(max_length=128)] = ""
-
-
-class _Grant(_Body):
-    amount: Annotated[float, Field(gt=0, le=_CREDITS_MAX)]
 
 
 class AdminEndpoints:
@@ -140,7 +103,7 @@ class AdminEndpoints:
     # Teams, keys, credits.
 
     async def create_team(self, exchange: Exchange) -> None:
-        body = validate(_Team, await self._body(exchange))
+        body = validate(TeamBody, await self._body(exchange))
         limits = TeamLimits(**body.limits.model_dump()) if body.limits else TeamLimits()
         policy = await self._runtime.create_team(
             body.team,
@@ -154,14 +117,14 @@ class AdminEndpoints:
             "team": body.team,
             "organization": body.organization,
             "credits": credits(balance.credits_microcredits),
-            "limits": (body.limits or _Limits()).model_dump(),
+            "limits": (body.limits or LimitsMember()).model_dump(),
             "store_content": "full" if policy.stores_content else "none",
             "native_passthrough": policy.native_passthrough,
         }
         await exchange.json(200, value)
 
     async def create_key(self, exchange: Exchange) -> None:
-        body = validate(_Key, await self._body(exchange, may_be_empty=True))
+        body = validate(KeyBody, await self._body(exchange, may_be_empty=True))
         key = await self._runtime.create_key(exchange.path("team"), body.name)
         value = {"key_id": key.key_id, "key": key.secret, "team": key.team}
         await exchange.json(200, value, [(b"cache-control", b"no-store")])
@@ -179,7 +142,7 @@ class AdminEndpoints:
         await exchange.json(200, {"key_id": key_id, "revoked": True})
 
     async def grant_credits(self, exchange: Exchange) -> None:
-        body = validate(_Grant, await self._body(exchange))
+        body = validate(GrantBody, await self._body(exchange))
         team = exchange.path("team")
         balance = await self._runtime.grant_credits(team, _microcredits(body.amount, "amount"))
         await exchange.json(200, balance_object(team, balance))

@@ -24,6 +24,7 @@ from serve_app.dialects.base import Dialect, Operation
 from serve_app.dialects.chat import CHAT
 from serve_app.dialects.messages import MESSAGES
 from serve_app.dialects.model_response import MODEL_RESPONSE
+from serve_app.docs_endpoints import DocsEndpoints
 from serve_app.endpoints import CompletionEndpoints
 from serve_app.health import HealthEndpoints
 from serve_app.messages_endpoints import AsyncMessagesEndpoints, MessagesEndpoints
@@ -85,7 +86,9 @@ def _routes(shell: Shell) -> list[Route]:
         shell, {dialect.name: dialect for dialect in (CHAT, MESSAGES, MODEL_RESPONSE)}
     )
     health = HealthEndpoints(shell)
-    return [
+    routes: list[Route] = []
+    docs = DocsEndpoints(routes)
+    routes += [
         route("/v1/chat/completions", create, POST=chat.create),
         route("/v1/chat/completions/{id}", read, GET=chat.read),
         route("/v1/chat/completions/{id}/cancel", cancel, POST=chat.cancel),
@@ -114,7 +117,10 @@ def _routes(shell: Shell) -> list[Route]:
         route("/admin/v1/ledger/audit", GET=admin.audit),
         route("/healthz", GET=health.alive),
         route("/readyz", GET=health.ready),
+        route("/openapi.json", GET=docs.document),
+        route("/docs/api", GET=docs.page),
     ]
+    return routes
 
 
 def _messages_routes(shell: Shell, prefix: str) -> list[Route]:

@@ -88,6 +88,15 @@ class Endpoint:
         self._handlers = {**handlers, "HEAD": handlers["GET"]} if "GET" in handlers else handlers
         self._operation = operation
 
+    @property
+    def dialect(self) -> Dialect:
+        return self._dialect
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that have a handler of their own."""
+        return tuple(method for method in self._handlers if method != "HEAD")
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = f"req_{self._shell.ids()}"
         headers = [*self._dialect.reply_headers(request_id), *self._shell.replica_headers]

@@ -1,0 +1,47 @@
+"""The bodies that the operator's routes take: pydantic models, strictly typed, no member unknown."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from actors.ledger import PolicyChange
+
+__all__ = ["GrantBody", "KeyBody", "LimitsMember", "TeamBody"]
+
+_CREDITS_MAX = 1_000_000_000.0
+"""A billion credits: below it, a double has every micro-credit."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Credits = Annotated[float, Field(ge=0, le=_CREDITS_MAX)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
+
+
+class LimitsMember(_Body):
+    requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    completions_concurrent: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+class TeamBody(_Body):
+    team: Name
+    organization: Name
+    credits: Credits = 0.0
+    limits: LimitsMember | None = None
+    store_content: Literal["full", "none"] | None = None
+    native_passthrough: bool | None = None
+
+    def policy(self) -> PolicyChange:
+        stores = None if self.store_content is None else self.store_content == "full"
+        return PolicyChange(stores_content=stores, native_passthrough=self.native_passthrough)
+
+
+class KeyBody(_Body):
+    name: Annotated[str, Field(max_length=128)] = ""
+
+
+class GrantBody(_Body):
+    amount: Annotated[float, Field(gt=0, le=_CREDITS_MAX)]

@@ -1,0 +1,113 @@
+"""The words in which a route is described, and what many routes have in common.
+
+Which route is what is in `operations` and the modules beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import BaseModel
+
+__all__ = [
+    "ASKED",
+    "BOOLEAN",
+    "CANCELLED",
+    "CANCELLING",
+    "CREATED",
+    "CREATING",
+    "CURSOR",
+    "FOUND",
+    "JSON_OR_STREAM",
+    "NAME",
+    "POSTED",
+    "READING",
+    "STREAM",
+    "Access",
+    "Described",
+    "Parameter",
+]
+
+
+class Access(Enum):
+    """Whose key an operation needs."""
+
+    NOBODY = "nobody"
+    TEAM = "team"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A member of the query, or a header (`where` is `query` or `header`)."""
+
+    name: str
+    where: str
+    description: str
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One method of one path.
+
+    Args:
+        answer: name of the schema of its JSON answer, "" for any JSON object.
+        errors: what it answers with beside `status`, in the envelope of the route's dialect.
+        media: what an answer may be, none for one without a body.
+        accepts_remember: whether it may answer that it keeps a cancellation, with 202.
+    """
+
+    summary: str
+    group: str
+    answer: str = ""
+    access: Access = Access.TEAM
+    body: type[BaseModel] | None = None
+    body_required: bool = True
+    parameters: tuple[Parameter, ...] = ()
+    errors: tuple[int, ...] = ()
+    media: tuple[str, ...] = ("application/json",)
+    status: int = 200
+    accepts_remember: bool = False
+
+
+JSON_OR_STREAM = ("application/json", "text/event-stream")
+STREAM = ("text/event-stream",)
+
+ASKED = (400, 401, 503)
+FOUND = (*ASKED, 404)
+CREATED = (*ASKED, 402, 404, 408, 409, 413, 429, 502)
+CANCELLED = (*FOUND, 409, 429)
+POSTED = (*ASKED, 404, 408, 409, 413)
+
+BOOLEAN = MappingProxyType({"type": "string", "enum": ["true", "false"]})
+CURSOR = MappingProxyType({"type": "string", "pattern": "^[0-9]{1,15}$"})
+NAME = MappingProxyType({"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"})
+
+CREATING = (
+    Parameter("Midstream-Completion-Id", "header", "The id that the completion shall have.", NAME),
+    Parameter(
+        "Midstream-On-Disconnect",
+        "header",
+        "What becomes of the completion when its last reader leaves.",
+        MappingProxyType({"type": "string", "enum": ["cancel", "continue"]}),
+    ),
+)
+READING = (
+    Parameter("stream", "query", "Whether to answer with the frames.", BOOLEAN),
+    Parameter("starting_after", "query", "The number of the last frame that one has.", CURSOR),
+    Parameter("Last-Event-ID", "header", "The same, as a browser's event source sends it."),
+)
+CANCELLING = (
+    Parameter(
+        "Midstream-If-Absent",
+        "header",
+        "`remember` keeps the cancellation for a completion that is yet to start.",
+        MappingProxyType({"type": "string", "enum": ["remember"]}),
+    ),
+)

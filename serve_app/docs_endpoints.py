@@ -1,0 +1,51 @@
+"""The routes that describe all routes: the OpenAPI document, and the same as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from starlette.routing import Route
+
+from serve_app.dialects.base import Reply, render
+from serve_app.docs_page import page
+from serve_app.exchange import Exchange
+from serve_app.openapi import document
+
+__all__ = ["DocsEndpoints"]
+
+_HTML = (
+    (b"content-type", b"text/html; charset=utf-8"),
+    # The page has all that it needs, and may ask nobody for more.
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'",
+    ),
+)
+
+
+class DocsEndpoints:
+    """Each is made once, at the first call.
+
+    Args:
+        routes: the application's whole table; it may grow until then.
+    """
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._routes = routes
+
+    async def document(self, exchange: Exchange) -> None:
+        await exchange.reply(Reply(200, self._document))
+
+    async def page(self, exchange: Exchange) -> None:
+        body = self._page
+        await exchange.begin(200, [*_HTML, (b"content-length", b"%d" % len(body))])
+        await exchange.write(body, is_last=True)
+
+    @cached_property
+    def _document(self) -> bytes:
+        return render(document(self._routes))
+
+    @cached_property
+    def _page(self) -> bytes:
+        return page(document(self._routes))

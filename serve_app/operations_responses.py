@@ -1,0 +1,105 @@
+"""What the routes of the responses dialect are for; see `operations`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from serve_app.described import (
+    BOOLEAN,
+    CANCELLING,
+    CREATING,
+    CURSOR,
+    FOUND,
+    JSON_OR_STREAM,
+    Described,
+    Parameter,
+)
+from serve_app.dialects.responses.members import ResponsesBody
+
+__all__ = ["RESPONSES_OPERATIONS"]
+
+_GROUP = "Responses"
+
+_PROVIDER = (
+    Parameter("provider", "query", "Where to ask for a response that was not created here."),
+)
+_READING = (
+    Parameter("stream", "query", "Whether to answer with the events.", BOOLEAN),
+    Parameter("starting_after", "query", "The number of the last event that one has.", CURSOR),
+)
+_PAGE = (
+    Parameter(
+        "limit",
+        "query",
+        "How many items.",
+        MappingProxyType({"type": "integer", "minimum": 1, "maximum": 100}),
+    ),
+    Parameter(
+        "order",
+        "query",
+        "In which order.",
+        MappingProxyType({"type": "string", "enum": ["asc", "desc"]}),
+    ),
+    Parameter("after", "query", "The id of the last item that one has."),
+)
+
+_POSTED = (*FOUND, 408, 413, 501)
+_NATIVE = (*FOUND, 403, 429, 501, 502)
+
+RESPONSES_OPERATIONS: Mapping[tuple[str, str], Described] = MappingProxyType(
+    {
+        ("POST", "/v1/responses"): Described(
+            "Create a response, as JSON, as a stream or in the background",
+            _GROUP,
+            "Response",
+            body=ResponsesBody,
+            parameters=CREATING,
+            errors=(*_POSTED, 409, 429, 502),
+            media=JSON_OR_STREAM,
+        ),
+        ("POST", "/v1/responses/input_tokens"): Described(
+            "Count the tokens of an input",
+            _GROUP,
+            "ResponseInputTokens",
+            body=ResponsesBody,
+            errors=_POSTED,
+        ),
+        ("POST", "/v1/responses/compact"): Described(
+            "Compact a conversation, where the provider can",
+            _GROUP,
+            body=ResponsesBody,
+            errors=(*_POSTED, 429, 502),
+        ),
+        ("GET", "/v1/responses/{id}"): Described(
+            "Read a response, running or settled, or follow its stream",
+            _GROUP,
+            "Response",
+            parameters=(*_READING, *_PROVIDER),
+            errors=_NATIVE,
+            media=JSON_OR_STREAM,
+        ),
+        ("DELETE", "/v1/responses/{id}"): Described(
+            "Forget a response; one that runs is cancelled first",
+            _GROUP,
+            "ResponseDeleted",
+            parameters=_PROVIDER,
+            errors=(*_NATIVE, 504),
+        ),
+        ("POST", "/v1/responses/{id}/cancel"): Described(
+            "Cancel a response",
+            _GROUP,
+            "Response",
+            parameters=(*CANCELLING, *_PROVIDER),
+            errors=(*_NATIVE, 409, 504),
+            accepts_remember=True,
+        ),
+        ("GET", "/v1/responses/{id}/input_items"): Described(
+            "List what a response was asked",
+            _GROUP,
+            "ResponseItemPage",
+            parameters=(*_PAGE, *_PROVIDER),
+            errors=_NATIVE,
+        ),
+    }
+)
