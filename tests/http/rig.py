@@ -20,7 +20,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message
 
-from actors.catalogue import SIMULATOR, Catalogue
+from actors.catalogue import Catalogue
 from actors.config import Config
 from actors.core.events import BlockFinished, Event, FinishReason, Usage, UsageReported
 from actors.core.upstream import UpstreamBatch
@@ -261,18 +261,20 @@ async def rig(
     server = SimulatorServer(create_simulator())
     url = await server.start() if simulator else None
     catalogue = Catalogue(Config(), simulator_url=url or "http://127.0.0.1:9")
-    client = ProviderClient(
-        SIMULATOR,
-        catalogue.provider(SIMULATOR),
-        api_key=None,
-        settings=settings,
-        count=count_text,
-    )
-    provider: Provider = client if simulator else script
+    clients: dict[str, ProviderClient] = {}
+
+    def provider(name: str) -> Provider:
+        if not simulator:
+            return script
+        if name not in clients:
+            config = catalogue.provider(name)
+            clients[name] = ProviderClient(
+                name, config, api_key=None, settings=settings, count=count_text
+            )
+        return clients[name]
+
     native = NativeResponses(catalogue.provider, settings=settings, environment={})
-    runtime = InMemoryRuntime(
-        ledger, lambda _name: provider, settings=settings, simulator_url=url, native=native
-    )
+    runtime = InMemoryRuntime(ledger, provider, settings=settings, simulator_url=url, native=native)
     made: list[Rig] = []
     app = create_app(runtime, catalogue, settings, is_draining=lambda: made[0].drains)
     made.append(Rig(app, runtime, ledger, settings, catalogue, key, script, url))
@@ -280,6 +282,7 @@ async def rig(
         yield made[0]
     finally:
         await runtime.aclose()
-        await client.aclose()
+        for client in clients.values():
+            await client.aclose()
         await server.stop()
         await ledger.close()
