@@ -73,6 +73,11 @@ class Settings:
     records_bytes_max: int = _setting(10 * 1024**3, "all records; the oldest settled go first")
     object_store_bytes: int = _setting(256 * 1024**2, "Ray's object store in `/dev/shm`")
 
+    # What the surfaces do.
+    strict_openai_cancel: bool = _setting(
+        False, "whether only background responses may be cancelled, as at OpenAI's"
+    )
+
     # The admin key's SHA-256 in hex; the key itself is kept nowhere here.
     admin_key_digest: str = ""
 
@@ -104,7 +109,7 @@ class Settings:
         """
         for setting in fields(self):
             value = getattr(self, setting.name)
-            if isinstance(value, int | float) and not 0 < value <= _NUMBER_MAX:
+            if type(value) in (int, float) and not 0 < value <= _NUMBER_MAX:
                 raise SettingsError(f"{setting.name} must be above 0 and finite, not {value}.")
         if self.proxy not in ("haproxy", "python"):
             raise SettingsError(f"proxy must be haproxy or python, not {self.proxy!r}.")
@@ -128,7 +133,14 @@ class Settings:
         return cls(**json.loads(text))
 
 
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
 def _parse(name: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() not in _BOOLEANS:
+            raise SettingsError(f"{name} must be true or false, not {text!r}.")
+        return _BOOLEANS[text.lower()]
     try:
         return kind(text)
     except ValueError:

@@ -24,11 +24,13 @@ from serve_app.dialects.base import Dialect, Operation
 from serve_app.dialects.chat import CHAT
 from serve_app.dialects.messages import MESSAGES
 from serve_app.dialects.model_response import MODEL_RESPONSE
+from serve_app.dialects.responses import RESPONSES
 from serve_app.docs_endpoints import DocsEndpoints
 from serve_app.endpoints import CompletionEndpoints
 from serve_app.health import HealthEndpoints
 from serve_app.messages_endpoints import AsyncMessagesEndpoints, MessagesEndpoints
 from serve_app.model_response_endpoints import ModelResponseEndpoints
+from serve_app.responses_endpoints import ResponsesEndpoints
 from serve_app.shell import Endpoint, Handler, Shell
 from serve_app.ulid import new_ulid
 
@@ -83,7 +85,7 @@ def _routes(shell: Shell) -> list[Route]:
     response = ModelResponseEndpoints(shell)
     account = AccountEndpoints(shell, CHAT)
     admin = AdminEndpoints(
-        shell, {dialect.name: dialect for dialect in (CHAT, MESSAGES, MODEL_RESPONSE)}
+        shell, {dialect.name: dialect for dialect in (CHAT, MESSAGES, MODEL_RESPONSE, RESPONSES)}
     )
     health = HealthEndpoints(shell)
     routes: list[Route] = []
@@ -100,6 +102,7 @@ def _routes(shell: Shell) -> list[Route]:
             GET=response.read,
             DELETE=response.cancel,
         ),
+        *_responses_routes(shell),
         *_messages_routes(shell, ""),
         *_messages_routes(shell, "/api/gpt"),
         route("/v1/models", GET=account.models),
@@ -121,6 +124,21 @@ def _routes(shell: Shell) -> list[Route]:
         route("/docs/api", GET=docs.page),
     ]
     return routes
+
+
+def _responses_routes(shell: Shell) -> list[Route]:
+    def route(path: str, operation: Operation = Operation.OTHER, **handlers: Handler) -> Route:
+        return Route(f"/v1/responses{path}", Endpoint(shell, RESPONSES, handlers, operation))
+
+    responses = ResponsesEndpoints(shell)
+    return [
+        route("", Operation.CREATE, POST=responses.create),
+        route("/input_tokens", POST=responses.input_tokens),
+        route("/compact", POST=responses.compact),
+        route("/{id}", Operation.READ, GET=responses.read, DELETE=responses.delete),
+        route("/{id}/cancel", Operation.CANCEL, POST=responses.cancel),
+        route("/{id}/input_items", GET=responses.input_items),
+    ]
 
 
 def _messages_routes(shell: Shell, prefix: str) -> list[Route]:

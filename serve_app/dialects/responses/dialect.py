@@ -11,10 +11,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from actors.core.errors import CompletionRuntimeError, InvalidRequest
 from actors.core.ids import COMPLETION_PREFIX
+from actors.core.request import CompletionRequest, DisconnectPolicy
 from actors.ledger import RateState
 from actors.record import CompletionHeader
 from actors.runtime import CancelAnswer
@@ -86,6 +88,18 @@ class ResponsesDialect:
         # The model says which provider is asked; the hint of a gateway that routes is none here.
         ignored = ("provider",) if value.get("provider") is not None else ()
         return CreateCall(request, wire_id, ignored=ignored)
+
+    def parse_count(self, call: Call) -> CompletionRequest:
+        """Return what would be asked; its model is "" where the body names none.
+
+        Raises: InvalidRequest.
+        """
+        value = parse_object(call.body)
+        is_named = value.get("model") is not None
+        policy = DisconnectPolicy.CANCEL
+        if is_named:
+            return completion_request(value, policy)
+        return replace(completion_request({**value, "model": "any"}, policy), model="")
 
     def parse_read(self, call: Call) -> StreamCall | None:
         is_stream = _boolean(call.query, "stream")

@@ -38,14 +38,23 @@ _PART_KINDS = {"text": "input_text", "image_url": "input_image"}
 """What some clients, who think in chat's words, call the parts of a message."""
 
 
+def _kind_of(value: Any) -> Any:
+    return value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+
+
+def _type_tag(value: Any) -> str | None:
+    kind = _kind_of(value)
+    return tag(kind) if isinstance(kind, str) else None
+
+
 def _part_tag(value: Any) -> str | None:
-    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    kind = _kind_of(value)
     return tag(_PART_KINDS.get(kind, kind)) if isinstance(kind, str) else None
 
 
 def _item_tag(value: Any) -> str | None:
     """Return the tag of an item; one without a type is a message."""
-    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    kind = _kind_of(value)
     return tag(kind) if isinstance(kind, str) else tag("message") if kind is None else None
 
 
@@ -225,7 +234,7 @@ Format = Annotated[
     Annotated[_PlainFormat, Tag(tag("text"))]
     | Annotated[_PlainFormat, Tag(tag("json_object"))]
     | Annotated[_SchemaFormat, Tag(tag("json_schema"))],
-    Discriminator(_part_tag),
+    Discriminator(_type_tag),
 ]
 
 

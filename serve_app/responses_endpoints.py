@@ -1,0 +1,185 @@
+"""The routes of the Responses dialect, and what it does otherwise than the others.
+
+A response may follow another one, whose conversation is built from stored records. What is not found
+here may be a response that a provider keeps: `?provider=` asks that one, for teams whose policy allows
+it; for all others it is unknown, and nobody is asked. Of a response that was created here the hint
+says nothing, and the answer says so.
+
+    input_tokens   counted here, by the function that a prompt is held for with
+    compact        the provider's own, which is nobody's completion: as for foreign responses, only for
+                   teams that may reach providers natively
+
+Source: contract of the Responses dialect, sections 1, 4 and 7; design, section 7.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from actors.core.errors import CompletionNotFound, InvalidRequest, NativeUnsupported
+from actors.core.native import NativeCall, NativeOperation
+from actors.core.request import CompletionRequest
+from actors.ledger import CompletionKey, Principal
+from actors.record import CompletionRecord
+from actors.tokenizer import count_prompt
+from serve_app.dialect_endpoints import run_off_loop
+from serve_app.dialects.base import CreateCall, Reply, render
+from serve_app.dialects.json_body import parse_object
+from serve_app.dialects.responses import RESPONSES, ResponsesDialect
+from serve_app.dialects.responses.errors import NotBackground
+from serve_app.dialects.responses.items import messages_of
+from serve_app.dialects.responses.request import conversation
+from serve_app.earlier_responses import earlier_messages
+from serve_app.endpoints import CompletionEndpoints
+from serve_app.exchange import Exchange
+from serve_app.shell import Handler, Shell
+
+__all__ = ["ResponsesEndpoints"]
+
+_LARGE_BODY_BYTES = 256 * 1024
+"""Above it, parsing and counting move off the event loop: others' streams go on."""
+
+_HINT_IGNORED = ((b"midstream-ignored", b"provider"),)
+
+
+class ResponsesEndpoints(CompletionEndpoints):
+    """The handlers of `/v1/responses`."""
+
+    _dialect: ResponsesDialect
+
+    def __init__(self, shell: Shell) -> None:
+        super().__init__(shell, RESPONSES)
+
+    async def read(self, exchange: Exchange) -> None:
+        await self._here_or_natively(exchange, super().read, NativeOperation.RETRIEVE)
+
+    async def cancel(self, exchange: Exchange) -> None:
+        await self._here_or_natively(exchange, super().cancel, NativeOperation.CANCEL)
+
+    async def delete(self, exchange: Exchange) -> None:
+        await self._here_or_natively(exchange, super().delete, NativeOperation.DELETE)
+
+    async def input_items(self, exchange: Exchange) -> None:
+        """Answer with a page of what came in."""
+        await self._here_or_natively(exchange, self._input_items, NativeOperation.INPUT_ITEMS)
+
+    async def input_tokens(self, exchange: Exchange) -> None:
+        """Answer how many tokens a create's prompt would have."""
+        principal = await self._principal(exchange)
+        body = await self._shell.body(exchange)
+        is_large = len(body) > _LARGE_BODY_BYTES
+        request = await run_off_loop(
+            lambda: self._dialect.parse_count(exchange.call(body)), is_large=is_large
+        )
+        if request.model:
+            self._shell.catalogue.lookup(request.model)
+        request = await self._following(request, principal)
+        tokens = await run_off_loop(
+            lambda: count_prompt(request.messages, request.tools), is_large=is_large
+        )
+        await exchange.json(200, {"object": "response.input_tokens", "input_tokens": tokens})
+
+    async def compact(self, exchange: Exchange) -> None:
+        """Let the model's provider compact a conversation."""
+        principal = await self._principal(exchange)
+        value = parse_object(await self._shell.body(exchange))
+        name = value.get("model")
+        if not isinstance(name, str):
+            raise InvalidRequest("model is required.", param="model", reason="missing_field")
+        model = self._shell.catalogue.lookup(name)
+        if value.get("previous_response_id") is not None:
+            raise InvalidRequest(
+                "A provider does not know the responses that are kept here; send their items.",
+                param="previous_response_id",
+            )
+        if not principal.policy.native_passthrough:
+            raise NativeUnsupported("Compaction is not available here.")
+        body = render({**value, "model": model.upstream_model})
+        call = NativeCall(NativeOperation.COMPACT, body=body)
+        answer = await self._shell.runtime.native(model.provider, call)
+        await exchange.reply(Reply(answer.status, answer.body))
+
+    # What a response follows.
+
+    async def _understand(
+        self, exchange: Exchange, principal: Principal, body: bytes
+    ) -> CreateCall:
+        parsed = await super()._understand(exchange, principal, body)
+        request = await self._following(parsed.request, principal)
+        return replace(parsed, request=request)
+
+    async def _following(
+        self, request: CompletionRequest, principal: Principal
+    ) -> CompletionRequest:
+        """Return the request with the conversation that it goes on with."""
+        echo = request.echo
+        previous = echo.get("previous_response_id")
+        if previous is None:
+            return request
+
+        async def find(wire_id: str) -> CompletionRecord:
+            return await self._shell.runtime.get(self._key_of(wire_id, principal))
+
+        earlier = await earlier_messages(
+            find, previous, characters_max=self._shell.settings.body_bytes_max
+        )
+        messages = (*earlier, *messages_of(echo["input"]))
+        return replace(request, messages=conversation(echo.get("instructions"), messages))
+
+    # Who is asked.
+
+    async def _here_or_natively(
+        self, exchange: Exchange, here: Handler, operation: NativeOperation
+    ) -> None:
+        """Answer for a response of ours, or of the provider that the call names.
+
+        Raises: CompletionNotFound: it is not ours, and the team may ask no provider.
+        """
+        provider = exchange.query.get("provider")
+        if provider is None:
+            await here(exchange)
+            return
+        principal = await self._principal(exchange)
+        created_here = await self._provider_of(self._key(exchange, principal))
+        if created_here is None and principal.policy.native_passthrough:
+            await self._natively(exchange, provider, operation)
+            return
+        if created_here not in (None, provider):
+            exchange.show(_HINT_IGNORED)
+        await here(exchange)
+
+    async def _provider_of(self, key: CompletionKey) -> str | None:
+        """Return who was asked for a response, None for one that is not ours."""
+        try:
+            return (await self._shell.runtime.get(key)).header.provider
+        except CompletionNotFound:
+            return None
+
+    async def _natively(
+        self, exchange: Exchange, provider: str, operation: NativeOperation
+    ) -> None:
+        if self._dialect.parse_read(exchange.call()) is not None:
+            raise NativeUnsupported("The streams of a provider's own responses cannot be read.")
+        query = tuple(pair for pair in exchange.query.items() if pair[0] != "provider")
+        call = NativeCall(operation, exchange.path("id"), query=query)
+        answer = await self._shell.runtime.native(provider, call)
+        value: dict[str, Any] = json.loads(answer.body)
+        if value.get("object") == "response" and "deleted" not in value:
+            value["provider"] = provider
+        await exchange.json(answer.status, value)
+
+    # What one handler does otherwise.
+
+    async def _input_items(self, exchange: Exchange) -> None:
+        principal = await self._principal(exchange)
+        record = await self._shell.runtime.get(self._key(exchange, principal))
+        await exchange.json(200, self._dialect.input_items(record.header, exchange.call()))
+
+    async def _cancel(self, key: CompletionKey) -> Reply:
+        if self._shell.settings.strict_openai_cancel:
+            record = await self._shell.runtime.get(key)
+            if not record.header.echo.get("background"):
+                raise NotBackground
+        return await super()._cancel(key)
