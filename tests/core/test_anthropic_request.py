@@ -83,9 +83,7 @@ def test_system_messages_become_the_system_member() -> None:
     one = Message(Role.SYSTEM, (TextPart("Be brief."),))
     assert body(one, HELLO) == PLAIN | {"system": "Be brief."}
     two = Message(Role.SYSTEM, (TextPart("Be kind."), TextPart("")))
-    assert body(one, HELLO, two) == PLAIN | {
-        "system": [{"type": "text", "text": "Be brief."}, {"type": "text", "text": "Be kind."}]
-    }
+    assert body(one, HELLO, two) == PLAIN | {"system": "Be brief.\n\nBe kind."}
 
 
 def test_messages_of_one_role_become_one() -> None:

@@ -230,6 +230,42 @@ CASES: dict[str, tuple[bytes, UpstreamBatch]] = {
             reason=FinishReason.TOOL_CALLS,
         ),
     ),
+    "blocks that start again with their last piece": (
+        TEXT
+        + text("a")
+        + TEXT
+        + text("b")
+        + call(1)
+        + arguments('{"x"', 1)
+        + call(1)
+        + arguments(":1}", 1)
+        + stopped(0)
+        + stopped(1)
+        + ended("tool_use")
+        + STOP,
+        done(
+            TextDelta(0, "a", 1),
+            TextDelta(0, "b", 1),
+            BlockFinished(0, True),
+            ToolCallStarted(1, "c", "f", 1),
+            ToolCallDelta(1, '{"x"', 4),
+            ToolCallDelta(1, ":1}", 3),
+            BlockFinished(1, True),
+            reason=FinishReason.TOOL_CALLS,
+        ),
+    ),
+    "calls that all have one index": (
+        call(0) + arguments("{}") + call(0, id="d") + arguments("{}") + ended("tool_use") + STOP,
+        done(
+            ToolCallStarted(0, "c", "f", 1),
+            ToolCallDelta(0, "{}", 2),
+            BlockFinished(0, True),
+            ToolCallStarted(1, "d", "f", 1),
+            ToolCallDelta(1, "{}", 2),
+            BlockFinished(1, True),
+            reason=FinishReason.TOOL_CALLS,
+        ),
+    ),
     "thinking and its signature": (
         THINKING
         + delta(0, "thinking_delta", thinking="Hm")
@@ -455,3 +491,43 @@ def test_frames_in_any_order_never_raise_and_blocks_stay_whole(frames: list[byte
             open_block = last = event.block
         else:
             assert event.block == open_block
+
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+MEMBERS = st.sampled_from(
+    [
+        "type",
+        "index",
+        "delta",
+        "content_block",
+        "usage",
+        "message",
+        "error",
+        "stop_reason",
+        "text",
+        "id",
+        "name",
+        "input",
+        "signature",
+        "partial_json",
+        "input_tokens",
+        "output_tokens_details",
+    ]
+)
+
+
+@given(
+    st.sampled_from(
+        ["message_start", "content_block_start", "content_block_delta", "message_delta"]
+    ),
+    st.dictionaries(MEMBERS, ODD | st.dictionaries(MEMBERS, ODD), max_size=6),
+)
+def test_members_of_any_type_never_raise(kind: str, members: dict[str, Any]) -> None:
+    read([call(0), frame(kind, **{"index": 0} | members), END])
+    read([frame(kind, **{name: value for name, value in members.items() if name != "type"})])

@@ -88,7 +88,7 @@ def request_body(command: StartCommand) -> dict[str, Any]:
     }
     system = _system(request)
     if system:
-        body["system"] = system[0]["text"] if len(system) == 1 else system
+        body["system"] = system
     return body | _tool_members(request) | _thinking_members(request) | _sampling(request)
 
 
@@ -114,15 +114,16 @@ def ignored(request: CompletionRequest) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _system(request: CompletionRequest) -> list[dict[str, Any]]:
-    return [
-        block
+def _system(request: CompletionRequest) -> str:
+    """Return one text: some servers put the texts of several blocks together without a space."""
+    parts = [
+        part.text
         for message in request.messages
         if message.role is Role.SYSTEM
         for part in message.parts
-        if isinstance(part, TextPart)
-        for block in _text(part.text)
+        if isinstance(part, TextPart) and part.text
     ]
+    return "\n\n".join(parts)
 
 
 def _messages(request: CompletionRequest) -> list[dict[str, Any]]:

@@ -17,9 +17,9 @@ Rules:
   over, as Anthropic asks of its clients.
 
 Known departures of providers that are taken in: blocks that all stop at the very end or not at all,
-a delta without its `content_block_start`, a call's whole input in its start, `[DONE]` for
-`message_stop`, usage at the end alone, events without an `event` line, errors with a figure for
-their code.
+a block that starts again under its own index with its last piece (llama.cpp), a delta without its
+`content_block_start`, a call's whole input in its start, `[DONE]` for `message_stop`, usage at the
+end alone, events without an `event` line, errors with a figure for their code.
 
 Source: Anthropic API reference, "Streaming Messages" and "Errors"; llama.cpp's and vLLM's servers;
 all read 2026-11-22.
@@ -76,6 +76,12 @@ _BROKEN_OFF = frozenset({"abort", "cancelled", "error"})
 """What servers, this runtime among them, call an answer that did not end by itself. To take it for a
 proper end would charge for it in full."""
 
+_KINDS: dict[str, type[Delta]] = {
+    "text": TextDelta,
+    "thinking": ReasoningDelta,
+    "tool_use": ToolCallStarted,
+}
+
 _PLAIN_DELTAS: dict[str, tuple[type[TextDelta | ReasoningDelta], str]] = {
     "text_delta": (TextDelta, "text"),
     "thinking_delta": (ReasoningDelta, "thinking"),
@@ -107,6 +113,7 @@ class MessagesStreamDecoder:
         self._open: type[Delta] | None = None  # What it is, while it is open.
         self._index: Any = None  # What the provider calls its own open block.
         self._signature = ""
+        self._call_id: Any = None  # Of the call that opened last, as it came.
         self._input: dict[str, Any] | None = None  # Of the open call, until a piece of it comes.
         self._calls: set[int] = set()  # Indices of every call so far.
         self._usage = Usage()
@@ -173,9 +180,11 @@ class MessagesStreamDecoder:
                 batch.events.append(UsageReported(self._usage))
 
     def _block_start(self, value: dict[str, Any], batch: _Batch) -> None:
+        content = member(value, "content_block")
+        if self._goes_on(value.get("index"), content):
+            return
         self._close_block(batch)
         self._index = value.get("index")
-        content = member(value, "content_block")
         match content.get("type"):
             case "text":
                 self._piece(TextDelta, text_member(content, "text"), batch)
@@ -187,11 +196,19 @@ class MessagesStreamDecoder:
             case "tool_use":
                 self._open_call(content, batch)
 
+    def _goes_on(self, index: Any, content: dict[str, Any]) -> bool:
+        """Whether a start is that of the open block again."""
+        if self._open is None or index != self._index or index is None:
+            return False
+        is_other_call = self._open is ToolCallStarted and content.get("id") != self._call_id
+        return _KINDS.get(text_member(content, "type")) is self._open and not is_other_call
+
     def _open_call(self, content: dict[str, Any], batch: _Batch) -> None:
         self._open_block(ToolCallStarted, batch)
         if type(self._index) is int:
             self._calls.add(self._index)
         call_id, name = text_member(content, "id"), text_member(content, "name")
+        self._call_id = content.get("id")
         given = content.get("input")
         self._input = given if isinstance(given, dict) else {}
         started = ToolCallStarted(
@@ -201,7 +218,7 @@ class MessagesStreamDecoder:
 
     def _block_delta(self, value: dict[str, Any], batch: _Batch) -> None:
         delta = member(value, "delta")
-        index, kind = value.get("index"), delta.get("type")
+        index, kind = value.get("index"), text_member(delta, "type")
         if kind == "input_json_delta":
             self._read_arguments(index, text_member(delta, "partial_json"), batch)
         elif kind == "signature_delta" and index == self._index:
