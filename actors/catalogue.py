@@ -205,6 +205,12 @@ class Catalogue:
             # No event carries them back, so an answer without them would be a silent loss.
             raise InvalidRequest("Log probabilities are not supported.", param="logprobs")
         wire = WIRE_FORMATS[self._kinds[model.provider]]
+        if (
+            request.is_reasoning
+            and wire.dialect is not Dialect.MESSAGES  # which has a member for it
+            and REASONING_EFFORT not in model.capabilities
+        ):
+            raise InvalidRequest(f"{model.slug} cannot think.", param="thinking")
         for member in wire.refused(request):
             raise InvalidRequest(f"The provider of {model.slug} has no {member}.", param=member)
         if wire.dialect is dialect or not request.extra:

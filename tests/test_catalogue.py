@@ -251,3 +251,13 @@ def test_log_probabilities_are_refused_since_no_answer_could_carry_them() -> Non
         resolve(catalogue(), ask(sampling=Sampling(logprobs=True, top_logprobs=2)))
     assert refused.value.param == "logprobs"
     assert resolve(catalogue(), ask(sampling=Sampling(logprobs=False)))
+
+
+def test_thinking_is_refused_where_neither_model_nor_wire_format_has_it() -> None:
+    for model in ("sim", "sim@responses"):
+        with pytest.raises(InvalidRequest) as caught:
+            resolve(catalogue(), ask(model, is_reasoning=True))
+        assert caught.value.param == "thinking"
+        assert not resolve(catalogue(), ask(model, is_reasoning=False)).ignored
+    for model in ("sim-reasoning", "sim@messages"):
+        assert resolve(catalogue(), ask(model, is_reasoning=True)).request.is_reasoning

@@ -263,7 +263,7 @@ def test_what_the_format_has_no_place_for() -> None:
     assert refused(request) == ignored(request) == ()
     video = Message(Role.USER, (VideoPart("https://example.test/a.mp4"), TextPart("what?")))
     wanted = replace(request, messages=(video,), response_format={"type": "json_object"})
-    assert refused(wanted) == ("response_format", "video")
+    assert refused(wanted) == ("response_format", "video_url")
     assert sent(video) == [{"role": "user", "content": "what?"}]
     schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
     assert refused(replace(request, response_format=schema)) == ()

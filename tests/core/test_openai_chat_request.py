@@ -274,3 +274,19 @@ def test_the_request_is_left_as_it_was() -> None:
     before = replace(request, extra=dict(request.extra))
     request_body(command(request), running_usage=True)
     assert request == before
+
+
+@pytest.mark.parametrize(
+    ("members", "effort"),
+    [
+        ({}, None),
+        ({"is_reasoning": True}, "medium"),
+        ({"is_reasoning": True, "reasoning_budget_tokens": 1_024}, "low"),
+        ({"is_reasoning": True, "reasoning_budget_tokens": 4_096}, "medium"),
+        ({"is_reasoning": True, "reasoning_budget_tokens": 32_000}, "high"),
+        ({"is_reasoning": True, "reasoning_effort": "low"}, "low"),
+        ({"is_reasoning": False, "reasoning_effort": "low"}, None),
+    ],
+)
+def test_thinking_becomes_a_degree_of_effort(members: dict[str, Any], effort: str | None) -> None:
+    assert body(**members).get("reasoning_effort") == effort

@@ -97,7 +97,7 @@ def refused(request: CompletionRequest) -> tuple[str, ...]:
     kind = (request.response_format or {}).get("type", "text")
     names = [] if kind in ("text", "json_schema") else ["response_format"]
     if any(isinstance(part, VideoPart) for message in request.messages for part in message.parts):
-        names.append("video")
+        names.append("video_url")
     return tuple(names)
 
 

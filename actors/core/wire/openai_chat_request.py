@@ -33,6 +33,7 @@ from actors.core.request import (
     ToolResultPart,
     VideoPart,
 )
+from actors.core.wire.efforts import effort_of
 
 __all__ = ["request_body"]
 
@@ -106,8 +107,9 @@ def _output_members(request: CompletionRequest) -> dict[str, Any]:
     members: dict[str, Any] = {}
     if request.response_format is not None:
         members["response_format"] = dict(request.response_format)
-    if request.reasoning_effort is not None:
-        members["reasoning_effort"] = request.reasoning_effort
+    effort = effort_of(request)
+    if effort is not None:
+        members["reasoning_effort"] = effort
     return members
 
 

@@ -37,6 +37,7 @@ from actors.core.request import (
     ToolResultPart,
     VideoPart,
 )
+from actors.core.wire.efforts import effort_of
 
 __all__ = ["ignored", "refused", "request_body"]
 
@@ -64,9 +65,6 @@ _OURS = frozenset(
 )
 """Members that only we may set: a pass-through member of such a name could lift the limit that the
 hold pays for, end the stream, or reach another caller's conversation."""
-
-_EFFORT_OF_BUDGET = ((2_048, "low"), (16_384, "medium"))
-"""The effort that a budget of so many tokens of reasoning is at most; above it is high."""
 
 
 def refused(request: CompletionRequest) -> tuple[str, ...]:
@@ -131,7 +129,7 @@ def _output_members(request: CompletionRequest) -> dict[str, Any]:
         text["format"] = _format(request.response_format)
     reasoning = _object(request.extra.get("reasoning"))
     reasoning.pop("effort", None)
-    effort = _effort(request)
+    effort = effort_of(request)
     if effort is not None:
         reasoning["effort"] = effort
     members = {
@@ -141,15 +139,6 @@ def _output_members(request: CompletionRequest) -> dict[str, Any]:
         "top_p": request.sampling.top_p,
     }
     return _present(members)
-
-
-def _effort(request: CompletionRequest) -> str | None:
-    if request.reasoning_effort is not None:
-        return request.reasoning_effort
-    budget = request.reasoning_budget_tokens
-    if budget is None:
-        return "medium" if request.is_reasoning else None
-    return next((effort for most, effort in _EFFORT_OF_BUDGET if budget <= most), "high")
 
 
 def _format(chat_form: Mapping[str, Any]) -> dict[str, Any]:
