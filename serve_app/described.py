@@ -60,6 +60,7 @@ class Described:
         answer: name of the schema of its JSON answer, "" for any JSON object.
         errors: what it answers with beside `status`, in the envelope of the route's dialect.
         media: what an answer may be, none for one without a body.
+        told: errors that have a schema of their own, by status.
         accepts_remember: whether it may answer that it keeps a cancellation, with 202.
     """
 
@@ -74,6 +75,7 @@ class Described:
     media: tuple[str, ...] = ("application/json",)
     status: int = 200
     accepts_remember: bool = False
+    told: Mapping[int, str] = field(default_factory=dict)
 
 
 JSON_OR_STREAM = ("application/json", "text/event-stream")

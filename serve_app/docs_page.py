@@ -129,13 +129,15 @@ def _responses(operation: Mapping[str, Any]) -> str:
 
 def _content(content: Mapping[str, Any]) -> str:
     return "<br>".join(
-        f"<code>{escape(media)}</code> {_schema(described['schema'])}"
+        f"<code>{escape(media)}</code> {_schema(described.get('schema'))}"
         for media, described in content.items()
     )
 
 
-def _schema(schema: Mapping[str, Any]) -> str:
+def _schema(schema: Mapping[str, Any] | None) -> str:
     """Return a link to a schema with a name, else the schema itself."""
+    if schema is None:
+        return ""
     reference = schema.get("$ref")
     if reference is None:
         return f"<code>{escape(json.dumps(schema))}</code>"

@@ -174,8 +174,9 @@ def _parameters(operation: Described) -> list[dict[str, Any]]:
 
 def _responses(operation: Described, dialect: DialectName) -> dict[str, Any]:
     answer = {"$ref": _REF + operation.answer} if operation.answer else {"type": "object"}
+    # What is no JSON has no schema.
     content = {
-        media: {"schema": answer if media == "application/json" else {"type": "string"}}
+        media: {"schema": answer} if media == "application/json" else {}
         for media in operation.media
     }
     done = {"description": "Done.", "content": content} if content else {"description": "Done."}
@@ -184,7 +185,8 @@ def _responses(operation: Described, dialect: DialectName) -> dict[str, Any]:
         responses["202"] = _response(202, REMEMBERED)
     errors = operation.errors if operation.access is Access.NOBODY else (*operation.errors, 500)
     for status in sorted(set(errors)):
-        responses[str(status)] = _response(status, _error_name(dialect))
+        schema = operation.told.get(status, _error_name(dialect))
+        responses[str(status)] = _response(status, schema)
     if operation.access is Access.NOBODY and operation.answer:
         responses["503"] = _response(503, operation.answer)
     return responses

@@ -56,6 +56,7 @@ _OPERATIONS: Mapping[tuple[str, str], Described] = MappingProxyType(
             "MessageVerdict",
             body=MessagesBody,
             errors=_POSTED,
+            told={400: "MessageVerdict"},
         ),
         ("POST", "/async"): Described(
             "Start a message in the background",
