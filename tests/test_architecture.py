@@ -49,6 +49,7 @@ RAY_MODULES = {
     "actors.completion_actor",
     "actors.deployed",
     "actors.ledger_actor",
+    "actors.loadtest.ray_workers",
     "actors.ray_calls",
     "actors.ray_ledger",
     "actors.ray_runtime",

@@ -1,0 +1,53 @@
+"""Where the workers run: here, or on Ray. The port, and the fleet of one process.
+
+A fleet runs one plan at a time. Its progress is asked for at will, and costs a worker next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from actors.loadtest.metrics import Measurements
+from actors.loadtest.plan import Plan, Share
+from actors.loadtest.worker import Progress, Worker
+
+__all__ = ["Fleet", "LocalFleet"]
+
+
+class Fleet(Protocol):
+    """Workers that begin together."""
+
+    @property
+    def workers(self) -> int: ...
+
+    async def run(self, plan: Plan, run_name: str) -> Measurements:
+        """Run the plan; return the sum of what all workers measured.
+
+        Cancel: every worker breaks its streams off.
+        """
+        ...
+
+    async def progress(self) -> Progress: ...
+
+    async def aclose(self) -> None:
+        """End the workers. Idempotent."""
+        ...
+
+
+class LocalFleet:
+    """One worker, in this process and on its loop."""
+
+    workers = 1
+
+    def __init__(self) -> None:
+        self._worker: Worker | None = None
+
+    async def run(self, plan: Plan, run_name: str) -> Measurements:
+        self._worker = Worker(plan, Share(), run_name=run_name)
+        return await self._worker.run()
+
+    async def progress(self) -> Progress:
+        return Progress() if self._worker is None else self._worker.progress()
+
+    async def aclose(self) -> None:
+        pass

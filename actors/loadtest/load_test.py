@@ -1,0 +1,200 @@
+"""A load test from its first question to its last figure: probe, load, audit, level by level.
+
+Owns the order. It must not know terminals or files: whoever shows something passes an `Observer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from secrets import token_hex
+from typing import Any, Protocol
+
+from actors.clock import SystemClock
+from actors.loadtest.audit import ORPHAN_GRACE_S, Audit
+from actors.loadtest.connections import Connections, base_url, open_connections
+from actors.loadtest.fleet import Fleet, LocalFleet
+from actors.loadtest.ground_truth import Findings
+from actors.loadtest.knee import is_past
+from actors.loadtest.metrics import Measurements
+from actors.loadtest.plan import Plan, PlanError
+from actors.loadtest.report.figures import level_figures, run_figures, step_of
+from actors.loadtest.speech import speech_of
+from actors.loadtest.target import (
+    Account,
+    Target,
+    credits_needed,
+    probe,
+    read_account,
+)
+from actors.loadtest.worker import Progress, is_made_of_words
+
+__all__ = ["Observer", "Where", "run_load_test"]
+
+_ASKING_TIMEOUT_S = 30.0
+_PROGRESS_PERIOD_S = 0.5
+
+
+class Observer(Protocol):
+    """Who is told while it runs."""
+
+    def say(self, sentence: str) -> None:
+        """Take a sentence for the operator."""
+        ...
+
+    def show(self, level: float, progress: Progress) -> None:
+        """Take how far the level is, about twice a second."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where load comes from, and what is known beside the plan.
+
+    Args:
+        is_local: one process without Ray.
+        address, workers: see `open_ray_fleet`.
+        simulator_url, admin_key: see `target.probe`.
+    """
+
+    is_local: bool = False
+    address: str = ""
+    workers: int = 0
+    simulator_url: str | None = None
+    admin_key: str | None = None
+    orphan_grace_s: float = ORPHAN_GRACE_S
+
+
+def run_load_test(
+    plan: Plan, levels: Sequence[float], where: Where, observer: Observer
+) -> dict[str, Any]:
+    """Run it at each level until one is past the knee; return every figure. Blocking.
+
+    Args:
+        levels: rising; one for a run that is no sweep.
+
+    Raises:
+        PlanError: what was asked for makes no load test.
+        LoadError: it could not be run.
+    """
+    with _fleet(where) as fleet:
+        return asyncio.run(_LoadTest(plan, where, fleet, observer).run(levels))
+
+
+@contextmanager
+def _fleet(where: Where) -> Iterator[Fleet]:
+    if where.is_local:
+        yield LocalFleet()
+        return
+    # Ray is imported where it is wanted: everything else here works without it.
+    from actors.loadtest.ray_workers import open_ray_fleet
+
+    fleet = open_ray_fleet(where.address, where.workers)
+    try:
+        yield fleet
+    finally:
+        asyncio.run(fleet.aclose())
+
+
+class _LoadTest:
+    def __init__(self, plan: Plan, where: Where, fleet: Fleet, observer: Observer) -> None:
+        self._plan = replace(plan, url=base_url(plan.url))
+        self._where = where
+        self._fleet = fleet
+        self._observer = observer
+        self._name = f"load-{token_hex(4)}"
+
+    async def run(self, levels: Sequence[float]) -> dict[str, Any]:
+        async with self._asking(self._plan.url) as connections:
+            target = await self._probe(connections)
+            async with self._truth(target) as truth:
+                done = await self._levels(levels, connections, truth, target)
+        return run_figures(self._plan, self._fleet.workers, target, done)
+
+    async def _levels(
+        self,
+        levels: Sequence[float],
+        connections: Connections,
+        truth: Connections | None,
+        target: Target,
+    ) -> list[dict[str, Any]]:
+        done: list[dict[str, Any]] = []
+        before = None
+        for level in levels:
+            plan = replace(self._plan, load=self._plan.load.at(level))
+            measured, findings = await self._level(plan, connections, truth, target)
+            done.append(level_figures(plan, measured, findings))
+            step = step_of(done[-1])
+            if measured.stopped or is_past(before, step):
+                break
+            before = step
+        return done
+
+    async def _level(
+        self, plan: Plan, connections: Connections, truth: Connections | None, target: Target
+    ) -> tuple[Measurements, Findings]:
+        before = await self._account(plan, connections, target)
+        measured = await self._load(plan)
+        audit = Audit(
+            connections,
+            truth,
+            target,
+            speech_of(plan),
+            clock=SystemClock(),
+            is_words=is_made_of_words(plan.model),
+            admin_key=self._where.admin_key,
+            orphan_grace_s=self._where.orphan_grace_s,
+        )
+        return measured, await audit.run(measured, before)
+
+    async def _account(
+        self, plan: Plan, connections: Connections, target: Target
+    ) -> Account | None:
+        if not target.is_midstream or target.prices is None:
+            return None
+        account = await read_account(connections)
+        if account.is_metered:
+            self._observer.say(credits_needed(plan, target.prices, account))
+        return account
+
+    async def _load(self, plan: Plan) -> Measurements:
+        running = asyncio.ensure_future(self._fleet.run(plan, self._name))
+        try:
+            while not running.done():
+                await asyncio.wait([running], timeout=_PROGRESS_PERIOD_S)
+                self._observer.show(plan.load.level, await self._fleet.progress())
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+        return running.result()
+
+    async def _probe(self, connections: Connections) -> Target:
+        where, plan = self._where, self._plan
+        target = await probe(
+            connections, plan, simulator_url=where.simulator_url, admin_key=where.admin_key
+        )
+        if plan.needs_control and not target.is_midstream:
+            raise PlanError(
+                "Cancelling, resuming and observing need a Midstream server; "
+                "--disconnect-fraction works on every other."
+            )
+        return target
+
+    @asynccontextmanager
+    async def _truth(self, target: Target) -> AsyncIterator[Connections | None]:
+        if target.simulator_url is None:
+            yield None
+            return
+        async with open_connections(
+            base_url(target.simulator_url), None, quiet_timeout_s=_ASKING_TIMEOUT_S
+        ) as connections:
+            yield connections
+
+    @asynccontextmanager
+    async def _asking(self, url: str) -> AsyncIterator[Connections]:
+        async with open_connections(
+            url, self._plan.api_key, quiet_timeout_s=_ASKING_TIMEOUT_S
+        ) as connections:
+            yield connections

@@ -1,0 +1,142 @@
+"""Workers that are Ray actors, spread over the nodes of a cluster. The only file here with Ray.
+
+Each node has its share of the workers, and each worker its own process, loop and connections, so load
+comes from as many machines as the cluster has. The actors belong to this driver: they end with it,
+however it ends. A worker that dies ends the run with one sentence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import ray
+
+from actors.loadtest.metrics import Measurements
+from actors.loadtest.plan import Plan, PlanError, Share
+from actors.loadtest.target import LoadError
+from actors.loadtest.worker import Progress, Worker
+from actors.settings import NAMESPACE
+
+__all__ = ["WORKERS_MAX", "LoadWorkerActor", "RayFleet", "open_ray_fleet"]
+
+WORKERS_MAX = 256
+
+_READY_TIMEOUT_S = 60.0
+_PROGRESS_TIMEOUT_S = 5.0
+_HEAD_START_S = 0.5
+"""From the call that starts the workers to the run's start, which all of them meet in time."""
+
+
+class LoadWorkerActor:
+    """One worker's process."""
+
+    def __init__(self) -> None:
+        self._worker: Worker | None = None
+
+    async def ready(self) -> bool:
+        return True
+
+    async def run(
+        self, plan: Plan, share: Share, run_name: str, start_at_s: float
+    ) -> dict[str, Any]:
+        self._worker = Worker(plan, share, run_name=run_name)
+        return (await self._worker.run(start_at_s)).to_wire()
+
+    async def progress(self) -> Progress:
+        return Progress() if self._worker is None else self._worker.progress()
+
+
+class RayFleet:
+    """The handles of the workers. Made by `open_ray_fleet`."""
+
+    def __init__(self, handles: list[Any]) -> None:
+        self._handles = handles
+
+    @property
+    def workers(self) -> int:
+        return len(self._handles)
+
+    async def run(self, plan: Plan, run_name: str) -> Measurements:
+        start_at_s = time.time() + _HEAD_START_S
+        runs = [
+            handle.run.remote(plan, Share(index, self.workers), run_name, start_at_s)
+            for index, handle in enumerate(self._handles)
+        ]
+        try:
+            parts = await asyncio.gather(*(_awaited(run) for run in runs))
+        except asyncio.CancelledError:
+            for run in runs:
+                ray.cancel(run)
+            raise
+        return Measurements.merged(Measurements.from_wire(part) for part in parts)
+
+    async def progress(self) -> Progress:
+        asked = [_awaited(handle.progress.remote()) for handle in self._handles]
+        try:
+            async with asyncio.timeout(_PROGRESS_TIMEOUT_S):
+                return Progress.total(await asyncio.gather(*asked))
+        except TimeoutError:
+            return Progress()
+
+    async def aclose(self) -> None:
+        handles, self._handles = self._handles, []
+        for handle in handles:
+            ray.kill(handle)
+        if handles:
+            await asyncio.to_thread(ray.shutdown)
+
+
+def open_ray_fleet(address: str, workers: int) -> RayFleet:
+    """Join a Ray cluster, or start a private one, and put the workers on it. Blocking.
+
+    Args:
+        address: of the cluster, `auto` for the one of this machine, "" for a private one.
+        workers: 0 is one for each CPU that the cluster has.
+
+    Raises:
+        PlanError: more workers than the bound.
+        LoadError: the cluster cannot be joined, or the workers did not come up.
+    """
+    if not 0 <= workers <= WORKERS_MAX:
+        raise PlanError(f"--workers must be between 0 and {WORKERS_MAX}.")
+    _join(address)
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    number = workers or max(1, min(cpus, WORKERS_MAX))
+    actor = ray.remote(LoadWorkerActor).options(
+        num_cpus=0, scheduling_strategy="SPREAD", max_restarts=0
+    )
+    handles = [actor.remote() for _ in range(number)]
+    try:
+        ray.get([handle.ready.remote() for handle in handles], timeout=_READY_TIMEOUT_S)
+    except ray.exceptions.RayError as error:
+        ray.shutdown()
+        raise LoadError(f"The workers did not come up: {type(error).__name__}.") from None
+    return RayFleet(handles)
+
+
+def _join(address: str) -> None:
+    try:
+        ray.init(
+            address=address or "local",
+            namespace=NAMESPACE,
+            log_to_driver=False,
+            include_dashboard=False if not address else None,
+            configure_logging=False,
+        )
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        reason = str(error).strip().splitlines()
+        raise LoadError(
+            f"Ray cannot be joined: {reason[0] if reason else type(error).__name__}"
+        ) from None
+
+
+async def _awaited(reference: Any) -> Any:
+    """Raises: LoadError: the worker's process is gone, or its code failed."""
+    try:
+        return await reference
+    except ray.exceptions.RayTaskError as error:
+        raise LoadError(f"A worker failed: {type(error.cause).__name__}: {error.cause}") from None
+    except ray.exceptions.RayError as error:
+        raise LoadError(f"A worker was lost: {type(error).__name__}.") from None
