@@ -203,16 +203,16 @@ class Catalogue:
         """
         if request.sampling.logprobs:
             # No event carries them back, so an answer without them would be a silent loss.
-            raise InvalidRequest("Log probabilities are not supported.", param="logprobs")
+            raise _unsupported("Log probabilities are not supported.", "logprobs")
         wire = WIRE_FORMATS[self._kinds[model.provider]]
         if (
             request.is_reasoning
             and wire.dialect is not Dialect.MESSAGES  # which has a member for it
             and REASONING_EFFORT not in model.capabilities
         ):
-            raise InvalidRequest(f"{model.slug} cannot think.", param="thinking")
+            raise _unsupported(f"{model.slug} cannot think.", "thinking")
         for member in wire.refused(request):
-            raise InvalidRequest(f"The provider of {model.slug} has no {member}.", param=member)
+            raise _unsupported(f"The provider of {model.slug} has no {member}.", member)
         if wire.dialect is dialect or not request.extra:
             return request, wire.ignored(request)
         return replace(request, extra={}), (*request.extra, *wire.ignored(request))
@@ -249,6 +249,11 @@ def _check_tool_choice(request: CompletionRequest, model: CatalogueModel) -> Non
             param="tool_choice",
             reason="tool_choice_required_unsupported",
         )
+
+
+def _unsupported(message: str, param: str) -> InvalidRequest:
+    """Return the refusal of what is well said and cannot be honoured here."""
+    return InvalidRequest(message, param=param, reason="unsupported")
 
 
 def _without_ignored(request: CompletionRequest, model: CatalogueModel) -> CompletionRequest:

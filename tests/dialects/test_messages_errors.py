@@ -43,6 +43,7 @@ def failed(code: FailureCode) -> UpstreamError:
 
 TABLE: list[tuple[CompletionRuntimeError, int, str]] = [
     (InvalidRequest("no", param="a"), 422, "invalid_request_error"),
+    (InvalidRequest("no", param="a", reason="unsupported"), 400, "invalid_request_error"),
     (ReplayGap("no"), 422, "invalid_request_error"),
     (Unauthenticated("no", reason="missing"), 401, "authentication_error"),
     (Forbidden("no"), 403, "permission_error"),

@@ -278,6 +278,23 @@ def test_cancel_while_it_runs(tmp_path: Path, sent: Any) -> None:
     asyncio.run(run_it())
 
 
+def test_a_caller_who_waits_is_given_what_there_was_at_the_cancel(tmp_path: Path) -> None:
+    async def run_it() -> None:
+        async with rig(tmp_path) as run:
+            call = run.call("POST", f"{MESSAGES}?message_id=job-7", body()).start()
+            upstream = await run.upstream()
+            upstream.open()
+            say(upstream, TextDelta(0, "Lake", 1))
+            await until(lambda: _tokens(run) >= 1, "the first token is logged")
+            assert (await run.ask("POST", f"{ASYNC}/job-7/cancel")).json == CANCELLED
+            await call.done()
+            assert (call.status, call.json["stop_reason"]) == (200, "cancelled")
+            assert call.json["content"] == [{"type": "text", "text": "Lake"}]
+            assert call.json["midstream"]["receipt"]["source"] == "client_request"
+
+    asyncio.run(run_it())
+
+
 def test_cancel_before_a_token(tmp_path: Path) -> None:
     async def run_it() -> None:
         async with rig(tmp_path) as run:

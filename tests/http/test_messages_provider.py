@@ -144,13 +144,17 @@ def test_cancel_closes_the_provider_and_charges_its_own_prompt(tmp_path: Path, p
     asyncio.run(run_it())
 
 
-def test_what_an_anthropic_provider_cannot_honour_is_refused_or_named(tmp_path: Path) -> None:
+def test_what_a_provider_cannot_honour_is_refused_or_named(tmp_path: Path) -> None:
     async def run_it() -> None:
         async with rig(tmp_path, simulator=True) as run:
             refused = await run.ask(
                 "POST", CHAT, body("sim@messages", response_format={"type": "json_object"})
             )
             assert (refused.status, refused.json["error"]["param"]) == (400, "response_format")
+            refused = await run.ask(
+                "POST", MESSAGES, body("sim", thinking={"type": "enabled", "budget_tokens": 4})
+            )
+            assert (refused.status, refused.json["detail"][0]["loc"]) == (400, ["body", "thinking"])
             named = await run.ask("POST", CHAT, body("sim-instant@messages", seed=7, user="u"))
             assert named.headers["midstream-ignored"] == "user, seed"
 

@@ -66,6 +66,10 @@ _UNAVAILABLE = Row(502, "api_error")
 _NOT_FOUND = Row(404, "not_found_error")
 _OVERLOADED = Row(529, "overloaded_error")
 _INVALID = Row(422, "invalid_request_error")
+_UNSUPPORTED = Row(400, "invalid_request_error")
+
+_UNSUPPORTED_REASONS = frozenset({"unsupported", "tool_choice_required_unsupported"})
+"""Of a member that is well said, and cannot be honoured."""
 
 _FAILURES: Mapping[FailureCode, Row] = MappingProxyType(
     {
@@ -167,6 +171,8 @@ def _location(param: str | None) -> list[str | int]:
 def _row(error: CompletionRuntimeError) -> Row:
     if isinstance(error, UpstreamError):
         return _FAILURES[error.failure.code]
+    if isinstance(error, InvalidRequest) and error.reason in _UNSUPPORTED_REASONS:
+        return _UNSUPPORTED
     # Anything unlisted is our own bug (IllegalTransition, say) and no fault of the caller.
     rows = (_ROWS[kind] for kind in type(error).__mro__ if kind in _ROWS)
     return next(rows, _INTERNAL)
@@ -183,7 +189,7 @@ def _message(error: CompletionRuntimeError, row: Row) -> str:
 
 
 def _detail(error: CompletionRuntimeError, row: Row) -> Any:
-    if row is _INVALID:
+    if isinstance(error, InvalidRequest | ReplayGap):
         return validation_detail(error)
     if row.status == 401:
         return "Not authenticated"
