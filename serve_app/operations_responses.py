@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Annotated
+
+from pydantic import Field
 
 from serve_app.described import (
     BOOLEAN,
@@ -47,6 +50,13 @@ _PAGE = (
 _POSTED = (*FOUND, 408, 413, 501)
 _NATIVE = (*FOUND, 403, 429, 501, 502)
 
+
+class InputTokensBody(ResponsesBody):
+    """What is counted may leave its model open."""
+
+    model: Annotated[str, Field(min_length=1, max_length=128)] | None = None  # type: ignore[assignment]
+
+
 RESPONSES_OPERATIONS: Mapping[tuple[str, str], Described] = MappingProxyType(
     {
         ("POST", "/v1/responses"): Described(
@@ -62,7 +72,7 @@ RESPONSES_OPERATIONS: Mapping[tuple[str, str], Described] = MappingProxyType(
             "Count the tokens of an input",
             _GROUP,
             "ResponseInputTokens",
-            body=ResponsesBody,
+            body=InputTokensBody,
             errors=_POSTED,
         ),
         ("POST", "/v1/responses/compact"): Described(

@@ -29,7 +29,6 @@ import httpx
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from schemathesis import Case
 from schemathesis.checks import not_a_server_error
@@ -118,10 +117,12 @@ class _Caller:
         self._ids = {path: _created(target, path) for path in CREATED}
         self._turn = itertools.count()
 
-    def call(self, case: Case) -> None:
+    def call(self, case: Case, mode: GenerationMode) -> None:
         self._outcome.calls += 1
         if next(self._turn) % 2:
-            self._make_plausible(case)
+            self._name_what_there_is(case)
+            if mode is GenerationMode.POSITIVE:  # What is wrong with a body has to stay.
+                self._make_plausible(case.body)
         response = case.call(
             base_url=self._target.url,
             session=self._session,
@@ -139,17 +140,20 @@ class _Caller:
         is_admin = case.path.startswith("/admin")
         return self._target.admin_key if is_admin else self._target.key
 
-    def _make_plausible(self, case: Case) -> None:
-        """Let the call name a model, an organization and a completion that there are."""
-        body = case.body
-        if isinstance(body, dict):
-            if isinstance(body.get("model"), str):
-                body["model"] = MODEL
-            if isinstance(body.get("organization_id"), str):
-                body["organization_id"] = self._target.organization
-            for name, tokens in LIMITS.items():
-                if type(body.get(name)) is int and body[name] > tokens:
-                    body[name] = tokens
+    def _make_plausible(self, body: Any) -> None:
+        """Let a body ask a model and an organization that there are for a short answer."""
+        if not isinstance(body, dict):
+            return
+        if isinstance(body.get("model"), str):
+            body["model"] = MODEL
+        if isinstance(body.get("organization_id"), str):
+            body["organization_id"] = self._target.organization
+        for name, tokens in LIMITS.items():
+            if type(body.get(name)) is int and body[name] > tokens:
+                body[name] = tokens
+
+    def _name_what_there_is(self, case: Case) -> None:
+        """Let the call name an organization and a completion that there are."""
         if case.query and isinstance(case.query.get("organizationId"), str):
             case.query["organizationId"] = self._target.organization
         ids = next((ids for path, ids in self._ids.items() if case.path.startswith(path)), [])
@@ -196,10 +200,16 @@ def _fuzz_operation(
         (GenerationMode.NEGATIVE, calls // 2),
     ):
         if share:
-            _fuzz_mode(operation.as_strategy(mode), caller, share, chosen)
+            _fuzz_mode(operation, mode, caller, share, chosen)
 
 
-def _fuzz_mode(cases: st.SearchStrategy[Case], caller: _Caller, calls: int, chosen: int) -> None:
+def _fuzz_mode(
+    operation: APIOperation[Any, Any, Any, Any],
+    mode: GenerationMode,
+    caller: _Caller,
+    calls: int,
+    chosen: int,
+) -> None:
     @seed(chosen)
     @settings(
         max_examples=calls,
@@ -208,9 +218,9 @@ def _fuzz_mode(cases: st.SearchStrategy[Case], caller: _Caller, calls: int, chos
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(cases)
+    @given(operation.as_strategy(mode))
     def one(case: Case) -> None:
-        caller.call(case)
+        caller.call(case, mode)
 
     try:
         one()
