@@ -175,6 +175,11 @@ class Instance:
         assert len(rows) == 1, rows
         return dict(rows[0])
 
+    def row(self, wire_id: str, dialect: str = "chat") -> dict[str, Any]:
+        """Return the line that lists show of the completion that a client named."""
+        rows = self.admin("GET", f"/admin/v1/completions?dialect={dialect}&limit=1000")["data"]
+        return dict(next(row for row in rows if row["wire_id"] == wire_id))
+
     def _is_ready(self) -> bool:
         assert self.process is not None
         if self.process.poll() is not None:
