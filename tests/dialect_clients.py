@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.instance import DEMO_KEY
 
-__all__ = ["CLIENTS", "ORGANIZATION", "DialectClient", "frames_of"]
+__all__ = ["CLIENTS", "ORGANIZATION", "PROMPT", "DialectClient", "frames_of"]
 
 ORGANIZATION = "org_demo"
 
