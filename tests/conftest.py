@@ -26,12 +26,16 @@ providers:
   nowhere: {{base_url: "http://127.0.0.1:9/v1"}}
   llama: {{base_url: "{llama}/v1"}}
   llama-running: {{base_url: "{llama}/v1", running_usage: true}}
+  llama-messages: {{kind: anthropic_messages, base_url: "{llama}/v1"}}
+  llama-responses: {{kind: openai_responses, base_url: "{llama}/v1"}}
 models:
   hooked: {{provider: hooked, upstream_model: sim, tokenizer_is_exact: true}}
   hooked-slow: {{provider: hooked, upstream_model: sim-slow, tokenizer_is_exact: true}}
   down: {{provider: nowhere, upstream_model: sim}}
   gemma: {{provider: llama, upstream_model: gemma}}
   gemma-running: {{provider: llama-running, upstream_model: gemma}}
+  gemma-messages: {{provider: llama-messages, upstream_model: gemma}}
+  gemma-responses: {{provider: llama-responses, upstream_model: gemma}}
 {faults}
 """
 
