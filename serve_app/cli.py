@@ -16,7 +16,7 @@ import typer
 
 from actors.config import ConfigError, load_config
 from actors.settings import Settings, SettingsError
-from serve_app import cli_remote
+from serve_app import cli_load, cli_remote
 from serve_app.background_start import start_in_background
 from serve_app.data_directory import DataDirectory, InstanceError
 from serve_app.environment import serve_environment
@@ -114,6 +114,7 @@ def env(
 
 
 cli_remote.register(app)
+cli_load.register(app)
 
 
 def main() -> None:

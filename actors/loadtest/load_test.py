@@ -160,7 +160,9 @@ class _LoadTest:
         return account
 
     async def _load(self, plan: Plan) -> Measurements:
-        running = asyncio.ensure_future(self._fleet.run(plan, self._name))
+        # A name of its own for each level: the stream of a number is at every one.
+        run_name = f"{self._name}-{plan.load.level:g}"
+        running = asyncio.ensure_future(self._fleet.run(plan, run_name))
         try:
             while not running.done():
                 await asyncio.wait([running], timeout=_PROGRESS_PERIOD_S)

@@ -145,7 +145,11 @@ class StreamRow:
 class Measurements:
     """One worker's figures, or the sum of several. `seconds` is the measured time.
 
+    Histograms and outcomes are of the streams that were due within the measured time, to their ends.
+    Rates are of what happened within it, whichever stream's: what the drain brings is in no rate.
+
     Args:
+        window_tokens, window_ended, window_good: within the measured time.
         good: measured streams that completed within the limits; `judged` those that should have.
         stopped: why the run ended before its plan, "" where it did not.
         recent_ttft_ns: the last streams', for the progress alone: it does not travel.
@@ -159,7 +163,9 @@ class Measurements:
     timeline: Timeline = field(default_factory=Timeline)
     rows: list[StreamRow] = field(default_factory=list)
     rows_dropped: int = 0
-    tokens: int = 0
+    window_tokens: int = 0
+    window_ended: int = 0
+    window_good: int = 0
     good: int = 0
     judged: int = 0
     seconds: float = 0.0
@@ -213,7 +219,7 @@ class Measurements:
             for words, number in part.errors.items():
                 whole.errors[words] += number
             whole.rows += part.rows
-            for name in ("rows_dropped", "tokens", "good", "judged", "observers"):
+            for name in _SUMS:
                 setattr(whole, name, getattr(whole, name) + getattr(part, name))
             whole.seconds = max(whole.seconds, part.seconds)
             whole.stopped = whole.stopped or part.stopped
@@ -222,4 +228,13 @@ class Measurements:
         return whole
 
 
-_FIGURES = ("rows_dropped", "tokens", "good", "judged", "seconds", "observers", "stopped")
+_SUMS = (
+    "rows_dropped",
+    "window_tokens",
+    "window_ended",
+    "window_good",
+    "good",
+    "judged",
+    "observers",
+)
+_FIGURES = (*_SUMS, "seconds", "stopped")

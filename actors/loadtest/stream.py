@@ -50,6 +50,12 @@ class Bench:
     def since_start_s(self, at_ns: int) -> float:
         return (at_ns - self.start_ns) / 1e9
 
+    def is_in_window(self, at_s: float) -> bool:
+        """Whether what happens then, since the run's start, counts for rates: not before, not after."""
+        plan = self.plan
+        is_before_end = not plan.duration_s or at_s < plan.warmup_s + plan.duration_s
+        return plan.warmup_s <= at_s and is_before_end
+
 
 async def run_stream(
     bench: Bench, stream: StreamPlan, *, intended_ns: int, is_measured: bool
@@ -146,9 +152,10 @@ class _Stream:
         if not tokens:
             return
         bench, reading = self._bench, self._reading
-        bench.measured.timeline.add(Mark.TOKENS, bench.since_start_s(now_ns), tokens)
-        if self._is_measured:
-            bench.measured.tokens += tokens
+        now_s = bench.since_start_s(now_ns)
+        bench.measured.timeline.add(Mark.TOKENS, now_s, tokens)
+        if bench.is_in_window(now_s):
+            bench.measured.window_tokens += tokens
         if reading.tokens == tokens:
             bench.measured.recent_ttft_ns.append(now_ns - self._intended_ns)
             self._record(Metric.TTFT, now_ns - self._intended_ns)
@@ -267,23 +274,28 @@ class _Stream:
         if row.outcome.is_error:
             measured.timeline.add(Mark.ERRORS, now_s)
             measured.note(self._error)
+        is_good = False
         if self._is_measured:
             measured.outcomes[row.outcome.value] += 1
-            self._judge()
+            is_good = self._judge()
+            measured.good += is_good
+        if bench.is_in_window(now_s):
+            measured.window_ended += 1
+            measured.window_good += is_good
         measured.keep(row)
 
-    def _judge(self) -> None:
-        """Hold a stream that was to complete against the limits."""
+    def _judge(self) -> bool:
+        """Return whether a stream that was to complete did so within the limits."""
         reading, measured, row = self._reading, self._bench.measured, self._row
         spoken_ns = reading.last_ns - reading.first_ns
         tpot_ns = spoken_ns // max(1, reading.tokens - 1)
         if reading.tokens > 1:
             self._record(Metric.TPOT, tpot_ns)
         if row.outcome in (Outcome.CANCELLED, Outcome.LEFT):
-            return
+            return False
         measured.judged += 1
         if row.outcome is not Outcome.COMPLETED:
-            return
+            return False
         figures = {
             "ttft": reading.first_ns - self._intended_ns,
             "itl": reading.gap_max_ns,
@@ -291,7 +303,7 @@ class _Stream:
             "e2e": reading.last_ns - self._intended_ns,
         }
         limits = self._bench.plan.slo.limits
-        measured.good += all(figures[name] <= limit * 1e9 for name, limit in limits.items())
+        return all(figures[name] <= limit * 1e9 for name, limit in limits.items())
 
     def _record(self, metric: Metric, duration_ns: int) -> None:
         if self._is_measured:

@@ -58,14 +58,13 @@ def level_figures(plan: Plan, measured: Measurements, findings: Findings) -> dic
         "errors": errors,
         "error_messages": dict(measured.errors.most_common()),
         "observers": measured.observers,
-        "tokens": measured.tokens,
-        "tokens_per_s": round(measured.tokens / seconds, 3),
-        "streams_per_s": round(streams / seconds, 3),
+        "tokens_per_s": round(measured.window_tokens / seconds, 3),
+        "streams_per_s": round(measured.window_ended / seconds, 3),
         "goodput": {
             "limits_ms": {name: limit * 1_000 for name, limit in plan.slo.limits.items()},
             "good": measured.good,
             "judged": measured.judged,
-            "good_per_s": round(measured.good / seconds, 3),
+            "good_per_s": round(measured.window_good / seconds, 3),
         },
         "latency_ms": {
             metric.value: latency_figures(histogram)

@@ -1,0 +1,214 @@
+"""`midstream load`: what is asked of a server, read from the command line, and its report.
+
+Everything that cannot be understood is one sentence and exit code 2, before anything is started. Exit
+code 1 is for a server that cannot be reached or refuses, and for a run that found what must not be:
+an orphan, a wrong charge, a wrong text, an account that does not add up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from actors.core.request import Dialect
+from actors.loadtest.arguments import (
+    parse_cancel_after,
+    parse_duration,
+    parse_length,
+    parse_levels,
+    parse_slo,
+)
+from actors.loadtest.load_test import Where, run_load_test
+from actors.loadtest.plan import Arrival, Load, Plan, PlanError
+from actors.loadtest.report.live import LiveProgress
+from actors.loadtest.report.page import render_page
+from actors.loadtest.report.table import error_lines, tables, verdict
+from actors.loadtest.target import LoadError
+from serve_app.remote import RemoteError
+from serve_app.tables import print_table
+
+__all__ = ["register"]
+
+_STREAMS = 16
+_DURATION = "10s"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("load")(load)
+
+
+def load(
+    url: Annotated[
+        str | None, typer.Argument(metavar="[URL]", help="The server; MIDSTREAM_URL if not said.")
+    ] = None,
+    dialect: Annotated[
+        str, typer.Option(help="chat, messages, responses or model_response.")
+    ] = "chat",
+    model: Annotated[str, typer.Option(help="The model to ask for.")] = "sim",
+    streams: Annotated[
+        int | None, typer.Option(help="Closed loop: so many streams at once (16).")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Open loop: so many starts a second, come what may.")
+    ] = None,
+    arrivals: Annotated[
+        str | None, typer.Option(help="Of the open loop: poisson or constant (poisson).")
+    ] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option(help="Levels, such as 1,8,64,512, until the knee; rates with --arrivals."),
+    ] = None,
+    duration: Annotated[str | None, typer.Option(help="Of each level: 30s, 2m (10s).")] = None,
+    count: Annotated[int | None, typer.Option(help="Streams of each level, instead.")] = None,
+    warmup: Annotated[str, typer.Option(help="What starts within it is not measured.")] = "1s",
+    prompt_tokens: Annotated[str, typer.Option(help="Length, or LOW-HIGH.")] = "16",
+    max_tokens: Annotated[str, typer.Option(help="Length, or LOW-HIGH.")] = "64",
+    cancel_fraction: Annotated[float, typer.Option(help="Of the streams, to cancel.")] = 0.0,
+    cancel_after: Annotated[str, typer.Option(help="Tokens (8), or a time (500ms).")] = "8",
+    disconnect_fraction: Annotated[float, typer.Option(help="Of the streams, to leave.")] = 0.0,
+    resume_fraction: Annotated[
+        float, typer.Option(help="Of the streams, to leave and take up again.")
+    ] = 0.0,
+    observers: Annotated[int, typer.Option(help="Further readers of each stream.")] = 0,
+    slo: Annotated[str, typer.Option(help="Limits of a good stream: ttft=200ms,itl=50ms.")] = "",
+    seed: Annotated[int, typer.Option(help="The same seed makes the same streams.")] = 0,
+    organization: Annotated[
+        str, typer.Option(help="Of the key; model_response names it.")
+    ] = "org_demo",
+    api_key_env: Annotated[
+        str, typer.Option(help="The variable that has the key.")
+    ] = "MIDSTREAM_API_KEY",
+    simulator: Annotated[
+        str | None, typer.Option(help="Where the upstream's log is, if the server does not say.")
+    ] = None,
+    local: Annotated[bool, typer.Option("--local", help="One process, without Ray.")] = False,
+    address: Annotated[str, typer.Option(help="Workers on this Ray cluster (a private Ray).")] = "",
+    workers: Annotated[int, typer.Option(help="How many (one for each CPU).")] = 0,
+    json_file: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write the figures.")
+    ] = None,
+    html_file: Annotated[
+        str | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")
+    ] = None,
+) -> None:
+    """Load a server with streams, and hold what it did against the upstream's own log."""
+    environment = os.environ
+    try:
+        levels = parse_levels(sweep) if sweep else None
+        plan = Plan(
+            url=url or environment.get("MIDSTREAM_URL", ""),
+            dialect=_dialect(dialect),
+            model=model,
+            load=_load(streams, rate, arrivals, levels),
+            api_key=environment.get(api_key_env) or None,
+            organization=organization,
+            count=count or 0,
+            duration_s=_duration_s(duration, count),
+            warmup_s=parse_duration(warmup, "--warmup"),
+            prompt_tokens=parse_length(prompt_tokens, "--prompt-tokens"),
+            max_tokens=parse_length(max_tokens, "--max-tokens"),
+            cancel_fraction=cancel_fraction,
+            cancel_after=parse_cancel_after(cancel_after),
+            disconnect_fraction=disconnect_fraction,
+            resume_fraction=resume_fraction,
+            observers=observers,
+            seed=seed,
+            slo=parse_slo(slo),
+        )
+        where = Where(
+            is_local=local,
+            address=address,
+            workers=workers,
+            simulator_url=simulator,
+            admin_key=_admin_key(environment, url),
+        )
+        _report(_run(plan, levels, where, (json_file, html_file)), json_file, html_file)
+    except PlanError as error:
+        raise RemoteError(str(error), exit_code=2) from None
+    except LoadError as error:
+        raise RemoteError(str(error)) from None
+
+
+def _dialect(text: str) -> Dialect:
+    try:
+        return Dialect(text)
+    except ValueError:
+        known = ", ".join(dialect.value for dialect in Dialect)
+        raise PlanError(f"--dialect must be one of {known}, not {text!r}.") from None
+
+
+def _load(
+    streams: int | None, rate: float | None, arrivals: str | None, levels: tuple[float, ...] | None
+) -> Load:
+    """Return the load, at the first level of a sweep."""
+    if arrivals not in (None, Arrival.POISSON, Arrival.CONSTANT):
+        raise PlanError(f"--arrivals must be poisson or constant, not {arrivals!r}.")
+    if levels and (streams is not None or rate is not None):
+        raise PlanError("--sweep has the levels already: leave --streams and --rate out.")
+    if streams is not None and (rate is not None or arrivals is not None):
+        raise PlanError("--streams is a closed loop, --rate and --arrivals an open one: choose.")
+    if arrivals is not None and rate is None and not levels:
+        raise PlanError("--arrivals needs a --rate, or a --sweep of rates.")
+    if arrivals is None and rate is None:
+        return _closed(streams, levels)
+    level = levels[0] if levels else rate or 0.0
+    return Load(Arrival(arrivals or Arrival.POISSON), rate_per_s=level)
+
+
+def _closed(streams: int | None, levels: tuple[float, ...] | None) -> Load:
+    if levels and any(level != int(level) for level in levels):
+        raise PlanError("A --sweep of streams has whole numbers; with --arrivals they are rates.")
+    level = int(levels[0]) if levels else _STREAMS if streams is None else streams
+    return Load(Arrival.CLOSED, streams=level)
+
+
+def _duration_s(duration: str | None, count: int | None) -> float:
+    if count is None:
+        return parse_duration(duration or _DURATION, "--duration")
+    if count < 1:
+        raise PlanError("--count must be at least 1.")
+    return parse_duration(duration, "--duration") if duration else 0.0
+
+
+def _admin_key(environment: Mapping[str, str], url: str | None) -> str | None:
+    """Return the admin key if it is that of the server; it is told to no other."""
+    if url is not None and url.rstrip("/") != environment.get("MIDSTREAM_URL", "").rstrip("/"):
+        return None
+    return environment.get("MIDSTREAM_ADMIN_KEY") or None
+
+
+def _run(
+    plan: Plan, levels: tuple[float, ...] | None, where: Where, files: tuple[str | None, ...]
+) -> dict[str, Any]:
+    if not plan.url:
+        raise PlanError('Name a URL, or run eval "$(midstream env)" first.')
+    for file in filter(None, files):
+        if Path(file).is_dir() or not Path(file).absolute().parent.is_dir():
+            raise PlanError(f"{file} cannot be written: there is no such folder, or it is one.")
+    with LiveProgress() as progress:
+        return run_load_test(plan, levels or (plan.load.level,), where, progress)
+
+
+def _report(figures: dict[str, Any], json_file: str | None, html_file: str | None) -> None:
+    """Print the tables, write the files.
+
+    Raises: LoadError: the run stopped before its plan, or found what must not be.
+    """
+    for table in tables(figures):
+        print(f"\n{table.title}")
+        print_table(table.headings, table.rows)
+    if lines := error_lines(figures):
+        print("\nWhat went wrong", *lines, sep="\n")
+    if json_file:
+        Path(json_file).write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    if html_file:
+        Path(html_file).write_text(render_page(figures), "utf-8")
+    stopped = next((level["stopped"] for level in figures["levels"] if level["stopped"]), "")
+    if sentence := stopped or verdict(figures):
+        raise LoadError(sentence)
