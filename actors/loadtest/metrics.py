@@ -11,9 +11,10 @@ one; `ERRORS_MAX` different errors; the timeline's own.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from math import ceil
 from typing import Any
 
 from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
@@ -89,22 +90,36 @@ class Histogram:
     def count(self) -> int:
         return int(self._counts.get_total_count())
 
-    def percentile_ms(self, percentile: float) -> float:
-        return float(self._counts.get_value_at_percentile(percentile)) / 1_000
-
     def mean_ms(self) -> float:
         return float(self._counts.get_mean_value()) / 1_000 if self.count else 0.0
 
     def max_ms(self) -> float:
         return float(self._counts.get_max_value()) / 1_000 if self.count else 0.0
 
-    def buckets_ms(self) -> list[tuple[float, int]]:
-        """Return the values that were met, rising, and how often each was."""
-        recorded = self._counts.get_recorded_iterator()
+    def values_ms(self) -> list[tuple[float, int]]:
+        """Return the values that were met, rising, and how often each was.
+
+        A value stands for those that the histogram does not tell from it, and is the highest of them.
+        """
+        counts = self._counts
         return [
-            (step.value_iterated_to / 1_000, step.count_added_in_this_iter_step)
-            for step in recorded
+            (counts.get_highest_equivalent_value(counts.get_value_from_index(index)) / 1_000, count)
+            for index, count in enumerate(list(counts.counts))
+            if count
         ]
+
+    def percentiles_ms(self, percentiles: Sequence[float]) -> list[float]:
+        """Return for each, rising, the value that so many in a hundred do not pass; 0.0 of nothing."""
+        found: list[float] = []
+        values = self.values_ms()
+        seen, at = 0, -1
+        for percentile in percentiles:
+            rank = max(1, ceil(self.count * percentile / 100))
+            while seen < rank and at + 1 < len(values):
+                at += 1
+                seen += values[at][1]
+            found.append(values[at][0] if values else 0.0)
+        return found
 
     def encode(self) -> bytes:
         return bytes(self._counts.encode())

@@ -13,8 +13,10 @@ from html import escape
 
 __all__ = ["Curve", "curve_chart", "histogram_chart", "short", "time_chart"]
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 22.0, 26.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 28.0, 22.0, 26.0
 _TICKS = 4
+_RATIO_MIN = 8.0
+"""Between the ends of a logarithmic axis: what is narrow shall look narrow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ def histogram_chart(
         marks: name and milliseconds.
     """
     low, high = bars[0][0], max(bars[-1][1], *(value for _, value in marks))
+    widen = max(1.0, (_RATIO_MIN * low / high) ** 0.5)
+    low, high = low / widen, high * widen
     frame = _Frame(430, 170, low, high, max(bar[2] for bar in bars) * 1.08, is_log=True)
     parts = []
     for start, end, share in bars:
@@ -143,7 +147,7 @@ def curve_chart(curve: Curve, label: str) -> str:
 def _marks(frame: _Frame, marks: Sequence[tuple[str, float]]) -> list[str]:
     parts = []
     for row, (name, value) in enumerate(marks):
-        x, top = frame.x(value), 12.0 + 13.0 * row
+        x, top = frame.x(max(value, frame.x_low)), 12.0 + 13.0 * row
         parts.append(
             f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="{top + 3:.1f}" y2="{frame.y(0):.1f}"/>'
         )
@@ -179,7 +183,17 @@ def _y_axis(frame: _Frame) -> list[str]:
 
 
 def _even_ticks(high: float) -> list[float]:
-    return [high * tick / _TICKS for tick in range(_TICKS + 1)] if high > 0 else [0.0]
+    """Return round figures from 0 to the bound."""
+    step = _step(high)
+    return [step * tick for tick in range(int(high / step + 1e-9) + 1)]
+
+
+def _step(high: float) -> float:
+    """Return a round distance of which a few make the whole; whole numbers where it has some."""
+    least = max(high, 1e-9) / _TICKS
+    scale = 10.0 ** math.floor(math.log10(least))
+    step = next(factor * scale for factor in (1, 2, 2.5, 5, 10) if factor * scale >= least * 0.999)
+    return max(1.0, step) if high >= 1 else step
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
@@ -193,10 +207,8 @@ def _round_up(value: float) -> float:
     """Return a round figure that is not below the value, and above 0."""
     if value <= 0:
         return 1.0
-    scale = 10.0 ** math.floor(math.log10(value))
-    return next(
-        step * scale for step in (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10) if step * scale >= value
-    )
+    step = _step(value)
+    return math.ceil(value / step - 1e-9) * step
 
 
 def _anchor(frame: _Frame, x: float) -> str:

@@ -237,7 +237,8 @@ figcaption{font-size:13px;color:var(--soft)}svg{display:block;width:100%;height:
 .area1{fill:var(--one)}.area2{fill:var(--two)}.area3{fill:var(--bad)}
 .area1,.area2,.area3{opacity:.14}.tip{fill:transparent}.tip:hover{fill:var(--ink);opacity:.08}
 .axis{stroke:var(--soft)}.grid{stroke:var(--line)}.rule{stroke:var(--ink);stroke-dasharray:3 3}
-.tick,.mark{font:11px system-ui,sans-serif;fill:var(--soft)}.mark{fill:var(--ink);font-weight:600}
+.tick,.mark{font:11px system-ui,sans-serif;fill:var(--soft)}
+.mark{fill:var(--ink);font-weight:600;paint-order:stroke;stroke:var(--paper);stroke-width:3px}
 .dot{fill:var(--one)}.knee{fill:var(--paper);stroke:var(--bad);stroke-width:3}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
 th,td{padding:4px 12px 4px 0;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
