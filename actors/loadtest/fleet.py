@@ -11,7 +11,10 @@ from actors.loadtest.metrics import Measurements
 from actors.loadtest.plan import Plan, Share
 from actors.loadtest.worker import Progress, Worker
 
-__all__ = ["Fleet", "LocalFleet"]
+__all__ = ["WORKERS_MAX", "Fleet", "LocalFleet"]
+
+WORKERS_MAX = 256
+"""Processes of one fleet; each has a loop of its own, and thousands of connections."""
 
 
 class Fleet(Protocol):

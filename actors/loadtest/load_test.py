@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from actors.clock import SystemClock
 from actors.loadtest.audit import ORPHAN_GRACE_S, Audit
 from actors.loadtest.connections import Connections, base_url, open_connections
-from actors.loadtest.fleet import Fleet, LocalFleet
+from actors.loadtest.fleet import WORKERS_MAX, Fleet, LocalFleet
 from actors.loadtest.ground_truth import Findings
 from actors.loadtest.knee import is_past
 from actors.loadtest.metrics import Measurements
@@ -88,6 +88,8 @@ def _fleet(where: Where) -> Iterator[Fleet]:
     if where.is_local:
         yield LocalFleet()
         return
+    if not 0 <= where.workers <= WORKERS_MAX:
+        raise PlanError(f"--workers must be between 0 and {WORKERS_MAX}.")
     # Ray is imported where it is wanted: everything else here works without it.
     from actors.loadtest.ray_workers import open_ray_fleet
 

@@ -91,7 +91,8 @@ class Histogram:
         return int(self._counts.get_total_count())
 
     def mean_ms(self) -> float:
-        return float(self._counts.get_mean_value()) / 1_000 if self.count else 0.0
+        total = sum(value * count for value, count in self.values_ms())
+        return total / self.count if self.count else 0.0
 
     def max_ms(self) -> float:
         return float(self._counts.get_max_value()) / 1_000 if self.count else 0.0

@@ -13,15 +13,14 @@ from typing import Any
 
 import ray
 
+from actors.loadtest.fleet import WORKERS_MAX
 from actors.loadtest.metrics import Measurements
-from actors.loadtest.plan import Plan, PlanError, Share
+from actors.loadtest.plan import Plan, Share
 from actors.loadtest.target import LoadError
 from actors.loadtest.worker import Progress, Worker
 from actors.settings import NAMESPACE
 
-__all__ = ["WORKERS_MAX", "LoadWorkerActor", "RayFleet", "open_ray_fleet"]
-
-WORKERS_MAX = 256
+__all__ = ["LoadWorkerActor", "RayFleet", "open_ray_fleet"]
 
 _READY_TIMEOUT_S = 60.0
 _PROGRESS_TIMEOUT_S = 5.0
@@ -93,14 +92,10 @@ def open_ray_fleet(address: str, workers: int) -> RayFleet:
 
     Args:
         address: of the cluster, `auto` for the one of this machine, "" for a private one.
-        workers: 0 is one for each CPU that the cluster has.
+        workers: 0 is one for each CPU that the cluster has; at most `WORKERS_MAX`.
 
-    Raises:
-        PlanError: more workers than the bound.
-        LoadError: the cluster cannot be joined, or the workers did not come up.
+    Raises: LoadError: the cluster cannot be joined, or the workers did not come up.
     """
-    if not 0 <= workers <= WORKERS_MAX:
-        raise PlanError(f"--workers must be between 0 and {WORKERS_MAX}.")
     _join(address)
     cpus = int(ray.cluster_resources().get("CPU", 1))
     number = workers or max(1, min(cpus, WORKERS_MAX))

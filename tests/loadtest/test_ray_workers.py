@@ -1,0 +1,48 @@
+"""Load from workers on a cluster: those of a running Midstream's own Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serve_app.data_directory import DataDirectory
+from tests.instance import ADMIN_KEY, DEMO_KEY, Instance
+from tests.redeploy import gcs_address
+
+pytestmark = pytest.mark.ray
+
+
+def test_two_workers_share_a_run(midstream: Instance, tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(DataDirectory(midstream.data_dir).ray_token_path()),
+        "MIDSTREAM_URL": midstream.url,
+        "MIDSTREAM_API_KEY": DEMO_KEY,
+        "MIDSTREAM_ADMIN_KEY": ADMIN_KEY,
+    }
+    figures = tmp_path / "load.json"
+    arguments = ["--address", gcs_address(midstream), "--workers", "2", "--streams", "4"]
+    arguments += ["--count", "12", "--warmup", "0s", "--max-tokens", "20"]
+    arguments += ["--cancel-fraction", "0.4", "--disconnect-fraction", "0.2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "serve_app.cli", "load", *arguments, "--json", str(figures)],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4_000:]
+    found = json.loads(figures.read_text())
+    (level,) = found["levels"]
+    assert found["workers"] == 2
+    assert found["is_clean"]
+    assert level["streams"] == level["truth"]["checked"] == 12
+    assert level["outcomes"]["cancelled"] and level["outcomes"]["left"]
