@@ -32,6 +32,10 @@ class Fleet(Protocol):
 
     async def progress(self) -> Progress: ...
 
+    async def stop(self, reason: str) -> None:
+        """Start nothing more; what runs goes on to its end, and is reported."""
+        ...
+
     async def aclose(self) -> None:
         """End the workers. Idempotent."""
         ...
@@ -51,6 +55,10 @@ class LocalFleet:
 
     async def progress(self) -> Progress:
         return Progress() if self._worker is None else self._worker.progress()
+
+    async def stop(self, reason: str) -> None:
+        if self._worker is not None:
+            self._worker.stop(reason)
 
     async def aclose(self) -> None:
         pass

@@ -6,7 +6,9 @@ Owns the order. It must not know terminals or files: whoever shows something pas
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+import signal
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from secrets import token_hex
@@ -166,13 +168,18 @@ class _LoadTest:
         run_name = f"{self._name}-{plan.load.level:g}"
         running = asyncio.ensure_future(self._fleet.run(plan, run_name))
         try:
-            while not running.done():
-                await asyncio.wait([running], timeout=_PROGRESS_PERIOD_S)
-                self._observer.show(plan.load.level, await self._fleet.progress())
+            with _on_interrupt(self._stop):
+                while not running.done():
+                    await asyncio.wait([running], timeout=_PROGRESS_PERIOD_S)
+                    self._observer.show(plan.load.level, await self._fleet.progress())
         finally:
             running.cancel()
             await asyncio.wait([running])
         return running.result()
+
+    async def _stop(self) -> None:
+        self._observer.say("Stopping when the streams that run have ended; again, at once.")
+        await self._fleet.stop("The run was interrupted.")
 
     async def _probe(self, connections: Connections) -> Target:
         where, plan = self._where, self._plan
@@ -202,3 +209,26 @@ class _LoadTest:
             url, self._plan.api_key, quiet_timeout_s=_ASKING_TIMEOUT_S
         ) as connections:
             yield connections
+
+
+@contextmanager
+def _on_interrupt(stop: Callable[[], Awaitable[None]]) -> Iterator[None]:
+    """Let the first Ctrl-C stop the run in order; the second one breaks it off, as ever.
+
+    Python gives signals to the main thread alone: on another one nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    stopping: list[asyncio.Future[None]] = []
+
+    def interrupted() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        stopping.append(asyncio.ensure_future(stop()))
+
+    loop.add_signal_handler(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)

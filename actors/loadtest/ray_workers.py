@@ -46,6 +46,10 @@ class LoadWorkerActor:
     async def progress(self) -> Progress:
         return Progress() if self._worker is None else self._worker.progress()
 
+    async def stop(self, reason: str) -> None:
+        if self._worker is not None:
+            self._worker.stop(reason)
+
 
 class RayFleet:
     """The handles of the workers. Made by `open_ray_fleet`."""
@@ -79,12 +83,15 @@ class RayFleet:
         except TimeoutError:
             return Progress()
 
+    async def stop(self, reason: str) -> None:
+        await asyncio.gather(*(_awaited(handle.stop.remote(reason)) for handle in self._handles))
+
     async def aclose(self) -> None:
         handles, self._handles = self._handles, []
         for handle in handles:
             ray.kill(handle)
         if handles:
-            await asyncio.to_thread(ray.shutdown)
+            ray.shutdown()
 
 
 def open_ray_fleet(address: str, workers: int) -> RayFleet:

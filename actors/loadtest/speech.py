@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 
 from actors.core.request import Dialect
 from actors.core.sse import ServerSentEvent
+from actors.loadtest.delta_pattern import DeltaPattern
 from actors.loadtest.plan import Plan, StreamPlan
 
 __all__ = ["Call", "Ending", "Reader", "Speech", "speech_of"]
@@ -86,10 +87,25 @@ def speech_of(plan: Plan) -> Speech:
 class _Frames:
     """What the readers have in common."""
 
+    member = ""
+
     def __init__(self) -> None:
+        self._pattern = DeltaPattern(self.member)
         self.number: int | None = None
         self.ending: Ending | None = None
         self.wire_id = ""
+
+    def read(self, event: ServerSentEvent) -> str:
+        """Return the event's text; see `Reader`."""
+        self._read_number(event)
+        text = self._pattern.match(event.event, event.data)
+        if text is None:
+            text = self._read(event)
+            self._pattern.learn(event.event, event.data, text)
+        return text
+
+    def _read(self, event: ServerSentEvent) -> str:
+        raise NotImplementedError
 
     def _read_number(self, event: ServerSentEvent) -> None:
         if event.id.isdecimal():
@@ -122,13 +138,14 @@ def _object(data: str) -> dict[str, Any]:
 
 
 class _ChatFrames(_Frames):
+    member = '"content":'
+
     def __init__(self) -> None:
         super().__init__()
         self._last: dict[str, Any] = {}
         self._reason: str | None = None
 
-    def read(self, event: ServerSentEvent) -> str:
-        self._read_number(event)
+    def _read(self, event: ServerSentEvent) -> str:
         if event.data.startswith("[DONE]"):
             status = "cancelled" if self._reason == "cancelled" else "completed"
             if self._reason is not None:
@@ -180,12 +197,13 @@ class _Chat:
 
 
 class _MessagesFrames(_Frames):
+    member = '"text":'
+
     def __init__(self) -> None:
         super().__init__()
         self._last: dict[str, Any] = {}
 
-    def read(self, event: ServerSentEvent) -> str:
-        self._read_number(event)
+    def _read(self, event: ServerSentEvent) -> str:
         value = _object(event.data)
         match value.get("type"):
             case "content_block_delta":
@@ -236,6 +254,7 @@ _RESPONSE_STATUS = {"completed": "completed", "incomplete": "completed", "cancel
 
 
 class _ResponsesFrames(_Frames):
+    # Its frames differ in their numbers: none is like another.
     def read(self, event: ServerSentEvent) -> str:
         if event.data.startswith("[DONE]"):
             return ""
@@ -291,8 +310,9 @@ class _Responses:
 
 
 class _ModelResponseFrames(_Frames):
-    def read(self, event: ServerSentEvent) -> str:
-        self._read_number(event)
+    member = '"delta":'
+
+    def _read(self, event: ServerSentEvent) -> str:
         value = _object(event.data)
         match event.event:
             case "response.output_text.delta":

@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
+from actors.provider import Provider
 from serve_app.cli import main
 from tests.http.rig import ADMIN_KEY
-from tests.loadtest.rigs import Changed, Target, Wrap, one_token_more, target
+from tests.loadtest.rigs import Changed, OnOpen, Target, Wrap, one_token_more, target
 
 URL = "http://127.0.0.1:9"
 
@@ -90,19 +92,26 @@ def ran(folder: Path, wrap: Wrap | None, *arguments: str) -> tuple[int, str, str
 
     async def body() -> tuple[int, str, str]:
         async with target(folder, wrap) as server:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "serve_app.cli", "load", "--local", *arguments),
-                env=environment(server),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-            )
-            out, err = await asyncio.wait_for(process.communicate(), 60)
-            assert process.returncode is not None
-            return process.returncode, out.decode(), err.decode()
+            return await ended(await started(server, *arguments))
 
     return asyncio.run(body())
+
+
+async def started(server: Target, *arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "serve_app.cli", "load", "--local", *arguments),
+        env=environment(server),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int, str, str]:
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
 
 
 def environment(server: Target) -> dict[str, str]:
@@ -148,3 +157,23 @@ def test_a_run_that_found_a_fault_says_so_and_fails(tmp_path: Path) -> None:
         "midstream: 2 completions were charged wrongly, by 900 micro-credits in all."
     )
     assert "billing: cmp_" in out
+
+
+def test_an_interrupt_stops_in_order_and_reports(tmp_path: Path) -> None:
+    async def body() -> tuple[int, str, str]:
+        asked = asyncio.Event()
+
+        def opened(provider: Provider) -> Provider:
+            return OnOpen(provider, at=1, do=asked.set)
+
+        async with target(tmp_path, opened) as server:
+            arguments = ("--streams", "1", "--duration", "10m", "--warmup", "0s")
+            process = await started(server, *arguments, "--max-tokens", "5")
+            await asyncio.wait_for(asked.wait(), 60)
+            process.send_signal(signal.SIGINT)
+            return await ended(process)
+
+    code, out, err = asyncio.run(body())
+    assert code == 1
+    assert err.splitlines()[-1] == "midstream: The run was interrupted."
+    assert "Against the upstream's own log" in out

@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from actors.loadtest.arguments import (
     parse_slo,
 )
 from actors.loadtest.connections import base_url
+from actors.loadtest.delta_pattern import DeltaPattern
 from actors.loadtest.ground_truth import Findings, UpstreamRequest, judge
 from actors.loadtest.knee import Step, knee_of
 from actors.loadtest.metrics import (
@@ -55,6 +57,8 @@ from actors.loadtest.speech import speech_of
 from actors.loadtest.target import Prices, Target
 from actors.loadtest.timeline import BUCKETS_MAX, Mark, Timeline
 from actors.tokenizer import count_text
+
+GOLDEN = Path(__file__).parent.parent / "dialects" / "golden"
 
 PLAN = Plan(
     url="http://127.0.0.1:8000",
@@ -211,6 +215,41 @@ def test_a_frame_that_is_missing_or_came_twice_is_wrong(numbers: tuple[int, ...]
 def test_what_is_no_frame_is_wrong(data: bytes) -> None:
     with pytest.raises(WrongStream):
         read(data)
+
+
+def test_a_frame_is_recognized_by_all_but_its_text() -> None:
+    def data(text: str, end: str = "null") -> str:
+        return f'{{"d":{{"content":{json.dumps(text)}}},"end":{end}}}'
+
+    pattern = DeltaPattern('"content":')
+    assert pattern.match("message", data("a")) is None
+    pattern.learn("message", data("a"), "a")
+    assert pattern.match("message", data(" word")) == " word"
+    assert pattern.match("message", data("")) == ""
+    # Another event, another end, a text that has to be decoded, and no frame at all.
+    assert pattern.match("refusal", data("a")) is None
+    assert pattern.match("message", data("a", "1")) is None
+    assert pattern.match("message", data('a"b')) is None
+    assert pattern.match("message", data("a\\b")) is None
+    assert pattern.match("message", '{"d":{"content":"},"end":null}') is None
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_golden_streams_are_read_the_same_however_they_are_cut(dialect: Dialect, size: int) -> None:
+    for file in sorted((GOLDEN / dialect.value).glob("*.sse")):
+        data = file.read_bytes()
+        reading = Reading(speech_of(replace(PLAN, dialect=dialect)).reader())
+        for at in range(0, len(data), size):
+            reading.receive(data[at : at + size], at)
+        assert reading.ending is not None, file
+        if file.stem == "text":
+            assert (reading.ending.status, reading.tokens > 0) == ("completed", True)
+            assert reading.ending.charged_microcredits
+        elif file.stem.startswith("cancelled"):
+            assert reading.ending.status == "cancelled"
+        elif file.stem.startswith("failed"):
+            assert reading.ending.status == "failed"
 
 
 # The sums.

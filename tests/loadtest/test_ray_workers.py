@@ -8,13 +8,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from serve_app.data_directory import DataDirectory
-from tests.instance import ADMIN_KEY, DEMO_KEY, Instance
+from tests.instance import ADMIN_KEY, Instance
 from tests.redeploy import gcs_address
 
 pytestmark = pytest.mark.ray
+
+
+def key_of_a_new_team(midstream: Instance) -> str:
+    """Return the key of a team that nobody else uses: what its account loses is the run's."""
+    headers = {"authorization": f"Bearer {ADMIN_KEY}"}
+    with httpx.Client(base_url=midstream.url, headers=headers, trust_env=False) as http:
+        team = {"team": "loaders", "organization": "org_loaders", "credits": 10}
+        http.post("/admin/v1/teams", json=team).raise_for_status()
+        made = http.post("/admin/v1/teams/loaders/keys", json={"name": ""}).raise_for_status()
+        return str(made.json()["key"])
 
 
 def test_two_workers_share_a_run(midstream: Instance, tmp_path: Path) -> None:
@@ -23,7 +34,7 @@ def test_two_workers_share_a_run(midstream: Instance, tmp_path: Path) -> None:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(DataDirectory(midstream.data_dir).ray_token_path()),
         "MIDSTREAM_URL": midstream.url,
-        "MIDSTREAM_API_KEY": DEMO_KEY,
+        "MIDSTREAM_API_KEY": key_of_a_new_team(midstream),
         "MIDSTREAM_ADMIN_KEY": ADMIN_KEY,
     }
     figures = tmp_path / "load.json"
