@@ -37,6 +37,47 @@ __all__ = ["register"]
 _STREAMS = 16
 _DURATION = "10s"
 
+_Url = Annotated[
+    str | None, typer.Argument(metavar="[URL]", help="The server; MIDSTREAM_URL if not said.")
+]
+_Dialect = Annotated[str, typer.Option(help="chat, messages, responses or model_response.")]
+_Model = Annotated[str, typer.Option(help="The model to ask for.")]
+_Streams = Annotated[int | None, typer.Option(help="Closed loop: so many streams at once (16).")]
+_Rate = Annotated[
+    float | None, typer.Option(help="Open loop: so many starts a second, come what may.")
+]
+_Arrivals = Annotated[
+    str | None, typer.Option(help="Of the open loop: poisson or constant (poisson).")
+]
+_Sweep = Annotated[
+    str | None,
+    typer.Option(help="Levels, such as 1,8,64,512, until the knee; rates with --arrivals."),
+]
+_Duration = Annotated[str | None, typer.Option(help="Of each level: 30s, 2m (10s).")]
+_Count = Annotated[int | None, typer.Option(help="Streams of each level, instead.")]
+_Warmup = Annotated[str, typer.Option(help="What starts within it is not measured.")]
+_PromptTokens = Annotated[str, typer.Option(help="Tokens of a prompt: N, or LOW-HIGH.")]
+_MaxTokens = Annotated[str, typer.Option(help="Tokens of an answer: N, or LOW-HIGH.")]
+_CancelFraction = Annotated[float, typer.Option(help="Of the streams, to cancel.")]
+_CancelAfter = Annotated[str, typer.Option(help="Tokens (8), or a time (500ms).")]
+_DisconnectFraction = Annotated[float, typer.Option(help="Of the streams, to leave.")]
+_ResumeFraction = Annotated[float, typer.Option(help="Of the streams, to leave and take up again.")]
+_Observers = Annotated[int, typer.Option(help="Further readers of each stream.")]
+_Slo = Annotated[str, typer.Option(help="Limits of a good stream: ttft=200ms,itl=50ms.")]
+_Seed = Annotated[int, typer.Option(help="The same seed makes the same streams.")]
+_Organization = Annotated[str, typer.Option(help="Of the key; model_response names it.")]
+_ApiKeyEnv = Annotated[str, typer.Option(help="The variable that has the key.")]
+_Simulator = Annotated[
+    str | None, typer.Option(help="Where the upstream's log is, if the server does not say.")
+]
+_Local = Annotated[bool, typer.Option("--local", help="One process, without Ray.")]
+_Address = Annotated[str, typer.Option(help="Workers on this Ray cluster (a private Ray).")]
+_Workers = Annotated[int, typer.Option(help="How many (one for each CPU).")]
+_JsonFile = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write the figures.")]
+_HtmlFile = Annotated[
+    str | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -44,58 +85,33 @@ def register(app: typer.Typer) -> None:
 
 
 def load(
-    url: Annotated[
-        str | None, typer.Argument(metavar="[URL]", help="The server; MIDSTREAM_URL if not said.")
-    ] = None,
-    dialect: Annotated[
-        str, typer.Option(help="chat, messages, responses or model_response.")
-    ] = "chat",
-    model: Annotated[str, typer.Option(help="The model to ask for.")] = "sim",
-    streams: Annotated[
-        int | None, typer.Option(help="Closed loop: so many streams at once (16).")
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(help="Open loop: so many starts a second, come what may.")
-    ] = None,
-    arrivals: Annotated[
-        str | None, typer.Option(help="Of the open loop: poisson or constant (poisson).")
-    ] = None,
-    sweep: Annotated[
-        str | None,
-        typer.Option(help="Levels, such as 1,8,64,512, until the knee; rates with --arrivals."),
-    ] = None,
-    duration: Annotated[str | None, typer.Option(help="Of each level: 30s, 2m (10s).")] = None,
-    count: Annotated[int | None, typer.Option(help="Streams of each level, instead.")] = None,
-    warmup: Annotated[str, typer.Option(help="What starts within it is not measured.")] = "1s",
-    prompt_tokens: Annotated[str, typer.Option(help="Length, or LOW-HIGH.")] = "16",
-    max_tokens: Annotated[str, typer.Option(help="Length, or LOW-HIGH.")] = "64",
-    cancel_fraction: Annotated[float, typer.Option(help="Of the streams, to cancel.")] = 0.0,
-    cancel_after: Annotated[str, typer.Option(help="Tokens (8), or a time (500ms).")] = "8",
-    disconnect_fraction: Annotated[float, typer.Option(help="Of the streams, to leave.")] = 0.0,
-    resume_fraction: Annotated[
-        float, typer.Option(help="Of the streams, to leave and take up again.")
-    ] = 0.0,
-    observers: Annotated[int, typer.Option(help="Further readers of each stream.")] = 0,
-    slo: Annotated[str, typer.Option(help="Limits of a good stream: ttft=200ms,itl=50ms.")] = "",
-    seed: Annotated[int, typer.Option(help="The same seed makes the same streams.")] = 0,
-    organization: Annotated[
-        str, typer.Option(help="Of the key; model_response names it.")
-    ] = "org_demo",
-    api_key_env: Annotated[
-        str, typer.Option(help="The variable that has the key.")
-    ] = "MIDSTREAM_API_KEY",
-    simulator: Annotated[
-        str | None, typer.Option(help="Where the upstream's log is, if the server does not say.")
-    ] = None,
-    local: Annotated[bool, typer.Option("--local", help="One process, without Ray.")] = False,
-    address: Annotated[str, typer.Option(help="Workers on this Ray cluster (a private Ray).")] = "",
-    workers: Annotated[int, typer.Option(help="How many (one for each CPU).")] = 0,
-    json_file: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the figures.")
-    ] = None,
-    html_file: Annotated[
-        str | None, typer.Option("--html", metavar="FILE", help="Write a page with plots.")
-    ] = None,
+    url: _Url = None,
+    dialect: _Dialect = "chat",
+    model: _Model = "sim",
+    streams: _Streams = None,
+    rate: _Rate = None,
+    arrivals: _Arrivals = None,
+    sweep: _Sweep = None,
+    duration: _Duration = None,
+    count: _Count = None,
+    warmup: _Warmup = "1s",
+    prompt_tokens: _PromptTokens = "16",
+    max_tokens: _MaxTokens = "64",
+    cancel_fraction: _CancelFraction = 0.0,
+    cancel_after: _CancelAfter = "8",
+    disconnect_fraction: _DisconnectFraction = 0.0,
+    resume_fraction: _ResumeFraction = 0.0,
+    observers: _Observers = 0,
+    slo: _Slo = "",
+    seed: _Seed = 0,
+    organization: _Organization = "org_demo",
+    api_key_env: _ApiKeyEnv = "MIDSTREAM_API_KEY",
+    simulator: _Simulator = None,
+    local: _Local = False,
+    address: _Address = "",
+    workers: _Workers = 0,
+    json_file: _JsonFile = None,
+    html_file: _HtmlFile = None,
 ) -> None:
     """Load a server with streams, and hold what it did against the upstream's own log."""
     environment = os.environ

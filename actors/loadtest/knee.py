@@ -39,11 +39,10 @@ def is_past(before: Step | None, step: Step) -> bool:
 
 
 def knee_of(steps: Sequence[Step]) -> float | None:
-    """Return the last level before the first that is past the knee; None if the first is past it."""
-    knee: float | None = None
+    """Return the last level before the first that is past the knee; None where no two are so."""
     before: Step | None = None
     for step in steps:
         if is_past(before, step):
-            break
-        knee, before = step.level, step
-    return knee
+            return None if before is None else before.level
+        before = step
+    return None

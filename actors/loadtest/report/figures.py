@@ -28,7 +28,7 @@ _BARS_PER_DECADE = 24
 def run_figures(
     plan: Plan, workers: int, target: Target, levels: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return the figures of a run; `knee` is None where no level was before it, or it is no sweep."""
+    """Return the figures of a run; `knee` is None where a sweep did not meet it, or it is none."""
     steps = [step_of(level) for level in levels]
     return {
         "format": FORMAT,
@@ -39,7 +39,7 @@ def run_figures(
         "workers": workers,
         "plan": _plan_figures(plan),
         "levels": list(levels),
-        "knee": knee_of(steps) if len(steps) > 1 else None,
+        "knee": knee_of(steps),
         "is_clean": all(is_clean(level) for level in levels),
     }
 

@@ -132,7 +132,7 @@ def _sweep(figures: dict[str, Any]) -> str:
         return ""
     loads = [level["level"] for level in levels]
     knee = figures["knee"]
-    words = "no level is before the knee" if knee is None else f"knee at {knee:g}"
+    words = "no knee between these levels" if knee is None else f"knee at {knee:g}"
     tokens = [level["tokens_per_s"] for level in levels]
     first = [level["latency_ms"]["ttft"]["p99"] or 0.0 for level in levels]
     charts = "".join(
