@@ -221,6 +221,9 @@ class Carrier:
                 self._forget_if_read(completion_id)
 
     def _changed(self, driver: CompletionDriver) -> None:
+        log = driver.completion.log
+        if len(log) == 1 and log.finished is None:
+            return  # Nobody waits for `Started` alone: it travels with what comes next.
         for source in self._channels.values():
             source.mark(driver.header.completion_id)
 

@@ -90,8 +90,9 @@ class ChannelSource:
         self._dirty.pop(completion_id, None)
 
     def mark(self, completion_id: str) -> None:
-        """Say that the completion's log has grown; one this channel does not read is ignored."""
-        if completion_id in self._cursors:
+        """Say that the completion's log may have grown; what this channel has or reads not is ignored."""
+        cursor, log = self._cursors.get(completion_id), self._owner.log_of(completion_id)
+        if cursor is not None and log is not None and len(log) > cursor + 1:
             self._dirty[completion_id] = None
             self._wake.set()
 
@@ -106,7 +107,9 @@ class ChannelSource:
             while opening == self._opening and await self._has_news(lease_end_s):
                 if opening != self._opening:
                     return
-                yield self._collect()
+                batch = self._collect()
+                if batch:  # What was to be sent may have been taken off.
+                    yield batch
                 await asyncio.sleep(_FLUSH_PAUSE_S)
         finally:
             if opening == self._opening:

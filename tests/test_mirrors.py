@@ -328,3 +328,41 @@ def test_a_channel_waits_anew_for_its_replica_when_something_is_attached() -> No
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(run())
+
+
+class OneLog:
+    """The owner of one completion's log."""
+
+    def __init__(self) -> None:
+        self.log = EventLog(bytes_max=1_000)
+
+    def log_of(self, completion_id: str) -> EventLog | None:
+        return self.log
+
+    def delivered(self, completion_id: str) -> None:
+        raise AssertionError("it has no end")
+
+
+def test_a_channel_sends_nothing_when_there_is_nothing_new() -> None:
+    """Every batch is a call between processes; one that is empty costs as much as any."""
+
+    async def run() -> None:
+        owner = OneLog()
+        source = ChannelSource(owner, on_lost=lambda _source: None)
+        batches = source.batches()
+        source.attach("cmp_1", -1)
+        source.mark("cmp_1")
+        first = asyncio.ensure_future(anext(batches))
+        await settle_loop()
+        assert not first.done()
+        owner.log.append(TextDelta(0, "a", 1))
+        source.mark("cmp_1")
+        assert await first == [("cmp_1", 0, rows("a"))]
+        source.mark("cmp_1")
+        again = asyncio.ensure_future(anext(batches))
+        await settle_loop()
+        assert not again.done()
+        again.cancel()
+        await asyncio.wait({again})
+
+    asyncio.run(run())
