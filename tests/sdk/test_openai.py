@@ -7,13 +7,12 @@ be as good an upstream as a real one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
-import httpx
 import pytest
 
 from tests.chat_streams import credits_of
 from tests.instance import DEMO_KEY, Instance, wait_until
+from tests.sdk.clients import openai_client
 
 openai = pytest.importorskip("openai", reason="the OpenAI SDK is not installed")
 pydantic = pytest.importorskip("pydantic")
@@ -43,30 +42,18 @@ class Lake(pydantic.BaseModel):  # type: ignore[misc, name-defined]
     rivers: list[str]
 
 
-@contextmanager
-def connected(base_url: str, key: str = DEMO_KEY) -> Iterator[openai.OpenAI]:
-    # The SDK's own HTTP client would take a proxy from the environment.
-    with (
-        httpx.Client(trust_env=False) as http,
-        openai.OpenAI(
-            base_url=f"{base_url}/v1", api_key=key, max_retries=0, timeout=60, http_client=http
-        ) as client,
-    ):
-        yield client
-
-
 @pytest.fixture(params=["midstream", "simulator"])
 def client(request: pytest.FixtureRequest, midstream: Instance) -> Iterator[openai.OpenAI]:
     """The SDK, pointed at each of the two."""
     url = midstream.url if request.param == "midstream" else midstream.simulator_url()
-    with connected(url) as client:
+    with openai_client(url) as client:
         yield client
 
 
 @pytest.fixture
 def mine(midstream: Instance) -> Iterator[openai.OpenAI]:
     """The SDK, pointed at Midstream."""
-    with connected(midstream.url) as client:
+    with openai_client(midstream.url) as client:
         yield client
 
 
@@ -254,7 +241,10 @@ ERRORS = {
 @pytest.mark.parametrize("name", ERRORS)
 def test_an_error_is_the_sdks_own_class(midstream: Instance, name: str) -> None:
     request, key, code = ERRORS[name]
-    with connected(midstream.url, key) as client, pytest.raises(getattr(openai, name)) as raised:
+    with (
+        openai_client(midstream.url, key) as client,
+        pytest.raises(getattr(openai, name)) as raised,
+    ):
         client.chat.completions.create(messages=MESSAGES, **request)
     assert raised.value.code == code
     assert raised.value.body["request_id"] == raised.value.response.headers["aurous-request-id"]
@@ -269,7 +259,7 @@ def test_a_teams_own_limit_is_a_rate_limit_error(midstream: Instance) -> None:
     }
     midstream.admin("POST", "/admin/v1/teams", json=body)
     key = midstream.admin("POST", "/admin/v1/teams/sdk-limited/keys", json={})["key"]
-    with connected(midstream.url, key) as client:
+    with openai_client(midstream.url, key) as client:
         client.chat.completions.create(model="sim-instant", messages=MESSAGES, max_tokens=2)
         with pytest.raises(openai.RateLimitError) as raised:
             client.chat.completions.create(model="sim-instant", messages=MESSAGES, max_tokens=2)
