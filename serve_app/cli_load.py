@@ -56,6 +56,7 @@ _Sweep = Annotated[
 _Duration = Annotated[str | None, typer.Option(help="Of each level: 30s, 2m (10s).")]
 _Count = Annotated[int | None, typer.Option(help="Streams of each level, instead.")]
 _Warmup = Annotated[str, typer.Option(help="What starts within it is not measured.")]
+_Drain = Annotated[str, typer.Option(help="What the last streams may still take.")]
 _PromptTokens = Annotated[str, typer.Option(help="Tokens of a prompt: N, or LOW-HIGH.")]
 _MaxTokens = Annotated[str, typer.Option(help="Tokens of an answer: N, or LOW-HIGH.")]
 _CancelFraction = Annotated[float, typer.Option(help="Of the streams, to cancel.")]
@@ -95,6 +96,7 @@ def load(
     duration: _Duration = None,
     count: _Count = None,
     warmup: _Warmup = "1s",
+    drain: _Drain = "2m",
     prompt_tokens: _PromptTokens = "16",
     max_tokens: _MaxTokens = "64",
     cancel_fraction: _CancelFraction = 0.0,
@@ -127,6 +129,7 @@ def load(
             count=count or 0,
             duration_s=_duration_s(duration, count),
             warmup_s=parse_duration(warmup, "--warmup"),
+            drain_timeout_s=parse_duration(drain, "--drain"),
             prompt_tokens=parse_length(prompt_tokens, "--prompt-tokens"),
             max_tokens=parse_length(max_tokens, "--max-tokens"),
             cancel_fraction=cancel_fraction,

@@ -59,8 +59,8 @@ class Bench:
 
 async def run_stream(
     bench: Bench, stream: StreamPlan, *, intended_ns: int, is_measured: bool
-) -> Refused | None:
-    """Run it; return the refusal that every further stream would meet, None where there is none."""
+) -> tuple[Outcome, Refused | None]:
+    """Run it; return how it ended, and the refusal where it was refused."""
     return await _Stream(bench, stream, intended_ns, is_measured).run()
 
 
@@ -81,7 +81,7 @@ class _Stream:
         self._left_ns: int | None = None
         self._error = "The run ended before the stream did."
 
-    async def run(self) -> Refused | None:
+    async def run(self) -> tuple[Outcome, Refused | None]:
         bench, refusal = self._bench, None
         began_ns = bench.clock.now_ns()
         self._record(Metric.START_LAG, began_ns - self._intended_ns)
@@ -96,7 +96,7 @@ class _Stream:
             self._error = f"The connection broke: {type(error).__name__}."
         finally:
             await self._settle()
-        return refusal if refusal is not None and refusal.is_for_all else None
+        return self._row.outcome, refusal
 
     # Reading.
 

@@ -12,6 +12,7 @@ Cancel: the streams that run are broken off and their connections closed.
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,6 +26,9 @@ from actors.loadtest.timeline import Mark
 from actors.simulator.models import ALIASES, MODELS, Content
 
 __all__ = ["Progress", "Worker", "is_made_of_words", "simulated"]
+
+_PAUSE_AFTER_ERROR_S = 0.1
+_DESCRIPTORS_MAX = 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ class Worker:
             start_at_s: wall clock of the run's start, for workers that begin together; one that is
                 past is now.
         """
+        _allow_descriptors()
         await asyncio.sleep(max(0.0, start_at_s - self._clock.wall_s()))
         plan = self._plan
         async with open_connections(
@@ -190,9 +195,14 @@ class Worker:
         self, bench: Bench, number: int, is_measured: bool, intended_ns: int
     ) -> None:
         stream = stream_plan(self._plan, number)
-        refusal = await run_stream(bench, stream, intended_ns=intended_ns, is_measured=is_measured)
-        if refusal is not None:
+        outcome, refusal = await run_stream(
+            bench, stream, intended_ns=intended_ns, is_measured=is_measured
+        )
+        if refusal is not None and refusal.is_for_all:
             self.stop(_sentence(refusal))
+        elif outcome.is_error and self._plan.load.arrival is Arrival.CLOSED:
+            # A slot that is refused at once would ask again at once, for ever.
+            await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
 
     # Ending.
 
@@ -209,6 +219,14 @@ class Worker:
     def _elapsed_s(self) -> float:
         assert self._bench is not None
         return self._bench.since_start_s(self._clock.now_ns())
+
+
+def _allow_descriptors() -> None:
+    """Let this process have as many connections as it may: each is a descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _sentence(refusal: Refused) -> str:

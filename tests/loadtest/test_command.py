@@ -41,6 +41,7 @@ def refusal(
     [
         (["--dialect", "telegraph"], "--dialect must be one of"),
         (["--duration", "soon"], "--duration must be"),
+        (["--drain", "soon"], "--drain must be"),
         (["--duration", "5s", "--count", "5"], "either --count or --duration"),
         (["--count", "0"], "--count must be at least 1"),
         (["--streams", "0"], "number of streams"),
