@@ -157,10 +157,9 @@ class Audit:
         """Compare what the account lost with what the streams were charged."""
         after = await self._settled_account(before)
         findings.held_left_microcredits = after.held_microcredits - before.held_microcredits
-        started = [row for row in measured.rows if row.is_started]
-        is_known = all(row.is_whole for row in started) and not measured.rows_dropped
+        is_known = all(map(_is_charge_known, measured.rows)) and not measured.rows_dropped
         if is_known:
-            charged = sum(row.charged_microcredits or 0 for row in started)
+            charged = sum(row.charged_microcredits or 0 for row in measured.rows)
             lost = before.credits_microcredits - after.credits_microcredits
             findings.balance_error_microcredits = lost - charged
 
@@ -181,6 +180,11 @@ class Audit:
         except (Refused, ValueError, *_UNREACHED) as error:
             raise LoadError(f"The ledger could not be audited: {error}") from None
         return bool(value.get("ok"))
+
+
+def _is_charge_known(row: StreamRow) -> bool:
+    """Whether its end was seen, or it never began; one that broke without a word may have cost."""
+    return row.is_whole or (row.outcome is Outcome.REFUSED and not row.is_started)
 
 
 def _record_close(row: StreamRow, finding: Finding, measured: Measurements) -> None:

@@ -6,6 +6,7 @@ Owns the order. It must not know terminals or files: whoever shows something pas
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -92,6 +93,8 @@ def _fleet(where: Where) -> Iterator[Fleet]:
         return
     if not 0 <= where.workers <= WORKERS_MAX:
         raise PlanError(f"--workers must be between 0 and {WORKERS_MAX}.")
+    if not where.address:
+        os.environ.update(_private_ray_variables())
     # Ray is imported where it is wanted: everything else here works without it.
     from actors.loadtest.ray_workers import open_ray_fleet
 
@@ -100,6 +103,17 @@ def _fleet(where: Where) -> Iterator[Fleet]:
         yield fleet
     finally:
         asyncio.run(fleet.aclose())
+
+
+def _private_ray_variables() -> dict[str, str]:
+    """Return what Ray reads when it is imported: nobody else gets into a Ray of this run's own."""
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_task_events_report_interval_ms": "0",
+        "RAY_enable_metrics_collection": "0",
+    }
 
 
 class _LoadTest:

@@ -8,19 +8,25 @@ however it ends. A worker that dies ends the run with one sentence.
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import ray
 
+from actors.cluster_node import ClusterError, join, leave, start_private
 from actors.loadtest.fleet import WORKERS_MAX
 from actors.loadtest.metrics import Measurements
 from actors.loadtest.plan import Plan, Share
 from actors.loadtest.target import LoadError
 from actors.loadtest.worker import Progress, Worker
-from actors.settings import NAMESPACE
 
 __all__ = ["LoadWorkerActor", "RayFleet", "open_ray_fleet"]
+
+_OBJECT_STORE_BYTES = 128 * 1024 * 1024
+"""Nothing but figures travels through it; Ray itself wants some 75 MiB."""
 
 _READY_TIMEOUT_S = 60.0
 _PROGRESS_TIMEOUT_S = 5.0
@@ -52,10 +58,15 @@ class LoadWorkerActor:
 
 
 class RayFleet:
-    """The handles of the workers. Made by `open_ray_fleet`."""
+    """The handles of the workers. Made by `open_ray_fleet`.
 
-    def __init__(self, handles: list[Any]) -> None:
+    Args:
+        directory: of a private Ray; gone when the fleet is closed.
+    """
+
+    def __init__(self, handles: list[Any], directory: Path) -> None:
         self._handles = handles
+        self._directory = directory
 
     @property
     def workers(self) -> int:
@@ -91,7 +102,7 @@ class RayFleet:
         for handle in handles:
             ray.kill(handle)
         if handles:
-            ray.shutdown()
+            _leave(self._directory)
 
 
 def open_ray_fleet(address: str, workers: int) -> RayFleet:
@@ -103,7 +114,21 @@ def open_ray_fleet(address: str, workers: int) -> RayFleet:
 
     Raises: LoadError: the cluster cannot be joined, or the workers did not come up.
     """
-    _join(address)
+    directory = Path(tempfile.mkdtemp(prefix="ms-load-"))
+    try:
+        _join(address, directory)
+        return RayFleet(_workers(workers), directory)
+    except BaseException:
+        _leave(directory)
+        raise
+
+
+def _leave(directory: Path) -> None:
+    leave()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _workers(workers: int) -> list[Any]:
     cpus = int(ray.cluster_resources().get("CPU", 1))
     number = workers or max(1, min(cpus, WORKERS_MAX))
     actor = ray.remote(LoadWorkerActor).options(
@@ -113,25 +138,18 @@ def open_ray_fleet(address: str, workers: int) -> RayFleet:
     try:
         ray.get([handle.ready.remote() for handle in handles], timeout=_READY_TIMEOUT_S)
     except ray.exceptions.RayError as error:
-        ray.shutdown()
         raise LoadError(f"The workers did not come up: {type(error).__name__}.") from None
-    return RayFleet(handles)
+    return handles
 
 
-def _join(address: str) -> None:
+def _join(address: str, directory: Path) -> None:
     try:
-        ray.init(
-            address=address or "local",
-            namespace=NAMESPACE,
-            log_to_driver=False,
-            include_dashboard=False if not address else None,
-            configure_logging=False,
-        )
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        reason = str(error).strip().splitlines()
-        raise LoadError(
-            f"Ray cannot be joined: {reason[0] if reason else type(error).__name__}"
-        ) from None
+        if address:
+            join(address, is_verbose=False)
+        else:
+            start_private(directory, object_store_bytes=_OBJECT_STORE_BYTES, is_verbose=False)
+    except ClusterError as error:
+        raise LoadError(str(error)) from None
 
 
 async def _awaited(reference: Any) -> Any:
