@@ -20,7 +20,7 @@ from tests.instance import ADMIN_KEY, DEMO_KEY, wait_until
 from tests.two_node.launcher import CLUSTER_FILE, Launcher
 from tests.two_node.network import Host, Names, Network, names_of_this_process
 
-__all__ = ["Replica", "TwoNodes", "launched"]
+__all__ = ["Replica", "TwoNodes", "environment_of_hosts", "kept", "launched"]
 
 PORT = 8_000
 REPLICAS_PER_NODE = 1
@@ -56,7 +56,7 @@ class TwoNodes:
     def __init__(self, folder: Path, network: Network) -> None:
         self._folder = folder
         self.network = network
-        self.launcher = Launcher(folder, network.hosts, _environment(folder))
+        self.launcher = Launcher(folder, network.hosts, environment_of_hosts(folder))
         self.head, self.worker = network.hosts
         self._simulator_url = ""
 
@@ -177,7 +177,7 @@ def launched() -> Iterator[TwoNodes]:
     # In the system's folder by its short name: Ray and HAProxy make sockets, whose paths are short.
     folder = Path(tempfile.mkdtemp(prefix="ms", dir="/tmp"))
     names = names_of_this_process()
-    with _kept(folder, names):
+    with kept(folder, names):
         cluster = TwoNodes(folder, Network(names))
         try:
             cluster.launch()
@@ -188,7 +188,7 @@ def launched() -> Iterator[TwoNodes]:
 
 
 @contextmanager
-def _kept(folder: Path, names: Names) -> Iterator[None]:
+def kept(folder: Path, names: Names) -> Iterator[None]:
     """Have a keeper, which takes everything away when this ends, or this process does."""
     keeper = subprocess.Popen(
         [
@@ -207,7 +207,7 @@ def _kept(folder: Path, names: Names) -> Iterator[None]:
         assert keeper.wait(_KEEPER_TIMEOUT_S) == 0, "the keeper said why"
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def environment_of_hosts(folder: Path) -> dict[str, str]:
     """Return what the hosts' shells set: what the cluster file leaves open, and places of ours."""
     proxy = folder / "h"
     return {

@@ -51,7 +51,7 @@ class Launcher:
 
     Args:
         folder: gets a home for each host and the logs; short, for sockets have short paths.
-        hosts: the head and the worker.
+        hosts: the head and the workers.
         environment: what the hosts' own shells set.
     """
 
@@ -62,7 +62,9 @@ class Launcher:
         self._environment = environment
         provider = self.cluster["provider"]
         addresses = (provider["head_ip"], *provider["worker_ips"])
-        self._hosts: dict[str, Host] = dict(zip(addresses, hosts, strict=True))
+        # More workers than the file names are what a user would add to it.
+        more = (f"worker {number}" for number in range(len(addresses), len(hosts)))
+        self._hosts: dict[str, Host] = dict(zip((*addresses, *more), hosts, strict=False))
 
     @property
     def head(self) -> Host:
@@ -71,6 +73,18 @@ class Launcher:
     @property
     def workers(self) -> tuple[Host, ...]:
         return tuple(self._hosts.values())[1:]
+
+    def launch_head(self) -> None:
+        """Bring the head up alone. Raises: LaunchError."""
+        self._make_python()
+        self._make_token()
+        self._set_up(self.head)
+        self._run_section("head_start_ray_commands", self.head)
+
+    def launch_worker(self, worker: Host) -> None:
+        """Have a worker join the head, which is up. Raises: LaunchError."""
+        self._set_up(worker, RAY_HEAD_IP=self.head.address)
+        self._run_section("worker_start_ray_commands", worker, RAY_HEAD_IP=self.head.address)
 
     def launch(self) -> None:
         """Bring the head up, then the workers. Raises: LaunchError."""

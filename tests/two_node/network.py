@@ -32,9 +32,9 @@ class NetworkError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Namespaces of the two hosts and of the bridge, and the machine's own interface."""
+    """Namespaces of the hosts and of the bridge, and the machine's own interface."""
 
-    hosts: tuple[str, str]
+    hosts: tuple[str, ...]
     bridge: str
     interface: str
 
@@ -43,9 +43,11 @@ class Names:
         return (*self.hosts, self.bridge)
 
 
-def names_of_this_process() -> Names:
+def names_of_this_process(hosts: int = 2) -> Names:
+    """Return names for so many hosts: at most five, which is what the subnet has room for."""
     own = f"ms{os.getpid()}"
-    return Names(hosts=(f"{own}a", f"{own}b"), bridge=f"{own}s", interface=f"{own}m")
+    named = tuple(f"{own}{letter}" for letter in "abcde"[:hosts])
+    return Names(hosts=named, bridge=f"{own}s", interface=f"{own}m")
 
 
 @dataclass(frozen=True, slots=True)
