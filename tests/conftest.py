@@ -12,11 +12,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.hooked_simulator import HookedSimulator
 from tests.instance import Instance, running
 from tests.llama_server import model_file
+
+# How long a machine takes is nothing that a test may fail for.
+hypothesis.settings.register_profile(
+    "midstream", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("midstream")
 
 MUST_RUN = ("two_node", "sdk", "real_model", "postgres", "ray")
 
@@ -41,6 +48,20 @@ models:
 
 FAULTS = ("sim-status-401", "sim-status-500", "sim-status-429", "sim-status-400")
 FAULTS += ("sim-garbage", "sim-half-frame", "sim-huge-frame")
+
+
+SHARED = {"midstream", "llama"}
+"""Fixtures that are made once per run: all tests that use one belong to one worker."""
+
+SHARED_MARKS = {"two_node", "sdk", "real_model", "ray"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what starts processes on one worker, so that no two of them compete for the machine."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if SHARED.intersection(fixtures) or any(map(item.get_closest_marker, SHARED_MARKS)):
+            item.add_marker(pytest.mark.xdist_group("processes"))
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.core.errors import FailureCode
@@ -481,7 +481,6 @@ KINDS = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(KINDS, st.fixed_dictionaries({}, optional=MEMBERS), ITEM, JSON)
 def test_no_json_raises(kind: str, members: Any, item: Any, usage: Any) -> None:
     decoder = new_decoder()
@@ -493,14 +492,12 @@ def test_no_json_raises(kind: str, members: Any, item: Any, usage: Any) -> None:
     decoder.receive_eof()
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40).map(lambda b: b.replace(b"d", b"data: ")), max_size=6))
 def test_no_bytes_raise(pieces: list[bytes]) -> None:
     batch = read(pieces)
     assert batch.failure is not None and batch.events == ()
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([case[0] for case in CASES.values()]), max_size=2), st.data())
 def test_three_pieces_read_as_one(streams: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(streams)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.core.events import (
@@ -213,7 +213,6 @@ BLOCKS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(BLOCKS)
 def test_the_decoder_reads_back_what_was_written(blocks: Any) -> None:
     events: list[Any] = []
