@@ -1,4 +1,4 @@
-"""What the benchmarks share: a client that streams, percentiles, process CPU, and tables.
+"""What the benchmarks share: a client that streams, percentiles, and tables.
 
 Benchmarks print tables and assert nothing about time: this is where speed is looked at, not guarded.
 """
@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 from rich.console import Console
 from rich.table import Table
-
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -71,28 +66,6 @@ def percentile(values: Sequence[float], fraction: float) -> float:
     """Nearest rank."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(fraction * len(ordered)))]
-
-
-def spread(values: Sequence[float]) -> str:
-    """Median with the range: `12.3 (11.0-14.2)`."""
-    return f"{statistics.median(values):.4g} ({min(values):.4g}-{max(values):.4g})"
-
-
-def group_cpu_s(marker: str) -> float:
-    """CPU seconds so far of every process whose environment has that `NAME=value`."""
-    total = 0.0
-    needle = marker.encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            if needle not in (entry / "environ").read_bytes().split(b"\0"):
-                continue
-            fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        total += (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
-    return total
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -1,0 +1,53 @@
+"""The upstream of a benchmark: the simulator in a process of its own, the same for all parties.
+
+`running_upstream()` starts it and yields its address; `python -m tests.benchmarks.upstream` is that
+process, which prints the address and listens until its standard input is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from actors.simulator.app import create_simulator
+from actors.simulator.server import SimulatorServer
+
+__all__ = ["INSTANT", "MODELS", "PACED", "PACED_FIRST_S", "PACED_TOKENS_PER_S", "SLOW"]
+
+INSTANT, PACED, SLOW = "sim-instant", "sim", "sim-slow"
+MODELS = (INSTANT, PACED, SLOW)
+PACED_FIRST_S = 0.05
+PACED_TOKENS_PER_S = 50.0
+"""What `sim` does: 50 ms to its first token, then so many a second."""
+
+
+@contextmanager
+def running_upstream() -> Iterator[str]:
+    """Yield the address, `http://HOST:PORT`; the process is gone afterwards."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.benchmarks.upstream"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().decode().strip()
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(20)
+
+
+async def _serve() -> None:
+    server = SimulatorServer(create_simulator())
+    print(await server.start(), flush=True)
+    await asyncio.to_thread(sys.stdin.buffer.read)
+    await server.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())
