@@ -32,11 +32,11 @@ from tests.benchmarks.scale_live import (
     Live,
     dense_settings,
     measure,
-    print_live,
     strict_settings,
     strict_slots,
     wait_for_pool,
 )
+from tests.benchmarks.scale_live_tables import print_live
 from tests.benchmarks.scale_paper import print_paper
 from tests.benchmarks.sizes import QUICK, Sizes
 from tests.instance import Instance, running
