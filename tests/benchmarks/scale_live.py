@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -190,6 +191,7 @@ async def measure(instance: Instance, name: str, levels: Sequence[int], sizes: S
     idle = await watch(group, fleet, sizes.window_s * sizes.rounds)
     live = Live(name, idle.cpu, actors)
     for count in levels:
+        _say(f"{name}: growing to {count:,} live streams, then measuring")
         live.levels.append(
             await _level(instance, group, fleet, count, STARTING_AT_ONCE[name], sizes)
         )
@@ -202,6 +204,11 @@ async def measure(instance: Instance, name: str, levels: Sequence[int], sizes: S
             {r: max(0.0, emptied.cpu[r] - live.idle[r]) / more for r in emptied.cpu}
         )
     return live
+
+
+def _say(words: str) -> None:
+    """Tell who waits what goes on, beside the tables."""
+    print(words, file=sys.stderr, flush=True)
 
 
 async def _level(
@@ -221,6 +228,11 @@ async def _level(
     await fleet.cancel(fast)
     await asyncio.sleep(sizes.settle_s)
     level.starts = await start_cost(group, fleet, at_once, sizes.starts_s, level.cpu)
+    each_ms = 1e3 * server_total(level.starts.cpu)
+    _say(
+        f"  {level.actors} actors, {level.words_per_s:,.1f} tokens/s,"
+        f" {100 * server_total(level.cpu):.0f} % of a core, a start {each_ms:.1f} ms of CPU"
+    )
     dead = [s for s in fleet.streams if s.error]
     if dead or len(fleet.live) != count:
         raise SystemExit(f"{len(fleet.live)} of {count} live: {[s.error for s in dead[:3]]}")

@@ -25,7 +25,7 @@ class Sizes:
     rounds: int = 3
     window_s: float = 10.0
     settle_s: float = 2.0
-    calm_tries: int = 20
+    calm_tries: int = 8
     starts_s: float = 6.0
     fast_streams: int = 4
 
@@ -58,13 +58,13 @@ QUICK = Sizes(
     rounds=1,
     window_s=1.0,
     settle_s=0.3,
-    calm_tries=4,
+    calm_tries=2,
     starts_s=0.5,
     fast_streams=2,
     streams=20,
     seconds=3.0,
     ramp_s=1.0,
-    slack_s=8.0,
+    slack_s=4.0,
     actors_min=4,
     observers=(1, 4),
     observed_streams=2,
