@@ -56,6 +56,7 @@ SHARED = {"midstream", "llama"}
 SHARED_MARKS = {"two_node", "sdk", "real_model", "ray"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep what starts processes on one worker, so that no two of them compete for the machine."""
     for item in items:
