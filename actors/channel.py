@@ -32,7 +32,11 @@ CHANNEL_LEASE_S = 3.0
 CHANNEL_REOPEN_S = 2.0
 
 _FLUSH_PAUSE_S = 0.002
-"""After a flush, events gather for as long: at once when idle, in batches when busy."""
+_FLUSH_PAUSE_PER_COMPLETION_S = 0.000_2
+_FLUSH_PAUSE_S_MAX = 0.05
+"""After a flush, events gather for so long: at once when idle, in batches when busy. A batch is a call
+between processes however little is in it; the more completions share the channel, the more of them have
+something to say in the same pause."""
 
 _EVENTS_PER_FLUSH = 2_000
 """Per completion and flush; the rest goes with the next, so one long replay delays nobody."""
@@ -110,10 +114,14 @@ class ChannelSource:
                 batch = self._collect()
                 if batch:  # What was to be sent may have been taken off.
                     yield batch
-                await asyncio.sleep(_FLUSH_PAUSE_S)
+                await asyncio.sleep(self._pause_s())
         finally:
             if opening == self._opening:
                 self._watch_from_now()
+
+    def _pause_s(self) -> float:
+        pause_s = _FLUSH_PAUSE_S + len(self._cursors) * _FLUSH_PAUSE_PER_COMPLETION_S
+        return min(pause_s, _FLUSH_PAUSE_S_MAX)
 
     async def _has_news(self, lease_end_s: float) -> bool:
         """Wait for something to send; False when the lease has ended."""
