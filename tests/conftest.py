@@ -11,9 +11,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.hooked_simulator import HookedSimulator
 from tests.instance import Instance, running
@@ -50,19 +52,26 @@ FAULTS = ("sim-status-401", "sim-status-500", "sim-status-429", "sim-status-400"
 FAULTS += ("sim-garbage", "sim-half-frame", "sim-huge-frame")
 
 
-SHARED = {"midstream", "llama"}
-"""Fixtures that are made once per run: all tests that use one belong to one worker."""
+PROCESSES = (
+    "tests/ray/",
+    "tests/two_node/",
+    "tests/sdk/",
+    "tests/real_model/",
+    "tests/loadtest/test_ray",
+)
+"""Where tests start instances, or share one."""
 
-SHARED_MARKS = {"two_node", "sdk", "real_model", "ray"}
+
+class OneWorkerHasProcesses(LoadScopeScheduling):
+    """All tests that start processes go to one worker, in order: no two of them compete."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "processes" if nodeid.startswith(PROCESSES) else nodeid
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what starts processes on one worker, so that no two of them compete for the machine."""
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        if SHARED.intersection(fixtures) or any(map(item.get_closest_marker, SHARED_MARKS)):
-            item.add_marker(pytest.mark.xdist_group("processes"))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return OneWorkerHasProcesses(config, log)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -23,7 +23,7 @@ from tests.two_node.cluster import Replica, TwoNodes
 from tests.two_node.follower import Follower
 from tests.two_node.network import Host
 
-pytestmark = pytest.mark.two_node
+pytestmark = [pytest.mark.two_node, pytest.mark.slow]
 
 ROUNDS_MAX = 20
 NOTICED_TIMEOUT_S = 30.0
