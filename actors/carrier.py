@@ -7,7 +7,7 @@ A `CompletionActor` is a carrier in a process of its own; `InMemoryRuntime` has 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 
 from actors.channel import ChannelBatch, ChannelSource
@@ -56,8 +56,8 @@ class CarrierLink(Protocol):
         """The channel's last reader has left; unknown ids are ignored."""
         ...
 
-    def channel(self, channel: str) -> AsyncIterator[ChannelBatch]:
-        """Open the channel's stream of batches for one lease."""
+    def channel(self, channel: str, reading: Mapping[str, int]) -> AsyncIterator[ChannelBatch]:
+        """Open the channel's stream of batches for one lease; see `ChannelSource.batches`."""
         ...
 
 
@@ -146,8 +146,10 @@ class Carrier:
             driver.reader_left(channel, departure)
             self._forget_if_read(completion_id)
 
-    def channel(self, channel: str) -> AsyncIterator[ChannelBatch]:
-        return self._channel(channel).batches()
+    def channel(self, channel: str, reading: Mapping[str, int]) -> AsyncIterator[ChannelBatch]:
+        for completion_id in reading.keys() & self._drivers.keys():
+            self._drivers[completion_id].readers.attach(channel)
+        return self._channel(channel).batches(reading)
 
     def drain(self) -> None:
         """Refuse new completions; those that run go on."""

@@ -6,13 +6,16 @@ the carrier and keeps a cursor per completion, no events; the far end mirrors th
 replica's readers.
 
 A channel is leased: its stream of batches ends after `CHANNEL_LEASE_S`, and a replica that still reads
-opens it again. One that does not, within `CHANNEL_REOPEN_S`, has died or been cut off: its readers are lost.
+opens it again, saying what it reads and how far it has come. So whatever happened between two leases (a
+batch that went into a stream which nobody read any more, a replica that was taken for dead) is made good
+by the next one. A replica that does not come back within `CHANNEL_REOPEN_S` has died or been cut off: its
+readers are lost.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from actors.core.event_log import EventLog
@@ -20,6 +23,7 @@ from actors.core.events import Event, Finished, from_row, to_row
 from actors.runtime import ReaderLeft
 
 __all__ = [
+    "ABSENT",
     "CHANNEL_LEASE_S",
     "CHANNEL_REOPEN_S",
     "ChannelBatch",
@@ -43,6 +47,9 @@ _EVENTS_PER_FLUSH = 2_000
 
 ChannelBatch = list[tuple[str, int, list[list[Any]]]]
 """(completion id, sequence of the first row, rows of `events.to_row`) per completion with news."""
+
+ABSENT = -1
+"""In place of a sequence: the completion is not here. It ended and was forgotten, or is on its way here."""
 
 
 class LogOwner(Protocol):
@@ -100,14 +107,22 @@ class ChannelSource:
             self._dirty[completion_id] = None
             self._wake.set()
 
-    async def batches(self) -> AsyncIterator[ChannelBatch]:
-        """Yield what is new until the lease ends; opening again ends an earlier stream."""
+    async def batches(self, reading: Mapping[str, int]) -> AsyncIterator[ChannelBatch]:
+        """Yield what is new until the lease ends; opening again ends an earlier stream.
+
+        Args:
+            reading: what the replica reads here, and the sequence of the last event it has of each.
+                What it says nothing of stays attached: that call may have overtaken this one.
+        """
         self._opening += 1
         opening = self._opening
         self._unwatch()
         loop = asyncio.get_running_loop()
         lease_end_s = loop.time() + CHANNEL_LEASE_S
+        absent = self._renew(reading)
         try:
+            if absent:
+                yield absent
             while opening == self._opening and await self._has_news(lease_end_s):
                 if opening != self._opening:
                     return
@@ -118,6 +133,18 @@ class ChannelSource:
         finally:
             if opening == self._opening:
                 self._watch_from_now()
+
+    def _renew(self, reading: Mapping[str, int]) -> ChannelBatch:
+        """Put every cursor to where the replica is; return what it reads that is not here."""
+        absent: ChannelBatch = []
+        for completion_id, cursor in reading.items():
+            if self._owner.log_of(completion_id) is None:
+                self.detach(completion_id)
+                absent.append((completion_id, ABSENT, []))
+            else:
+                self._cursors[completion_id] = cursor
+                self.mark(completion_id)
+        return absent
 
     def _pause_s(self) -> float:
         pause_s = _FLUSH_PAUSE_S + len(self._cursors) * _FLUSH_PAUSE_PER_COMPLETION_S

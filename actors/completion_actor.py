@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,8 +94,10 @@ class CompletionActor:
     async def detach(self, completion_id: str, channel: str, departure: Departure) -> None:
         await (await self._ready()).detach(completion_id, channel, departure)
 
-    async def channel(self, channel: str) -> AsyncIterator[ChannelBatch]:
-        async for batch in (await self._ready()).channel(channel):
+    async def channel(
+        self, channel: str, reading: Mapping[str, int]
+    ) -> AsyncIterator[ChannelBatch]:
+        async for batch in (await self._ready()).channel(channel, reading):
             yield batch
 
     async def watch(self) -> None:

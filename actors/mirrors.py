@@ -13,15 +13,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from actors.accounts import Ledger
-from actors.carrier import CarrierLink
-from actors.channel import CHANNEL_LEASE_S, ChannelBatch, Mirror, MirrorSubscription
+from actors.channel import ABSENT, CHANNEL_LEASE_S, ChannelBatch, Mirror, MirrorSubscription
 from actors.core.errors import (
     CompletionNotFound,
     CompletionRuntimeError,
     Failure,
     FailureCode,
     Overloaded,
-    ReplayGap,
 )
 from actors.core.events import Charge, Event, Finished, FinishReason, Status, Usage
 from actors.core.readers import Departure
@@ -180,35 +178,24 @@ class Mirrors:
 
     async def _pump(self, actor: str) -> None:
         """Read the actor's channel, lease after lease, while anybody here reads something there."""
-        is_known = True
         try:
             while self._reading.get(actor):
-                is_known = await self._read_lease(actor, is_known=is_known)
+                await self._read_lease(actor)
         except CarrierLost:
             self._directory.lost(actor)
             self._end_lost(actor)
         finally:
             del self._pumps[actor]
 
-    async def _read_lease(self, actor: str, *, is_known: bool) -> bool:
-        """Read one lease of the channel; a link that is away for a moment is tried again.
-
-        Args:
-            is_known: whether the carrier knows what is read here. After a lease that broke it may
-                have taken this replica for dead, so everything is attached again.
-
-        Returns: whether it ended as it should.
-        """
+    async def _read_lease(self, actor: str) -> None:
+        """Read one lease of the channel; a link that is away for a moment is tried again."""
         now_s = asyncio.get_running_loop().time
         try:
             async with asyncio.timeout(self._silence_timeout_s) as silence:
                 link = await self._directory.link(actor)
-                if not is_known:
-                    await self._attach_again(actor, link)
-                async for batch in link.channel(self._channel):
+                async for batch in link.channel(self._channel, self._cursors(actor)):
                     silence.reschedule(now_s() + self._silence_timeout_s)
-                    await self._deliver(link, batch)
-            return True
+                    self._deliver(batch)
         except CarrierLost:
             raise
         except TimeoutError:
@@ -219,33 +206,33 @@ class Mirrors:
             # A bug of ours must not leave the readers of a living completion waiting for ever.
             _log.exception("reading the channel of %s failed", actor)
             await asyncio.sleep(_POLL_S)
-        return False
 
-    async def _attach_again(self, actor: str, link: CarrierLink) -> None:
-        """Let the channel go on with each completion where its mirror ends."""
-        for completion_id in tuple(self._reading.get(actor, ())):
-            mirror = self._mirrors.get(completion_id)
-            if mirror is not None and not mirror.is_finished:
-                await self._attach_behind(link, mirror)
+    def _cursors(self, actor: str) -> dict[str, int]:
+        """Return what is read there, and the sequence of the last event that is here of each."""
+        mirrors = (self._mirrors.get(completion_id) for completion_id in self._reading[actor])
+        return {
+            mirror.completion_id: len(mirror.events) - 1
+            for mirror in mirrors
+            if mirror is not None and not mirror.is_finished
+        }
 
-    async def _deliver(self, link: CarrierLink, batch: ChannelBatch) -> None:
+    def _deliver(self, batch: ChannelBatch) -> None:
         for completion_id, first, rows in batch:
             mirror = self._mirrors.get(completion_id)
-            if mirror is not None and not mirror.receive(first, rows):
-                await self._attach_behind(link, mirror)
+            if mirror is None:
+                continue
+            if first == ABSENT:
+                self._spawn(self._end_absent(mirror))
+            elif not mirror.receive(first, rows):
+                raise Overloaded("A batch is missing; the next lease sends it again.")
 
-    async def _attach_behind(self, link: CarrierLink, mirror: Mirror) -> None:
-        """Let the channel send what comes after the mirror's last event."""
-        completion_id = mirror.completion_id
-        try:
-            await link.attach(completion_id, self._channel, len(mirror.events) - 1)
-        except (CompletionNotFound, ReplayGap):
-            if not mirror.events:
-                # It may be on its way there: then it is attached when it comes.
-                located = await self._ledger.find_by_id(completion_id)
-                if located is None or not located.is_settled:
-                    return
-            self._spawn(self._end_from_store(mirror))
+    async def _end_absent(self, mirror: Mirror) -> None:
+        """End a mirror whose carrier has the completion no more; one that is on its way there waits."""
+        if not mirror.events:
+            located = await self._ledger.find_by_id(mirror.completion_id)
+            if located is None or not located.is_settled:
+                return
+        await self._end_from_store(mirror)
 
     def _end_lost(self, actor: str) -> None:
         """Give every reader of a dead actor the end that the store has, or will have."""

@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
 
 import ray
@@ -71,8 +71,8 @@ class RayLink:
     async def detach(self, completion_id: str, channel: str, departure: Departure) -> None:
         await from_carrier(self._handle.detach.remote(completion_id, channel, departure))
 
-    def channel(self, channel: str) -> AsyncIterator[ChannelBatch]:
-        stream = self._handle.channel.options(num_returns="streaming").remote(channel)
+    def channel(self, channel: str, reading: Mapping[str, int]) -> AsyncIterator[ChannelBatch]:
+        stream = self._handle.channel.options(num_returns="streaming").remote(channel, reading)
         return from_stream(stream)
 
 

@@ -7,7 +7,7 @@ as a real one does, and the test decides how long each call takes and how it end
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -65,7 +65,9 @@ class PlayedLink:
     async def detach(self, completion_id: str, channel: str, departure: Departure) -> None:
         self.is_read = False
 
-    async def channel(self, channel: str) -> AsyncIterator[ChannelBatch]:
+    async def channel(
+        self, channel: str, reading: Mapping[str, int]
+    ) -> AsyncIterator[ChannelBatch]:
         await asyncio.Event().wait()
         yield []
 
@@ -349,7 +351,7 @@ def test_a_channel_sends_nothing_when_there_is_nothing_new() -> None:
     async def run() -> None:
         owner = OneLog()
         source = ChannelSource(owner, on_lost=lambda _source: None)
-        batches = source.batches()
+        batches = source.batches({})
         source.attach("cmp_1", -1)
         source.mark("cmp_1")
         first = asyncio.ensure_future(anext(batches))

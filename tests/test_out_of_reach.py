@@ -7,7 +7,7 @@ to it, says nothing. What it is on real hosts is the two-node tests' to show.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +16,10 @@ from typing import Any, cast
 import pytest
 
 from actors.accounts import Ledger
-from actors.carrier import CarrierLink
+from actors.carrier import Carrier, CarrierLink
 from actors.channel import ChannelBatch
 from actors.core.errors import CompletionNotFound, FailureCode, NotCancellable, Overloaded
-from actors.core.events import CancelSource, Event, Finished, TextDelta
+from actors.core.events import CancelSource, Event, Finished, TextDelta, from_row
 from actors.core.readers import Departure
 from actors.core.request import Dialect, StartCommand
 from actors.directory import CarrierLost
@@ -34,6 +34,9 @@ from serve_app.dialects.base import Operation
 from serve_app.dialects.chat.errors import error_reply
 from tests.dialects.recordings import HEADER
 from tests.http.rig import Rig, finish, rig, say, until
+
+Batches = AsyncIterator[ChannelBatch]
+FirstLease = Callable[[Carrier, str, Batches], Awaitable[None]]
 
 
 async def silence() -> Any:
@@ -58,7 +61,9 @@ class SilentLink:
     async def detach(self, completion_id: str, channel: str, departure: Departure) -> None:
         await silence()
 
-    async def channel(self, channel: str) -> AsyncIterator[ChannelBatch]:
+    async def channel(
+        self, channel: str, reading: Mapping[str, int]
+    ) -> AsyncIterator[ChannelBatch]:
         await silence()
         yield []
 
@@ -143,11 +148,12 @@ def test_reading_a_record_says_in_time_that_it_cannot(tmp_path: Path) -> None:
     asyncio.run(whole())
 
 
-class Forgetful:
-    """A link whose first lease is never heard of, and after which the carrier has lost the reader."""
+class BrokenOnce:
+    """A way to a carrier whose first lease goes wrong, as `first_lease` says; the next ones do not."""
 
-    def __init__(self, made: Rig) -> None:
-        self._carrier = made.runtime.carrier
+    def __init__(self, carrier: Carrier, first_lease: FirstLease) -> None:
+        self._carrier = carrier
+        self._first_lease = first_lease
         self._leases = 0
 
     async def start(self, command: StartCommand, channel: str) -> Placed:
@@ -167,28 +173,57 @@ class Forgetful:
     async def detach(self, completion_id: str, channel: str, departure: Departure) -> None:
         await self._carrier.detach(completion_id, channel, departure)
 
-    async def channel(self, channel: str) -> AsyncIterator[ChannelBatch]:
+    async def channel(
+        self, channel: str, reading: Mapping[str, int]
+    ) -> AsyncIterator[ChannelBatch]:
         self._leases += 1
+        batches = self._carrier.channel(channel, reading)
         if self._leases == 1:
-            (driver,) = self._carrier.running
-            await self.detach(driver.header.completion_id, channel, Departure.LOST)
-            await silence()
-        async for batch in self._carrier.channel(channel):
+            await self._first_lease(self._carrier, channel, batches)
+            return
+        async for batch in batches:
             yield batch
+
+
+async def is_lost_and_silent(carrier: Carrier, channel: str, batches: Batches) -> None:
+    """The carrier takes the replica for dead, and the replica hears nothing."""
+    await is_lost_in_between(carrier, channel, batches)
+    await silence()
+
+
+async def is_lost_in_between(carrier: Carrier, channel: str, batches: Batches) -> None:
+    """The lease ends as it should, but the replica is so late with the next that it is taken for dead."""
+    (driver,) = carrier.running
+    await until(lambda: len(driver.readers) == 2, "the replica's reader is attached")
+    await carrier.detach(driver.header.completion_id, channel, Departure.LOST)
+
+
+async def swallows_the_end(carrier: Carrier, channel: str, batches: Batches) -> None:
+    """The carrier hands over all there is, and what it handed over never arrives."""
+    async for batch in batches:
+        if any(isinstance(from_row(row), Finished) for _, _, rows in batch for row in rows):
+            raise ActorAway("Away.")
 
 
 class Beside(CutOff):
     """A directory with one carrier, which is reached through that link."""
 
-    def __init__(self, made: Rig) -> None:
+    def __init__(self, made: Rig, first_lease: FirstLease) -> None:
         super().__init__(made, finds=True)
-        self._link = Forgetful(made)
+        self._link = BrokenOnce(made.runtime.carrier, first_lease)
 
     async def link(self, actor: str) -> CarrierLink:
         return self._link
 
 
-def test_a_channel_that_falls_silent_is_read_anew_and_nothing_is_missing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "first_lease",
+    [is_lost_and_silent, is_lost_in_between, swallows_the_end],
+    ids=lambda f: f.__name__,
+)
+def test_a_reader_misses_nothing_whatever_became_of_a_lease(
+    tmp_path: Path, first_lease: FirstLease
+) -> None:
     async def whole() -> None:
         async with rig(tmp_path) as made:
             call = made.create(stream=True)
@@ -196,11 +231,11 @@ def test_a_channel_that_falls_silent_is_read_anew_and_nothing_is_missing(tmp_pat
             upstream.open()
             (driver,) = made.runtime.carrier.running
             mirrors = Mirrors(
-                Beside(made),
+                Beside(made, first_lease),
                 made.ledger,
                 channel="elsewhere",
                 on_closed=lambda _actor, _mirror: None,
-                silence_timeout_s=0.05,
+                silence_timeout_s=0.05 if first_lease is is_lost_and_silent else 8.0,
             )
             name = driver.header.completion_id
             reader = await asyncio.wait_for(mirrors.join("in-memory", name), 20)
