@@ -6,14 +6,15 @@ names itself; so what is tested is what is deployed.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ import httpx
 
 UP_TIMEOUT_S = 180.0
 DOWN_TIMEOUT_S = 60.0
+KILLED_TIMEOUT_S = 30.0
+ANSWER_TIMEOUT_S = 240.0
 DEMO_KEY = "al_live_" + "d" * 64
 ADMIN_KEY = "admin-key-of-the-tests"
 
@@ -40,6 +43,33 @@ def wait_until(holds: Callable[[], Any], what: str, timeout_s: float = 30.0) -> 
             return value
         time.sleep(0.05)
     raise AssertionError(f"not within {timeout_s} s: {what}")
+
+
+@asynccontextmanager
+async def within(timeout_s: float, what: str) -> AsyncIterator[None]:
+    """Have the body end in time. Raises: AssertionError: it did not; the message says what it does."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError:
+        raise AssertionError(f"not within {timeout_s} s: {what}") from None
+
+
+def ends_in_time(answer: Any) -> None:
+    """Have an answer end in time; a hook of a client's responses, of httpx or of what the SDKs use.
+
+    A client's own timeout is for one read, and no read of a stream with keep-alives is ever late.
+    """
+    deadline, read = time.monotonic() + ANSWER_TIMEOUT_S, answer.iter_raw
+
+    def read_in_time(chunk_size: int | None = None) -> Iterator[bytes]:
+        for piece in read(chunk_size):
+            if time.monotonic() > deadline:
+                what = f"the end of {answer.request.method} {answer.request.url}"
+                raise httpx.ReadTimeout(f"not within {ANSWER_TIMEOUT_S} s: {what}")
+            yield piece
+
+    answer.iter_raw = read_in_time
 
 
 def is_alive(pid: int) -> bool:
@@ -115,7 +145,7 @@ class Instance:
             return process.wait(DOWN_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            process.wait(KILLED_TIMEOUT_S)
             raise AssertionError(f"it did not stop:\n{self.tail()}") from None
 
     def tail(self) -> str:
@@ -146,6 +176,7 @@ class Instance:
             headers={"Authorization": f"Bearer {key}"},
             timeout=options.pop("timeout", 60.0),
             trust_env=False,
+            event_hooks={"response": [ends_in_time]},
             **options,
         )
 

@@ -7,6 +7,7 @@ import httpx
 from tests.conformance.cases import Case, NotApplicable
 from tests.dialect_clients import PROMPT, DialectClient
 from tests.instance import DEMO_KEY, Instance
+from tests.sdk.clients import anthropic_client, openai_client
 
 __all__ = ["SDK_CASES"]
 
@@ -30,25 +31,21 @@ def works_with_its_sdk(instance: Instance, client: DialectClient) -> None:
 
 
 def _chat(instance: Instance) -> str:
-    import openai
-
-    own = openai.DefaultHttpxClient(trust_env=False)
-    client = openai.OpenAI(base_url=f"{instance.url}/v1", api_key=DEMO_KEY, http_client=own)
-    chunks = client.chat.completions.create(
-        model="sim-instant",
-        max_tokens=20,
-        stream=True,
-        messages=[{"role": "user", "content": PROMPT}],
-    )
-    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    with openai_client(instance.url) as client:
+        chunks = client.chat.completions.create(
+            model="sim-instant",
+            max_tokens=20,
+            stream=True,
+            messages=[{"role": "user", "content": PROMPT}],
+        )
+        return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
 
 
 def _responses(instance: Instance) -> str:
-    import openai
-
-    own = openai.DefaultHttpxClient(trust_env=False)
-    client = openai.OpenAI(base_url=f"{instance.url}/v1", api_key=DEMO_KEY, http_client=own)
-    with client.responses.stream(model="sim-instant", max_output_tokens=20, input=PROMPT) as stream:
+    with (
+        openai_client(instance.url) as client,
+        client.responses.stream(model="sim-instant", max_output_tokens=20, input=PROMPT) as stream,
+    ):
         # Its final response is for answers that end by themselves; this one ends at its limit.
         return "".join(
             event.delta for event in stream if event.type == "response.output_text.delta"
@@ -56,13 +53,11 @@ def _responses(instance: Instance) -> str:
 
 
 def _messages(instance: Instance) -> str:
-    import anthropic
-
-    own = anthropic.DefaultHttpxClient(trust_env=False)
-    client = anthropic.Anthropic(base_url=instance.url, api_key=DEMO_KEY, http_client=own)
-    with client.messages.stream(
-        model="sim-instant", max_tokens=20, messages=[{"role": "user", "content": PROMPT}]
-    ) as stream:
+    messages = [{"role": "user", "content": PROMPT}]
+    with (
+        anthropic_client(instance.url) as client,
+        client.messages.stream(model="sim-instant", max_tokens=20, messages=messages) as stream,
+    ):
         return stream.get_final_text()
 
 

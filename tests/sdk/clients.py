@@ -1,7 +1,8 @@
 """The official SDKs as their users make them: a base URL, a key, and nothing else of ours.
 
 Their HTTP client would take a proxy from the environment, and their retries would hide what was answered
-first; both are off. Each SDK is imported where it is used: a test of one needs no other.
+first; both are off. An answer without an end is given up. Each SDK is imported where it is used: a test
+of one needs no other.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from tests.instance import DEMO_KEY, Instance
+from tests.instance import DEMO_KEY, Instance, ends_in_time
 
 if TYPE_CHECKING:
     import anthropic
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "anthropic_client", "openai_client", "place"]
 
 TIMEOUT_S = 60
+HOOKS = {"response": [ends_in_time]}
 
 SDK = TypeVar("SDK")
 
@@ -45,7 +47,7 @@ def openai_client(base_url: str, key: str = DEMO_KEY) -> Iterator[openai.OpenAI]
     import openai
 
     with (
-        openai.DefaultHttpxClient(trust_env=False) as http,
+        openai.DefaultHttpxClient(trust_env=False, event_hooks=HOOKS) as http,
         openai.OpenAI(
             base_url=f"{base_url}/v1",
             api_key=key,
@@ -62,7 +64,7 @@ def anthropic_client(base_url: str, key: str = DEMO_KEY) -> Iterator[anthropic.A
     import anthropic
 
     with (
-        anthropic.DefaultHttpxClient(trust_env=False) as http,
+        anthropic.DefaultHttpxClient(trust_env=False, event_hooks=HOOKS) as http,
         anthropic.Anthropic(
             base_url=base_url, api_key=key, max_retries=0, timeout=TIMEOUT_S, http_client=http
         ) as client,

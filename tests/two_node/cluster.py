@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from tests.chat_streams import ChatStream, body
-from tests.instance import ADMIN_KEY, DEMO_KEY, wait_until
+from tests.instance import ADMIN_KEY, DEMO_KEY, ends_in_time, wait_until
 from tests.two_node.launcher import CLUSTER_FILE, Launcher
 from tests.two_node.network import Host, Names, Network, names_of_this_process
 
@@ -114,6 +114,7 @@ class TwoNodes:
             headers={"Authorization": f"Bearer {key}"},
             timeout=_ANSWER_TIMEOUT_S,
             trust_env=False,
+            event_hooks={"response": [ends_in_time]},
         )
 
     def stream(self, host: Host) -> ChatStream:
