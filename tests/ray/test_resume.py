@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ KEEP = {"Midstream-On-Disconnect": "continue"}
 DONE = b"[DONE]"
 READERS = 30
 CUT_BYTES_MAX = 12_000
+END_TIMEOUT_S = 240.0
 KEEP_ALIVES_MAX = 15
 """In a row: half a minute, in which a reader that nobody forgot is told something."""
 
@@ -59,8 +61,10 @@ def read_in_pieces(instance: Instance, completion_id: str, seed: int) -> tuple[F
     """Read to the end, on connections that break anywhere; returns how many did."""
     generator = random.Random(seed)
     frames, cuts = Frames(), 0
+    deadline = time.monotonic() + END_TIMEOUT_S
     with instance.client() as client:
         while not frames.is_over:
+            assert time.monotonic() < deadline, f"no end after {len(frames.data)} frames"
             query = {"stream": "true"}
             if frames.data:
                 query["starting_after"] = str(len(frames.data) - 1)
@@ -79,6 +83,9 @@ def read_in_pieces(instance: Instance, completion_id: str, seed: int) -> tuple[F
                     if left <= 0:
                         cuts += 1
                         break
+                else:
+                    # A completion that failed has no more to say, however often it is asked.
+                    assert frames.is_over, f"it ended with {frames.data[-1:]}"
     return frames, cuts
 
 
@@ -197,8 +204,10 @@ def _ask(instance: Instance, connection: socket.socket, request: object, key: st
 def _rest_of_body(connection: socket.socket) -> bytes:
     """Read a chunked body to its end."""
     received = bytearray()
+    deadline = time.monotonic() + END_TIMEOUT_S
     while piece := connection.recv(1 << 20):
         received += piece
+        assert time.monotonic() < deadline, f"no end after {len(received)} bytes"
     body, position = bytearray(), 0
     while True:
         line_end = received.index(b"\r\n", position)

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.dialect_clients import CLIENTS, DialectClient, Frame, frames_of
-from tests.instance import DEMO_KEY, Instance
+from tests.instance import DEMO_KEY, Instance, within
 
 pytestmark = pytest.mark.ray
 
@@ -29,6 +29,8 @@ FIRST_CUT_BYTES, CUT_BYTES = (1, 8_000), (1, 40_000)
 """The first cut is within every dialect's stream, so that each reader has one."""
 
 ATTEMPTS_MAX = 60
+ATTACHED_TIMEOUT_S = 120.0
+ALL_TIMEOUT_S = 360.0
 RESET = struct.pack("ii", 1, 0)
 
 
@@ -54,11 +56,16 @@ async def attach(
 ) -> bool:
     """Read on behind the reader's cursor; returns whether the stream came to its end."""
     method, path = client.attach(name, reader.cursor)
+    async with within(ATTACHED_TIMEOUT_S, f"{bytes_max} bytes or the end of {method} {path}"):
+        return await _read(instance, f"{method} {path}", reader, bytes_max)
+
+
+async def _read(instance: Instance, call: str, reader: Reader, bytes_max: int) -> bool:
     incoming, outgoing = await asyncio.open_connection("127.0.0.1", instance.port)
     connection: socket.socket = outgoing.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     try:
-        request = f"{method} {path} HTTP/1.1\r\nHost: m\r\nAuthorization: Bearer {DEMO_KEY}\r\n\r\n"
+        request = f"{call} HTTP/1.1\r\nHost: m\r\nAuthorization: Bearer {DEMO_KEY}\r\n\r\n"
         outgoing.write(request.encode())
         head = (await incoming.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
         assert head.startswith("http/1.1 200"), head
@@ -89,9 +96,8 @@ async def read_whole(instance: Instance, client: DialectClient, name: str, seed:
     reader = Reader()
     for attempt in range(ATTEMPTS_MAX):
         bounds = CUT_BYTES if attempt else FIRST_CUT_BYTES
-        async with asyncio.timeout(120):
-            if await attach(instance, client, name, reader, generator.randint(*bounds)):
-                return reader
+        if await attach(instance, client, name, reader, generator.randint(*bounds)):
+            return reader
         reader.cuts += 1
     # The last time it is left in peace.
     assert await attach(instance, client, name, reader, 1 << 30)
@@ -130,7 +136,11 @@ def test_readers_that_are_reset_anywhere_have_what_an_uncut_one_has(
         ]
         return frames_of(body), list(await asyncio.gather(*early, *late))
 
-    uncut, readers = asyncio.run(whole())
+    async def whole_in_time() -> tuple[list[Frame], list[Reader]]:
+        async with within(ALL_TIMEOUT_S, f"{READERS} readers have come to the end of {name}"):
+            return await whole()
+
+    uncut, readers = asyncio.run(whole_in_time())
     truth = [frame for frame in uncut if frame[0] is not None]
     assert [number for number, _, _ in truth] == list(range(len(truth))), "dense, from 0"
     seen = midstream.simulated(midstream.row(name, dialect)["id"])
