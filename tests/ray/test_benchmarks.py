@@ -6,30 +6,25 @@ Nothing here is about time, which is theirs to show and no test's to judge.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.ray.benchmark_run import run_benchmark
+
 pytestmark = pytest.mark.ray
 
-ROOT = Path(__file__).parent.parent.parent
 PARTIES = ("direct", "uvicorn", "dense")
-TIMEOUT_S = 240
+TIMEOUT_S = 240.0
 
 
 def test_peers_quick(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
-    command = [sys.executable, "-m", "tests.benchmarks.peers", "--quick"]
-    command += ["--parties", ",".join(PARTIES), "--json", str(figures)]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    arguments = ["--quick", "--parties", ",".join(PARTIES), "--json", str(figures)]
+    printed = run_benchmark("tests.benchmarks.peers", *arguments, timeout_s=TIMEOUT_S)
     for title in ("instant upstream", "paced upstream", "1 client", "CPU ms per request"):
-        assert title in done.stdout
-    assert "Midstream dense" in done.stdout
+        assert title in printed
+    assert "Midstream dense" in printed
     parties = json.loads(figures.read_text())["parties"]
     assert set(parties) == set(PARTIES)
     for name, found in parties.items():

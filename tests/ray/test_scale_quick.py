@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+
+from tests.ray.benchmark_run import run_benchmark
 
 pytestmark = pytest.mark.ray
 
-ROOT = Path(__file__).parent.parent.parent
 TIMEOUT_S = 280.0
 
 TABLES = (
@@ -32,19 +29,10 @@ ZERO = (
 
 def test_live_streams_and_their_readers_lose_nothing() -> None:
     arguments = ["--quick", "--only", "live,two_thousand", "--modes", "dense"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.scale", *arguments],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    printed = run_benchmark("tests.benchmarks.scale", *arguments, timeout_s=TIMEOUT_S)
     for title in TABLES:
-        assert title in done.stdout, done.stdout
-    figures = dict(_rows(done.stdout))
+        assert title in printed, printed
+    figures = dict(_rows(printed))
     assert {name: figures[name] for name in ZERO} == dict.fromkeys(ZERO, "0")
     assert figures["ledger audit"] == "ok"
     completed, cancelled = map(int, figures["completed, cancelled"].split(", "))
