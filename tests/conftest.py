@@ -7,6 +7,7 @@ failure: what checks a change must not pass by leaving things out.
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ hypothesis.settings.register_profile(
     "midstream", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("midstream")
+
+LLAMA_TIMEOUT_S = 120.0
 
 MUST_RUN = ("two_node", "sdk", "real_model", "postgres", "ray")
 
@@ -98,11 +101,19 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield process.stdout.readline().decode().strip()
+        has_said, _, _ = select.select([process.stdout], [], [], LLAMA_TIMEOUT_S)
+        assert has_said, f"the real model's server told no address within {LLAMA_TIMEOUT_S} s"
+        address = process.stdout.readline().decode().strip()
+        assert address, "the real model's server ended before it told its address"
+        yield address
     finally:
         process.stdin.close()
         process.stdout.close()
-        process.wait(20)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 @pytest.fixture(scope="session")

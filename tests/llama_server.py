@@ -6,6 +6,7 @@ input ends, so it never outlives the process that started it. `/slots` tells whe
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def serve(path: str) -> None:
     params.warmup = False
     server = xllamacpp.Server(params)
     print(server.listening_address, flush=True)
+    # Nobody reads the pipe any more: what the server might print must not fill it, and stop there.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     sys.stdin.read()
 
 

@@ -22,7 +22,7 @@ def running_simulator(on_request: OnRequest | None = None) -> Iterator[str]:
     """Yield the address of a simulator that listens; it is gone afterwards."""
     loop = asyncio.new_event_loop()
     server = SimulatorServer(create_simulator(on_request=on_request))
-    thread = threading.Thread(target=loop.run_forever, name="simulator")
+    thread = threading.Thread(target=loop.run_forever, name="simulator", daemon=True)
     thread.start()
     try:
         yield asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)

@@ -27,7 +27,9 @@ from actors.testing import InMemoryRuntime
 from actors.tokenizer import count_text
 from serve_app.app import create_app
 from tests.http.rig import ADMIN_KEY, CREDITS, Rig, rig
+from tests.instance import within
 
+RUN_TIMEOUT_S = 180.0
 LOCAL = Where(is_local=True, admin_key=ADMIN_KEY)
 
 
@@ -74,7 +76,9 @@ class Target:
         """Run a load test in a thread, as the command does; return its figures."""
         plan = self.plan(**changes)
         wanted = levels or (plan.load.level,)
-        return await asyncio.to_thread(run_load_test, plan, wanted, where, told or Told())
+        # Given up, its server is stopped, which ends the thread.
+        async with within(RUN_TIMEOUT_S, "the load test has ended"):
+            return await asyncio.to_thread(run_load_test, plan, wanted, where, told or Told())
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ import pytest
 from actors.provider import Provider
 from serve_app.cli import main
 from tests.http.rig import ADMIN_KEY
+from tests.instance import within
 from tests.loadtest.rigs import Changed, OnOpen, Target, Wrap, one_token_more, target
 
 URL = "http://127.0.0.1:9"
@@ -110,7 +111,13 @@ async def started(server: Target, *arguments: str) -> asyncio.subprocess.Process
 
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int, str, str]:
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    try:
+        async with within(60, "the command has ended"):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 

@@ -94,7 +94,10 @@ async def _while_reading(reading: list[asyncio.Task[None]], waits: list[Any]) ->
     if waiting not in done or broken:
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        raise AssertionError(f"{len(broken)} streams ended, the first by {broken[:1]}")
+        raise AssertionError(
+            f"not every stream had its tokens within {LIVE_TIMEOUT_S} s, or before"
+            f" {len(broken)} ended, the first by {broken[:1]}"
+        )
 
 
 async def _cancel_all(instance: Instance, readers: list[_Reader]) -> None:

@@ -390,7 +390,7 @@ def test_a_caller_that_does_not_wait_for_its_body_has_left(
     ).encode()
     path = f"{CREATE}/{name}"
     with midstream.client() as client:
-        with socket.create_connection(("127.0.0.1", midstream.port)) as caller:
+        with socket.create_connection(("127.0.0.1", midstream.port), timeout=30) as caller:
             caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for segment in [head + content] if segments == 1 else [head, content]:
                 caller.sendall(segment)

@@ -21,7 +21,15 @@ import httpx
 import pytest
 
 from serve_app.processes import MARK, ProcessId, descendants
-from tests.instance import ADMIN_KEY, DEMO_KEY, UP_TIMEOUT_S, Instance, running, wait_until
+from tests.instance import (
+    ADMIN_KEY,
+    DEMO_KEY,
+    KILLED_TIMEOUT_S,
+    UP_TIMEOUT_S,
+    Instance,
+    running,
+    wait_until,
+)
 
 pytestmark = pytest.mark.ray
 
@@ -33,7 +41,7 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
     yield made
     if made.process is not None and made.process.poll() is None:
         made.process.kill()
-        made.process.wait()
+        made.process.wait(KILLED_TIMEOUT_S)
 
 
 def started_by(instance: Instance) -> list[ProcessId]:
@@ -74,7 +82,7 @@ class Stream:
         self._instance = instance
         self._first_token = threading.Event()
         self.body = b""
-        self._thread = threading.Thread(target=self._read)
+        self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
         assert self._first_token.wait(30), "no token came"
 
@@ -168,7 +176,7 @@ def test_kill_leaves_nothing_either(instance: Instance) -> None:
     killed = instance.process
     assert killed is not None
     killed.kill()
-    killed.wait()
+    killed.wait(KILLED_TIMEOUT_S)
     assert_nothing_is_left(instance, processes)
     instance.log.unlink()  # it says that it is ready
     instance.up()
