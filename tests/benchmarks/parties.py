@@ -25,7 +25,7 @@ import httpx
 
 from tests.benchmarks import costs_off
 from tests.benchmarks.passthrough_app import PATH, TRANSPORT_VARIABLE, UPSTREAM_VARIABLE
-from tests.benchmarks.process_groups import Processes
+from tests.benchmarks.process_group import Marked
 from tests.benchmarks.upstream import INSTANT, MODELS
 from tests.instance import DEMO_KEY, Instance, free_port, is_alive, wait_until
 
@@ -63,7 +63,7 @@ class Endpoint:
 
     url: str
     headers: Mapping[str, str]
-    processes: Processes | None
+    processes: Marked | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def _command(
         )
     headers = {"authorization": f"Bearer {key}"} if key else {}
     url = f"http://127.0.0.1:{port}{PATH}"
-    endpoint = Endpoint(url, headers, Processes(process.pid, f"{_MARK}={mark}"))
+    endpoint = Endpoint(url, headers, Marked(process.pid, f"{_MARK}={mark}"))
     try:
         _wait_for_answer(endpoint, process.pid, log)
         yield endpoint
@@ -216,7 +216,7 @@ def _midstream(
         try:
             _wait_for_pool(instance, actors if is_strict else STREAMS_PER_ACTOR)
             assert instance.process is not None
-            processes = Processes(instance.process.pid, f"{_MARK}={mark}")
+            processes = Marked(instance.process.pid, f"{_MARK}={mark}")
             headers = {"authorization": f"Bearer {DEMO_KEY}"}
             yield Endpoint(f"{instance.url}{PATH}", headers, processes)
             if cost_off in (costs_off.ledger.__name__, costs_off.records.__name__):

@@ -9,7 +9,7 @@ from rich.console import Console
 from tests.benchmarks.estimates import Estimate
 from tests.benchmarks.measuring import print_table
 from tests.benchmarks.parties import Party
-from tests.benchmarks.process_groups import GROUPS
+from tests.benchmarks.process_group import Role
 from tests.benchmarks.rounds import TOKENS, Plan
 from tests.benchmarks.upstream import PACED_FIRST_S, PACED_TOKENS_PER_S
 
@@ -98,20 +98,20 @@ class _Tables:
         print_table(f"1 client; a small synced write takes {sync_ms:.2f} ms", ["", *heads], rows)
 
     def cpu(self, name: str, title: str) -> None:
-        """Print a total with its bounds, and the medians of its groups."""
+        """Print a total with its bounds, and the medians of its roles."""
         rows = [
             [
                 party.title,
                 self._cell(party, name),
-                *(self._median(party, f"{name}/{group}") for group in GROUPS),
+                *(self._median(party, f"{name}/{role}") for role in Role),
             ]
             for party in self._parties
             if party.name != "direct"
         ]
         title = (
-            f"{title}, {self._plan.cpu_streams} streams: all processes of the party, then by group"
+            f"{title}, {self._plan.cpu_streams} streams: all processes of the party, then by role"
         )
-        print_table(title, ["", "all", *GROUPS], rows)
+        print_table(title, ["", "all", *(str(role) for role in Role)], rows)
 
     def memory(self) -> None:
         rows = []

@@ -1,9 +1,10 @@
 """What the processes of a deployment cost, each by what it is: CPU, memory, open descriptors.
 
-The group is a process and all that it started, however deep; or, for hosts that are network
-namespaces, every process in them. The benchmark's own processes are in neither. Memory is PSS, in
-which a page that several processes share counts once in all. What a process is, is read from its
-title: Ray names its workers after the actor, and a carrier names itself after what it carries.
+The group is a process and all that it started, however deep; or those and whoever carries its mark;
+or, for hosts that are network namespaces, every process in them. The benchmark's own processes are in
+none. Memory is PSS, in which a page that several processes share counts once in all. What a process
+is, is read from its title: Ray names its workers after the actor, and a carrier names itself after
+what it carries.
 
 Sources: proc(5), Linux 6.1, read 2026-11-22.
 """
@@ -11,15 +12,19 @@ Sources: proc(5), Linux 6.1, read 2026-11-22.
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from serve_app.processes import descendants
+
 __all__ = [
     "SERVER",
     "Cpu",
+    "Marked",
     "Namespaces",
     "ProcessGroup",
     "Role",
@@ -36,13 +41,13 @@ _PROC = Path("/proc")
 class Role(StrEnum):
     """What a process is. The simulator is measured, and is no part of what Midstream costs."""
 
-    REPLICA = "replicas"
-    PROXY = "HAProxy"
-    CARRIER = "actors"
+    PROXY = "proxy"  # HAProxy, or Serve's Python proxy
+    REPLICA = "replicas"  # what runs the HTTP application, Midstream's or another party's
+    CARRIER = "carriers"
     REGISTRY = "registry"
     LEDGER = "ledger"
     SERVE = "Serve"
-    RAY = "Ray"
+    OTHER = "other"  # Ray's own, and whatever started them all
     SIMULATOR = "simulator"
 
 
@@ -60,9 +65,13 @@ _TITLES = (
     ("ray::LedgerActor", Role.LEDGER),
     ("ray::UpstreamSimulator", Role.SIMULATOR),
     ("ray::ServeController", Role.SERVE),
-    ("ray::ProxyActor", Role.SERVE),
+    ("ray::ProxyActor", Role.PROXY),
     ("ray::HAProxyManager", Role.SERVE),
 )
+"""What a title begins with."""
+
+_SERVERS = ("spawn_main", "uvicorn", "litellm")
+"""What is in the commands of servers that are not ours, and of their workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +93,11 @@ def shares(values: Mapping[Role, float]) -> Shares:
     return defaultdict(float, values)
 
 
-class ProcessGroup:
+class ProcessGroup(ABC):
     """The processes of a deployment; subclasses say which they are."""
 
-    def pids(self) -> Sequence[int]:
-        raise NotImplementedError
+    @abstractmethod
+    def pids(self) -> Sequence[int]: ...
 
     def cpu(self) -> Cpu:
         by_process = {}
@@ -99,16 +108,20 @@ class ProcessGroup:
                 by_process[pid, int(fields[19])] = (role, seconds)
         return Cpu(by_process)
 
-    def pss_bytes(self) -> Counter[Role]:
-        total: Counter[Role] = Counter()
+    def sizes(self) -> defaultdict[Role, list[int]]:
+        """Return the PSS of each process, in bytes, by role."""
+        sizes = defaultdict(list)
         for pid, role in self._roles():
-            total[role] += _pss_bytes(pid)
-        return total
+            if size := _pss_bytes(pid):
+                sizes[role].append(size)
+        return sizes
+
+    def pss_bytes(self) -> Counter[Role]:
+        return Counter({role: sum(sizes) for role, sizes in self.sizes().items()})
 
     def smallest_carrier_bytes(self) -> int:
         """Return the PSS of the carrier that has the least: one that carries nothing, if there is."""
-        sizes = [_pss_bytes(pid) for pid, role in self._roles() if role is Role.CARRIER]
-        return min((size for size in sizes if size), default=0)
+        return min(self.sizes()[Role.CARRIER], default=0)
 
     def descriptors(self) -> Counter[Role]:
         total: Counter[Role] = Counter()
@@ -136,15 +149,26 @@ class Tree(ProcessGroup):
         self._root = root
 
     def pids(self) -> Sequence[int]:
-        children: dict[int, list[int]] = {}
-        for pid in _all_pids():
-            fields = _stat(pid)
-            if fields:
-                children.setdefault(int(fields[1]), []).append(pid)
-        found = [self._root]
-        for pid in found:
-            found += children.get(pid, ())
-        return found
+        return [self._root, *(process.pid for process in descendants(self._root))]
+
+
+class Marked(Tree):
+    """A process, everything below it, and whoever has its mark in the environment.
+
+    HAProxy and Ray's daemons may have another parent, and a few processes overwrite their environment
+    with their title.
+
+    Args:
+        mark: `NAME=value`.
+    """
+
+    def __init__(self, root: int, mark: str) -> None:
+        super().__init__(root)
+        self._mark = mark.encode()
+
+    def pids(self) -> Sequence[int]:
+        marked = (pid for pid in _all_pids() if self._mark in _environment(pid))
+        return sorted({*super().pids(), *marked})
 
 
 class Namespaces(ProcessGroup):
@@ -161,7 +185,9 @@ def _role(command: str) -> Role:
     for title, role in _TITLES:
         if command.startswith(title):
             return role
-    return Role.PROXY if command.split(" ")[0].endswith("/haproxy") else Role.RAY
+    if command.split(" ")[0].endswith("/haproxy"):
+        return Role.PROXY
+    return Role.REPLICA if any(word in command for word in _SERVERS) else Role.OTHER
 
 
 def _all_pids() -> list[int]:
@@ -172,6 +198,13 @@ def _stat(pid: int) -> list[str]:
     """Return the fields after the name: state, parent, ...; none of a process that is gone."""
     try:
         return (_PROC / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return []
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
     except OSError:
         return []
 

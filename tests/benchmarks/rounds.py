@@ -4,8 +4,8 @@
     first_token_ms                         p50 of one client, one request after the other
     terminal_ms                            p50 from the last token's frame to the terminal one, 1 client
     paced_first_ms/N                       p50 of the first token, N clients, less the upstream's own delay
-    cpu_request_ms, cpu_request_ms/GROUP   CPU of the party's processes per request of the instant loop
-    cpu_token_us, cpu_token_us/GROUP       the same per token while streams only run: none starts or ends
+    cpu_request_ms, cpu_request_ms/ROLE    CPU of the party's processes per request of the instant loop
+    cpu_token_us, cpu_token_us/ROLE        the same per token while streams only run: none starts or ends
     stream_kb, carrier_mb                  memory: see `memory`
     failures                               requests that were not answered to their end
 
@@ -26,7 +26,7 @@ from typing import Any
 import aiohttp
 
 from tests.benchmarks.parties import Endpoint
-from tests.benchmarks.process_groups import GROUPS, Processes
+from tests.benchmarks.process_group import Cpu, ProcessGroup, Role, Shares, spent
 from tests.benchmarks.upstream import INSTANT, PACED, PACED_FIRST_S, PACED_TOKENS_PER_S, SLOW
 
 __all__ = ["TOKENS", "Plan", "measure", "memory", "warm_up"]
@@ -159,12 +159,12 @@ async def _instant(
     figures: dict[str, float],
 ) -> None:
     processes = endpoint.processes
-    before = processes.cpu_s() if processes else {}
+    before = processes.cpu() if processes else Cpu({})
     seen, elapsed_s = await _closed_loop(session, endpoint, INSTANT, streams, plan.seconds)
     _count_failures(figures, seen)
     figures[f"rate/{streams}"] = sum(s.is_complete for s in seen) / elapsed_s
     if processes and streams == plan.cpu_streams:
-        _put_cpu(figures, "cpu_request_ms", processes.cpu_since(before), 1e3 / len(seen))
+        _put_cpu(figures, "cpu_request_ms", spent(before, processes.cpu()), 1e3 / len(seen))
 
 
 async def _paced(
@@ -199,7 +199,7 @@ async def _closed_loop(
 async def _steady(
     session: aiohttp.ClientSession,
     endpoint: Endpoint,
-    processes: Processes,
+    processes: ProcessGroup,
     plan: Plan,
     figures: dict[str, float],
 ) -> None:
@@ -211,12 +211,12 @@ async def _steady(
         for seen in live
     ]
     await asyncio.gather(*(seen.started.wait() for seen in live))
-    before, tokens_before = processes.cpu_s(), sum(seen.tokens for seen in live)
+    before, tokens_before = processes.cpu(), sum(seen.tokens for seen in live)
     await asyncio.sleep(plan.seconds)
-    spent, tokens_seen = processes.cpu_since(before), sum(seen.tokens for seen in live)
+    cpu, tokens_seen = spent(before, processes.cpu()), sum(seen.tokens for seen in live)
     _count_failures(figures, await asyncio.gather(*reading))
     if tokens_seen > tokens_before:
-        _put_cpu(figures, "cpu_token_us", spent, 1e6 / (tokens_seen - tokens_before))
+        _put_cpu(figures, "cpu_token_us", cpu, 1e6 / (tokens_seen - tokens_before))
 
 
 async def memory(endpoint: Endpoint, streams: int, settle_s: float) -> dict[str, float]:
@@ -233,15 +233,15 @@ async def memory(endpoint: Endpoint, streams: int, settle_s: float) -> dict[str,
     async with _session() as session:
         live = await _open_slow(session, endpoint, few)
         await asyncio.sleep(settle_s)
-        before = processes.pss_bytes()
+        before = processes.sizes()
         live += await _open_slow(session, endpoint, streams - few)
         await asyncio.sleep(settle_s)
-        after = processes.pss_bytes()
+        after = processes.sizes()
         for reading in live:
             reading.cancel()
         await asyncio.gather(*live, return_exceptions=True)
-    carrier = min(after["carriers"])
-    carriers_more = len(after["carriers"]) - len(before["carriers"])
+    carrier = min(after[Role.CARRIER])
+    carriers_more = len(after[Role.CARRIER]) - len(before[Role.CARRIER])
     grown = _sum(after) - _sum(before) - carriers_more * carrier
     return {"stream_kb": grown / (streams - few) / 1024, "carrier_mb": carrier / 1024**2}
 
@@ -258,14 +258,14 @@ async def _open_slow(
     return live
 
 
-def _sum(pss_bytes: dict[str, list[int]]) -> int:
+def _sum(pss_bytes: dict[Role, list[int]]) -> int:
     return sum(sum(sizes) for sizes in pss_bytes.values())
 
 
-def _put_cpu(figures: dict[str, float], name: str, spent: dict[str, float], scale: float) -> None:
-    figures[name] = scale * sum(spent.values())
-    for group in GROUPS:
-        figures[f"{name}/{group}"] = scale * spent[group]
+def _put_cpu(figures: dict[str, float], name: str, cpu: Shares, scale: float) -> None:
+    figures[name] = scale * sum(cpu.values())
+    for role in Role:
+        figures[f"{name}/{role}"] = scale * cpu[role]
 
 
 def _put_median(figures: dict[str, float], name: str, values: list[float]) -> None:

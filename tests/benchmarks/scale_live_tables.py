@@ -87,7 +87,7 @@ def _print_starts(live: Live) -> None:
 
 
 def _print_memory(live: Live) -> None:
-    roles = (Role.REPLICA, Role.PROXY, Role.CARRIER, Role.REGISTRY, Role.LEDGER, Role.RAY)
+    roles = (Role.REPLICA, Role.PROXY, Role.CARRIER, Role.REGISTRY, Role.LEDGER, Role.OTHER)
     rows = []
     for level in live.levels:
         total = sum(level.pss[role] for role in SERVER)
