@@ -13,6 +13,7 @@ not Midstream's, read 2026-11-22.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
@@ -84,7 +85,7 @@ def speech_of(plan: Plan) -> Speech:
     return _SPEECHES[plan.dialect](plan)
 
 
-class _Frames:
+class _Frames(ABC):
     """What the readers have in common."""
 
     member = ""
@@ -104,8 +105,9 @@ class _Frames:
             self._pattern.learn(event.event, event.data, text)
         return text
 
+    @abstractmethod
     def _read(self, event: ServerSentEvent) -> str:
-        raise NotImplementedError
+        """Return the text of an event that is like none before it."""
 
     def _read_number(self, event: ServerSentEvent) -> None:
         if event.id.isdecimal():
@@ -271,6 +273,8 @@ class _ResponsesFrames(_Frames):
         if response:
             self._read_response(kind, response)
         return ""
+
+    _read = read
 
     def _read_response(self, kind: str, response: dict[str, Any]) -> None:
         self.wire_id = self.wire_id or response.get("id", "")
