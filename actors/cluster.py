@@ -81,7 +81,8 @@ def remove_actors() -> None:
     ]
     last = (SIMULATOR_NAME, LEDGER_NAME)
     for name in [n for n in names if n not in last] + [n for n in last if n in names]:
-        _kill(name)
+        if not _kill(name):
+            _log.warning("%s was killed and has not ended within %g s", name, _GONE_TIMEOUT_S)
 
 
 def _plan(settings: Settings, config: Config, demo_key_digest: str) -> Deployed:
@@ -141,7 +142,8 @@ def _singleton(name: str, kind: type, where: Any, *, keep: bool) -> Any:
     if handle is not None:
         if keep and _protocol(handle) == PROTOCOL_VERSION:
             return handle
-        _kill(name)
+        if not _kill(name):
+            raise DeployError(f"{name} was killed and has not ended within {_GONE_TIMEOUT_S:g} s.")
     return (
         ray.remote(kind)
         .options(
@@ -168,19 +170,20 @@ def _ask(method: Any, *args: Any) -> Any:
     return ray.get(method.remote(*args), timeout=_CALL_TIMEOUT_S)
 
 
-def _kill(name: str) -> None:
-    """Kill a named actor and wait until its name is free."""
+def _kill(name: str) -> bool:
+    """Kill a named actor and wait until its name is free. Returns: whether it is, by the deadline."""
     try:
         ray.kill(ray.get_actor(name, namespace=NAMESPACE))
     except ValueError:
-        return
+        return True
     deadline_s = time.monotonic() + _GONE_TIMEOUT_S
     while time.monotonic() < deadline_s:
         try:
             ray.get_actor(name, namespace=NAMESPACE)
         except ValueError:
-            return
+            return True
         time.sleep(0.05)
+    return False
 
 
 def _reason(error: BaseException) -> str:
