@@ -1,17 +1,14 @@
-"""`midstream load`: what is asked of a server, read from the command line, and its report.
+"""`midstream load`: what is asked of a server, read from the command line.
 
-Everything that cannot be understood is one sentence and exit code 2, before anything is started. Exit
-code 1 is for a server that cannot be reached or refuses, and for a run that found what must not be:
-an orphan, a wrong charge, a wrong text, an account that does not add up.
+Everything that cannot be understood is one sentence and exit code 2, before anything is started. The
+load tester itself is imported when the command runs, by `load_run`: no other command needs it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -23,14 +20,8 @@ from actors.loadtest.arguments import (
     parse_levels,
     parse_slo,
 )
-from actors.loadtest.load_test import Where, run_load_test
 from actors.loadtest.plan import Arrival, Load, Plan, PlanError
-from actors.loadtest.report.live import LiveProgress
-from actors.loadtest.report.page import render_page
-from actors.loadtest.report.table import error_lines, tables, verdict
-from actors.loadtest.target import LoadError
 from serve_app.remote import RemoteError
-from serve_app.tables import print_table
 
 __all__ = ["register"]
 
@@ -140,18 +131,18 @@ def load(
             seed=seed,
             slo=parse_slo(slo),
         )
-        where = Where(
+        from serve_app import load_run
+
+        where = load_run.Where(
             is_local=local,
             address=address,
             workers=workers,
             simulator_url=simulator,
             admin_key=_admin_key(environment, url),
         )
-        _report(_run(plan, levels, where, (json_file, html_file)), json_file, html_file)
+        load_run.run(plan, levels, where, json_file=json_file, html_file=html_file)
     except PlanError as error:
         raise RemoteError(str(error), exit_code=2) from None
-    except LoadError as error:
-        raise RemoteError(str(error)) from None
 
 
 def _dialect(text: str) -> Dialect:
@@ -200,34 +191,3 @@ def _admin_key(environment: Mapping[str, str], url: str | None) -> str | None:
     if url is not None and url.rstrip("/") != environment.get("MIDSTREAM_URL", "").rstrip("/"):
         return None
     return environment.get("MIDSTREAM_ADMIN_KEY") or None
-
-
-def _run(
-    plan: Plan, levels: tuple[float, ...] | None, where: Where, files: tuple[str | None, ...]
-) -> dict[str, Any]:
-    if not plan.url:
-        raise PlanError('Name a URL, or run eval "$(midstream env)" first.')
-    for file in filter(None, files):
-        if Path(file).is_dir() or not Path(file).absolute().parent.is_dir():
-            raise PlanError(f"{file} cannot be written: there is no such folder, or it is one.")
-    with LiveProgress() as progress:
-        return run_load_test(plan, levels or (plan.load.level,), where, progress)
-
-
-def _report(figures: dict[str, Any], json_file: str | None, html_file: str | None) -> None:
-    """Print the tables, write the files.
-
-    Raises: LoadError: the run stopped before its plan, or found what must not be.
-    """
-    for table in tables(figures):
-        print(f"\n{table.title}")
-        print_table(table.headings, table.rows)
-    if lines := error_lines(figures):
-        print("\nWhat went wrong", *lines, sep="\n")
-    if json_file:
-        Path(json_file).write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
-    if html_file:
-        Path(html_file).write_text(render_page(figures), "utf-8")
-    stopped = next((level["stopped"] for level in figures["levels"] if level["stopped"]), "")
-    if sentence := stopped or verdict(figures):
-        raise LoadError(sentence)
