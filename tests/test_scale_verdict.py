@@ -7,7 +7,9 @@ import json
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from tests.benchmarks.fleet import Fleet, session
 from tests.benchmarks.lag import lags_of
 from tests.benchmarks.raw_stream import RawStream
 from tests.benchmarks.verdict import Verdict, hold_against_upstream
@@ -141,3 +143,42 @@ def test_a_lag_is_counted_from_when_the_token_was_due() -> None:
     assert [round(lag, 3) for lag in lags.since_first_s] == [0.01, -0.01, 0.99]
     later = lags_of([(stream, row(WORDS))], after_s=OPENED_AT + 1)
     assert [round(lag, 3) for lag in later.since_opened_s] == [1.0]
+
+
+def cancelled(status: int, said: dict[str, Any]) -> bool:
+    """Cancel a stream at a server that answers so."""
+
+    async def answered(_: web.Request) -> web.Response:
+        return web.json_response(said, status=status)
+
+    async def asked() -> bool:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions/cmp_1/cancel", answered)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            host, port = runner.addresses[0]
+            stream = RawStream(b"", "")
+            stream.completion_id = "cmp_1"
+            async with session("key") as http:
+                return await Fleet(f"http://{host}:{port}", "key").cancel_one(http, stream)
+        finally:
+            await runner.cleanup()
+
+    return asyncio.run(asked())
+
+
+def test_a_cancel_that_comes_after_the_end_is_none() -> None:
+    code = "chat_cancel_target_already_terminal"
+    assert cancelled(200, {"status": "cancelled"})
+    assert not cancelled(409, {"error": {"code": code}})
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(409, "chat_cancel_target_not_cancellable"), (404, "chat_cancel_target_already_terminal")],
+)
+def test_a_cancel_that_is_refused_ends_the_benchmark(status: int, code: str) -> None:
+    with pytest.raises(SystemExit, match=f"answered {status}"):
+        cancelled(status, {"error": {"code": code}})

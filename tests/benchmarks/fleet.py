@@ -7,6 +7,7 @@ stream's words cannot take them for its own.
 from __future__ import annotations
 
 import asyncio
+import json
 import resource
 import time
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ _OPENING_MAX = 32
 _BEGIN_TIMEOUT_S = 150.0
 _END_TIMEOUT_S = 60.0
 _CALLS_MAX = 16
+_HAD_ENDED = "chat_cancel_target_already_terminal"
 _SPARE_DESCRIPTORS = 1_024
 _CREDITS = 1_000_000.0
 
@@ -111,12 +113,20 @@ class Fleet:
 
             await asyncio.gather(*(one(stream) for stream in streams))
 
-    async def cancel_one(self, http: aiohttp.ClientSession, stream: RawStream) -> None:
-        """Return when the cancel is acknowledged."""
+    async def cancel_one(self, http: aiohttp.ClientSession, stream: RawStream) -> bool:
+        """Return when the cancel is answered: whether it came before the end.
+
+        The reader may not have been told of the end yet; what it is told is judged like any other.
+
+        Raises: SystemExit: it was refused.
+        """
         async with http.post(f"{self.url}{CHAT}/{stream.completion_id}/cancel") as answer:
-            if answer.status != 200:
-                raise SystemExit(f"a cancel answered {answer.status}: {await answer.text()}")
-            await answer.read()
+            said = await answer.text()
+        if answer.status == 409 and json.loads(said)["error"]["code"] == _HAD_ENDED:
+            return False
+        if answer.status != 200:
+            raise SystemExit(f"a cancel answered {answer.status}: {said}")
+        return True
 
     async def end(self) -> None:
         """Cancel whatever is live."""

@@ -240,7 +240,8 @@ async def _cancels(fleets: list[Fleet], streams: list[RawStream]) -> list[tuple[
     async with session(DEMO_KEY) as http:
         for number, stream in enumerate(streams):
             posted_at = time.time()
-            await fleets[(number + 1) % len(fleets)].cancel_one(http, stream)
+            if not await fleets[(number + 1) % len(fleets)].cancel_one(http, stream):
+                raise SystemExit(f"{stream.completion_id} had ended before its time")
             times.append((posted_at, time.time() - posted_at))
             await asyncio.wait_for(asyncio.shield(stream.has_ended), 30)
     return times

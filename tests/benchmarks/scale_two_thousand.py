@@ -125,10 +125,10 @@ async def _cancel_some(fleet: Fleet, sizes: Sizes, measured: _Measured) -> None:
 
         async def one(stream: RawStream, at_s: float) -> None:
             await asyncio.sleep(began_s + at_s - time.monotonic())
-            if not stream.is_live:
-                return  # All were opened so late that the first ones have ended.
             posted_at = time.time()
-            await fleet.cancel_one(http, stream)
+            # All were opened so late that the first ones have ended, or one ends just now.
+            if not stream.is_live or not await fleet.cancel_one(http, stream):
+                return
             measured.acknowledged_s.append(time.time() - posted_at)
             await asyncio.wait_for(asyncio.shield(stream.has_ended), _SETTLED_TIMEOUT_S)
             measured.told_s.append(stream.ended_at - posted_at)
