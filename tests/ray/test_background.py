@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 
+from tests.chat_streams import stream
 from tests.conformance.calls import Streaming, ask, cancel, new_name, read, settled, state
 from tests.conformance.cases import admin_record, seen_by_simulator
 from tests.dialect_clients import CLIENTS, frames_of
@@ -81,11 +81,25 @@ def test_a_native_cancel_stops_the_provider_itself(midstream: Instance) -> None:
     assert answer.json()["status"] == "cancelled"
     seen = seen_by_simulator(midstream, RESPONSES, name)
     assert seen["closed_by"] == "cancel"
-    time.sleep(0.5)  # 25 tokens' time, in which none may be made.
+    wait_for_tokens_of_another(midstream, 25)
     later = seen_by_simulator(midstream, RESPONSES, name)
     assert later["tokens_sent"] == seen["tokens_sent"]
     record = admin_record(midstream, RESPONSES, name)
     assert record["tokens_output"] <= seen["tokens_sent"]
+
+
+def wait_for_tokens_of_another(instance: Instance, count: int) -> None:
+    """Let the simulator make so many tokens more, of a completion that is as fast: that is the clock."""
+    clock = stream(instance, "sim", max_tokens=2_000).wait_for_tokens(1)
+    try:
+        made = instance.simulated(clock.completion_id)["tokens_sent"]
+        wait_until(
+            lambda: instance.simulated(clock.completion_id)["tokens_sent"] >= made + count,
+            f"the simulator has made {count} tokens more",
+        )
+    finally:
+        cancel(instance, CLIENTS["chat"], clock.completion_id)
+        clock.join()
 
 
 def test_an_answer_of_a_native_provider_is_whole(midstream: Instance) -> None:

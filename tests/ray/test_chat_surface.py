@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import re
 import socket
+import sys
+import termios
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -394,13 +396,18 @@ def test_a_caller_that_does_not_wait_for_its_body_has_left(
             caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for segment in [head + content] if segments == 1 else [head, content]:
                 caller.sendall(segment)
-                time.sleep(0.05)  # Nothing else tells that the first segment has arrived.
+                wait_until(lambda: _unacknowledged_bytes(caller) == 0, "the segment has arrived")
             wait_until(lambda: _has_tokens(client, path), "the model answers")
         record = wait_until(
             lambda: (r := read(client, name))["status"] != "in_progress" and r, "it is settled"
         )
     assert record["error"]["code"] == "cancelled_client_disconnect"
     assert midstream.simulated(record["midstream"]["completion_id"])["closed_by"] == "client"
+
+
+def _unacknowledged_bytes(connection: socket.socket) -> int:
+    """How much of what was sent the other side's kernel does not have. Source: tcp(7), SIOCOUTQ."""
+    return int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def _has_tokens(client: httpx.Client, path: str) -> bool:
