@@ -7,7 +7,6 @@ failure: what checks a change must not pass by leaving things out.
 from __future__ import annotations
 
 import os
-import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.hooked_simulator import HookedSimulator
-from tests.instance import Instance, running
+from tests.instance import Instance, killed_after, running
 from tests.llama_server import model_file
 
 # How long a machine takes is nothing that a test may fail for.
@@ -101,10 +100,9 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        has_said, _, _ = select.select([process.stdout], [], [], LLAMA_TIMEOUT_S)
-        assert has_said, f"the real model's server told no address within {LLAMA_TIMEOUT_S} s"
-        address = process.stdout.readline().decode().strip()
-        assert address, "the real model's server ended before it told its address"
+        with killed_after(process, LLAMA_TIMEOUT_S):
+            address = process.stdout.readline().decode().strip()
+        assert address, f"the real model's server told no address within {LLAMA_TIMEOUT_S} s"
         yield address
     finally:
         process.stdin.close()

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -53,6 +54,18 @@ async def within(timeout_s: float, what: str) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise AssertionError(f"not within {timeout_s} s: {what}") from None
+
+
+@contextmanager
+def killed_after(process: subprocess.Popen[Any], timeout_s: float) -> Iterator[None]:
+    """Kill the process where the body takes longer: what it reads of it has an end then."""
+    timer = threading.Timer(timeout_s, process.kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def ends_in_time(answer: Any) -> None:

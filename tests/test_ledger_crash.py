@@ -15,6 +15,7 @@ from collections import Counter
 
 from actors.store import Store, records
 from tests.books import TEAM, open_ledger, store_url
+from tests.instance import killed_after
 from tests.ledger_load import CREDITS, GROUP
 from tests.postgres import postgres_server
 
@@ -32,7 +33,9 @@ def _load_and_kill(url: str, round_: int, lines: int) -> tuple[set[int], set[int
     )
     try:
         assert process.stdout is not None
-        said = [process.stdout.readline() for _ in range(lines)]
+        with killed_after(process, 60):
+            said = [process.stdout.readline() for _ in range(lines)]
+        assert said[-1], f"it has not said {lines} lines within 60 s"
     finally:
         process.kill()
         rest, _ = process.communicate(timeout=30)

@@ -21,6 +21,7 @@ from actors.store import Store, StoreInUse, StoreTooNew, StoreUnavailable, accou
 from actors.store.accounts import KeyOwner, TeamRow
 from actors.store.batch import Batch
 from tests.books import completed, header, key_of, store_url
+from tests.instance import killed_after
 from tests.postgres import PostgresServer, postgres_server
 
 __all__ = ["postgres_server", "store_url"]
@@ -197,7 +198,8 @@ def test_the_lock_ends_with_its_process(store_url: str) -> None:
     )
     try:
         assert holder.stdout is not None
-        assert holder.stdout.readline() == "open\n"
+        with killed_after(holder, 60):
+            assert holder.stdout.readline() == "open\n", "it has not opened the store within 60 s"
         with pytest.raises(StoreInUse) as caught:
             Store(store_url, lock_wait_s=0)
         assert caught.value.pid == holder.pid

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from actors.simulator.app import create_simulator
 from actors.simulator.server import SimulatorServer
+from tests.instance import killed_after
 
 __all__ = ["INSTANT", "MODELS", "PACED", "PACED_FIRST_S", "PACED_TOKENS_PER_S", "SLOW"]
 
@@ -22,6 +23,8 @@ MODELS = (INSTANT, PACED, SLOW)
 PACED_FIRST_S = 0.05
 PACED_TOKENS_PER_S = 50.0
 """What `sim` does: 50 ms to its first token, then so many a second."""
+
+_START_TIMEOUT_S = 60.0
 
 
 @contextmanager
@@ -35,7 +38,11 @@ def running_upstream() -> Iterator[str]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield process.stdout.readline().decode().strip()
+        with killed_after(process, _START_TIMEOUT_S):
+            address = process.stdout.readline().decode().strip()
+        if not address:
+            raise SystemExit(f"the upstream told no address within {_START_TIMEOUT_S:g} s")
+        yield address
     finally:
         process.stdin.close()
         process.stdout.close()
