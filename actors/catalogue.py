@@ -15,7 +15,8 @@ Rules:
    honour stands in `actors.wire_formats`. A dialect's unknown members travel to a provider of the
    same wire format alone.
 5. A built-in model can be had through each wire format that the simulator speaks: `sim@messages`,
-   `sim@responses` and `sim@background` are `sim`, asked for in those words. They are not listed.
+   `sim@responses` and `sim@background` are `sim`, asked for in those words. They are not listed;
+   a model of the configuration with that very name comes first.
 
 The simulator's models may answer with up to 65,536 tokens, not the 8,192 of a configured model's
 default: `sim` speaks 50 tokens/s and has to be able to outlast any timeout.
@@ -122,11 +123,13 @@ class Catalogue:
 
         Raises: UnknownModel: there is none.
         """
-        name, at, wire = slug.partition("@")
+        if slug in self._models:  # Its own name may have an `@`.
+            return self._models[slug]
+        name, _, wire = slug.rpartition("@")
         model = self._models.get(name)
-        if model is None or (at and (model.provider != SIMULATOR or wire not in _WIRES)):
+        if model is None or model.provider != SIMULATOR or wire not in _WIRES:
             raise UnknownModel(slug)
-        return replace(model, slug=slug, provider=f"{SIMULATOR}-{wire}") if at else model
+        return replace(model, slug=slug, provider=f"{SIMULATOR}-{wire}")
 
     def models(self) -> list[CatalogueModel]:
         """Return every model, aliases included, sorted by name. May be empty."""

@@ -97,6 +97,22 @@ def test_an_unknown_model_is_named_in_the_error() -> None:
         catalogue().lookup("gpt-9")
 
 
+@pytest.mark.parametrize("slug", ["tiny@2024", "tiny@messages", "sim@messages"])
+def test_a_configured_name_may_have_an_at_sign(slug: str) -> None:
+    where = catalogue(**{**CONFIGURED, "models": {slug: CONFIGURED["models"]["tiny"]}})
+    assert (where.lookup(slug).slug, where.lookup(slug).provider) == (slug, "local")
+    with pytest.raises(UnknownModel):
+        where.lookup(f"{slug}@messages")
+
+
+def test_an_alias_of_a_built_in_model_can_be_had_through_every_wire_format() -> None:
+    where = catalogue(aliases={"mine@2024": "sim"})
+    for wire in ("messages", "responses", "background"):
+        assert where.lookup(f"mine@2024@{wire}").provider == f"simulator-{wire}"
+    with pytest.raises(UnknownModel):
+        where.lookup("mine@messages")
+
+
 def test_without_the_simulator_nothing_is_built_in() -> None:
     assert catalogue(simulator=False).models() == []
     with pytest.raises(UnknownModel):
