@@ -26,6 +26,7 @@ from serve_app.admin_objects import (
 from serve_app.dialects.base import Dialect
 from serve_app.dialects.json_body import parse_object, validate
 from serve_app.dialects.midstream_object import credits
+from serve_app.dialects.queries import cursor
 from serve_app.event_stream import EventStream, Opening, Reading, StreamOptions
 from serve_app.exchange import Exchange
 from serve_app.http_errors import AlreadyTerminal
@@ -83,7 +84,8 @@ class AdminEndpoints:
         """Stream the log; the cursor is the log's own sequence (`?after=`, `Last-Event-ID`)."""
         self._require_admin(exchange)
         shell, settings = self._shell, self._shell.settings
-        after = _after(exchange)
+        text = exchange.query.get("after", exchange.headers.get("last-event-id"))
+        after = cursor(text, "after", is_called="a sequence number")
         subscription = await self._runtime.subscribe_by_id(exchange.path("id"))
         watch = shell.watch(exchange)
         options = StreamOptions(
@@ -198,12 +200,3 @@ def _tag(text: str | None) -> tuple[str, str] | None:
     if not (name and equals):
         raise InvalidRequest("tag must be name=value.", param="tag")
     return name, value
-
-
-def _after(exchange: Exchange) -> int:
-    text = exchange.query.get("after", exchange.headers.get("last-event-id"))
-    if text is None:
-        return -1
-    if not re.fullmatch(r"[0-9]{1,15}", text, re.ASCII):
-        raise InvalidRequest("after must be a sequence number.", param="after")
-    return int(text)

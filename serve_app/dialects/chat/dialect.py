@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +35,7 @@ from serve_app.dialects.chat.render import completion_object
 from serve_app.dialects.chat.request import completion_request, ignored_members
 from serve_app.dialects.json_body import parse_object
 from serve_app.dialects.midstream_headers import check_built, client_name, disconnect_policy
+from serve_app.dialects.queries import stream_call
 from serve_app.http_errors import AlreadyTerminal, UnsupportedVersion
 
 __all__ = ["CHAT", "VERSION", "ChatDialect"]
@@ -58,10 +58,6 @@ _WARNING = b"data: %b\n\n" % render(
         },
     }
 )
-
-_CURSOR = re.compile(r"[0-9]{1,15}", re.ASCII)
-
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class ChatDialect:
@@ -114,19 +110,7 @@ class ChatDialect:
         return CreateCall(request, wire_id, None, notice, headers, ignored)
 
     def parse_read(self, call: Call) -> StreamCall | None:
-        stream = call.query.get("stream", "false").lower()
-        if stream not in _BOOLEANS:
-            raise InvalidRequest("stream must be true or false.", param="stream")
-        after = call.query.get("starting_after")
-        if after is None and _BOOLEANS[stream]:
-            after = call.headers.get("last-event-id")
-        if after is not None and not _CURSOR.fullmatch(after):
-            raise InvalidRequest(
-                "starting_after must be the number of a frame.", param="starting_after"
-            )
-        if not _BOOLEANS[stream]:
-            return None
-        return StreamCall(after=-1 if after is None else int(after))
+        return stream_call(call)
 
     def encoder(self, header: CompletionHeader, *, request_id: str) -> ChatEncoder:
         return ChatEncoder(header, request_id=request_id)

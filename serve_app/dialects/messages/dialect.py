@@ -12,7 +12,6 @@ Source: contract of the messages dialect; Anthropic API reference, "Rate limits"
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -50,10 +49,9 @@ from serve_app.dialects.messages.request import (
     is_thinking,
 )
 from serve_app.dialects.midstream_headers import check_built, client_name, disconnect_policy
+from serve_app.dialects.queries import cursor
 
 __all__ = ["MESSAGES", "MessagesDialect"]
-
-_CURSOR = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 _ULID_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _ULID_VALUES = {digit: value for value, digit in enumerate(_ULID_DIGITS)}
@@ -123,8 +121,9 @@ class MessagesDialect:
         return counted_request(parse_object(call.body))
 
     def parse_read(self, call: Call) -> StreamCall:
-        after = _cursor(call.query.get("after"), "after")
-        last = _cursor(call.headers.get("last-event-id"), "Last-Event-ID")
+        # An empty one is none.
+        after = cursor(call.query.get("after") or None, "after")
+        last = cursor(call.headers.get("last-event-id") or None, "Last-Event-ID")
         return StreamCall(max(after, last))
 
     def check_cancel(self, body: bytes) -> None:
@@ -189,14 +188,6 @@ class MessagesDialect:
         self, error: CompletionRuntimeError, *, operation: Operation, request_id: str
     ) -> Reply:
         return error_reply(error, request_id=request_id)
-
-
-def _cursor(value: str | None, name: str) -> int:
-    if not value:
-        return -1
-    if not _CURSOR.fullmatch(value):
-        raise InvalidRequest(f"{name} must be the number of a frame.", param=name)
-    return int(value)
 
 
 def _verdict(

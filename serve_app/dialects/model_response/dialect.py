@@ -9,11 +9,10 @@ Source: contract of the model-response dialect, sections 1, 4 and 5.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import Any
 
-from actors.core.errors import CompletionRuntimeError, InvalidRequest
+from actors.core.errors import CompletionRuntimeError
 from actors.core.events import Status
 from actors.core.ids import COMPLETION_PREFIX
 from actors.ledger import RateState
@@ -43,6 +42,7 @@ from serve_app.dialects.model_response.request import (
     json_object,
     organization_of,
 )
+from serve_app.dialects.queries import stream_call
 from serve_app.http_errors import AlreadyTerminal
 
 __all__ = ["MODEL_RESPONSE", "ModelResponseCall", "ModelResponseDialect"]
@@ -50,8 +50,6 @@ __all__ = ["MODEL_RESPONSE", "ModelResponseCall", "ModelResponseDialect"]
 API_VERSION = b"2025-01-01"
 
 _PREFIX = "resp_"
-_CURSOR = re.compile(r"[0-9]{1,15}", re.ASCII)
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +100,7 @@ class ModelResponseDialect:
 
     def parse_read(self, call: Call) -> StreamCall | None:
         organization_of(call.query)  # Before anything else that may be wrong.
-        stream = call.query.get("stream", "false").lower()
-        if stream not in _BOOLEANS:
-            raise InvalidRequest("stream must be true or false.", param="stream")
-        after = call.query.get("starting_after")
-        if after is None and _BOOLEANS[stream]:
-            after = call.headers.get("last-event-id")
-        if after is not None and not _CURSOR.fullmatch(after):
-            raise InvalidRequest(
-                "starting_after must be the number of a frame.", param="starting_after"
-            )
-        if not _BOOLEANS[stream]:
-            return None
-        return StreamCall(after=-1 if after is None else int(after))
+        return stream_call(call)
 
     def encoder(self, header: CompletionHeader, *, request_id: str) -> ModelResponseEncoder:
         return ModelResponseEncoder(header)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +32,7 @@ from serve_app.dialects.base import (
 )
 from serve_app.dialects.json_body import parse_object
 from serve_app.dialects.midstream_headers import check_built, client_name, disconnect_policy
+from serve_app.dialects.queries import boolean, stream_call
 from serve_app.dialects.responses.encoder import ResponsesEncoder
 from serve_app.dialects.responses.errors import error_reply
 from serve_app.dialects.responses.render import (
@@ -45,9 +45,7 @@ from serve_app.dialects.responses.request import completion_request
 __all__ = ["RESPONSES", "ResponsesDialect"]
 
 _PREFIX = "resp_"
-_NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
 _LIMIT = re.compile(r"-?[0-9]{1,9}", re.ASCII)
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 _LIMIT_DEFAULT, _LIMIT_MAX = "20", 100
 
@@ -102,18 +100,8 @@ class ResponsesDialect:
         return replace(completion_request({**value, "model": "any"}, policy), model="")
 
     def parse_read(self, call: Call) -> StreamCall | None:
-        is_stream = _boolean(call.query, "stream")
-        _boolean(call.query, "include_obfuscation")  # There is none to leave out.
-        after = call.query.get("starting_after")
-        if after is None and is_stream:
-            after = call.headers.get("last-event-id")
-        if after is not None and not _NUMBER.fullmatch(after):
-            raise InvalidRequest(
-                "starting_after must be the sequence number of an event.", param="starting_after"
-            )
-        if not is_stream:
-            return None
-        return StreamCall(after=-1 if after is None else int(after))
+        boolean(call.query, "include_obfuscation")  # There is none to leave out.
+        return stream_call(call, is_called="the sequence number of an event")
 
     def encoder(self, header: CompletionHeader, *, request_id: str) -> ResponsesEncoder:
         return ResponsesEncoder(header)
@@ -153,13 +141,6 @@ class ResponsesDialect:
         self, error: CompletionRuntimeError, *, operation: Operation, request_id: str
     ) -> Reply:
         return error_reply(error, operation=operation)
-
-
-def _boolean(query: Mapping[str, str], name: str) -> bool:
-    value = query.get(name, "false").lower()
-    if value not in _BOOLEANS:
-        raise InvalidRequest(f"{name} must be true or false.", param=name)
-    return _BOOLEANS[value]
 
 
 RESPONSES = ResponsesDialect()
