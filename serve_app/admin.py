@@ -89,10 +89,6 @@ class AdminEndpoints:
         subscription = await self._runtime.subscribe_by_id(exchange.path("id"))
         watch = shell.watch(exchange)
         options = StreamOptions(
-            headers=(
-                (b"content-type", b"text/event-stream; charset=utf-8"),
-                (b"cache-control", b"no-cache, no-transform"),
-            ),
             keep_alive=b": keep-alive\n\n",
             opening=Opening.AT_ONCE,
             headers_after_s=settings.headers_after_s,

@@ -77,7 +77,7 @@ class DialectEndpoints:
     ) -> StreamOptions:
         settings = self._shell.settings
         return StreamOptions(
-            headers=(*self._dialect.stream_headers, *headers),
+            headers=headers,
             keep_alive=self._dialect.keep_alive,
             opening=opening,
             headers_after_s=settings.headers_after_s,

@@ -46,6 +46,12 @@ __all__ = ["EventStream", "Opening", "Reading", "RecordSubscription", "StreamOpt
 
 _log = logging.getLogger(__name__)
 
+_HEADERS: RawHeaders = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold frames back.
+)
+
 _EVENTS_PER_READ = 512
 """Of a settled record: what is encoded between two chances for others to run."""
 
@@ -147,15 +153,16 @@ class StreamOptions:
     """How one stream is served.
 
     Args:
+        headers: beside those that every stream has.
         notice: bytes before the first frame.
         frames_skipped: how many frames, from the first, the client has already.
     """
 
-    headers: RawHeaders
     keep_alive: bytes
     opening: Opening
     headers_after_s: float
     keep_alive_s: float
+    headers: RawHeaders = ()
     notice: bytes = b""
     frames_skipped: int = 0
 
@@ -200,7 +207,7 @@ class EventStream:
         is_last = self._reading.finished is not None
         if is_last and self._frames_to_skip:
             raise _beyond_the_end()
-        await self._exchange.begin(200, self._options.headers)
+        await self._exchange.begin(200, (*_HEADERS, *self._options.headers))
         body = self._options.notice + self._take_frames()
         if body or is_last:
             await self._exchange.write(body, is_last=is_last)

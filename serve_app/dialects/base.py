@@ -74,7 +74,7 @@ class CreateCall:
     Args:
         wire_id: the name that the client chose, None where the dialect makes one.
         notice: bytes that go before frame 0 of a stream, and take no number.
-        stream_headers: of a stream's answer, beside the dialect's own.
+        stream_headers: of a stream's answer, beside those that every stream has.
         ignored: members that nothing upstream will see, as dotted paths.
     """
 
@@ -138,9 +138,6 @@ class Dialect(Protocol):
 
     @property
     def name(self) -> DialectName: ...
-
-    @property
-    def stream_headers(self) -> RawHeaders: ...
 
     @property
     def keep_alive(self) -> bytes: ...

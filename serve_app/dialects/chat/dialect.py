@@ -65,11 +65,6 @@ class ChatDialect:
 
     name = DialectName.CHAT
     keep_alive = b": keep-alive\n\n"
-    stream_headers: RawHeaders = (
-        (b"content-type", b"text/event-stream; charset=utf-8"),
-        (b"cache-control", b"no-cache, no-transform"),
-        (b"x-accel-buffering", b"no"),
-    )
     replay_headers: RawHeaders = ((b"aurous-idempotent-replayed", b"true"),)
 
     def reply_headers(self, request_id: str) -> RawHeaders:

@@ -62,11 +62,6 @@ class MessagesDialect:
 
     name = DialectName.MESSAGES
     keep_alive = PING
-    stream_headers: RawHeaders = (
-        (b"content-type", b"text/event-stream; charset=utf-8"),
-        (b"cache-control", b"no-cache, no-transform"),
-        (b"x-accel-buffering", b"no"),
-    )
     replay_headers: RawHeaders = ()
 
     def reply_headers(self, request_id: str) -> RawHeaders:

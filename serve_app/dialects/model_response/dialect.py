@@ -64,11 +64,6 @@ class ModelResponseDialect:
 
     name = DialectName.MODEL_RESPONSE
     keep_alive = b": keep-alive\n\n"
-    stream_headers: RawHeaders = (
-        (b"content-type", b"text/event-stream; charset=utf-8"),
-        (b"cache-control", b"no-cache, no-transform"),
-        (b"x-accel-buffering", b"no"),
-    )
     replay_headers: RawHeaders = ()
 
     def reply_headers(self, request_id: str) -> RawHeaders:
