@@ -15,6 +15,7 @@ Rules:
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -22,6 +23,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from actors.core.errors import CompletionRuntimeError
 from actors.core.events import Event
+from actors.core.ids import COMPLETION_PREFIX
 from actors.core.request import CompletionRequest, IdempotencyKey
 from actors.core.request import Dialect as DialectName
 from actors.ledger import RateState
@@ -42,7 +44,9 @@ __all__ = [
     "Reply",
     "Snapshot",
     "StreamCall",
+    "rate_headers",
     "render",
+    "response_id",
 ]
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
@@ -207,6 +211,20 @@ class DeletingDialect(Protocol):
     """What a dialect has beside, that lets a completion's content be dropped."""
 
     def deleted(self, wire_id: str) -> Reply: ...
+
+
+def response_id(completion_id: str) -> str:
+    """Return the wire id in the two dialects that call a completion a response."""
+    return "resp_" + completion_id.removeprefix(COMPLETION_PREFIX)
+
+
+def rate_headers(rate: RateState, *, suffix: bytes = b"") -> RawHeaders:
+    """Return the rate of requests under OpenAI's names, each with the suffix at its end."""
+    return (
+        (b"x-ratelimit-limit%b" % suffix, b"%d" % rate.limit),
+        (b"x-ratelimit-remaining%b" % suffix, b"%d" % rate.remaining),
+        (b"x-ratelimit-reset%b" % suffix, b"%d" % math.ceil(rate.reset_at_s)),
+    )
 
 
 def render(value: Any) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +26,7 @@ from serve_app.dialects.base import (
     Reply,
     Snapshot,
     StreamCall,
+    rate_headers,
     render,
 )
 from serve_app.dialects.chat.encoder import ChatEncoder
@@ -74,11 +74,7 @@ class ChatDialect:
         )
 
     def rate_headers(self, rate: RateState) -> RawHeaders:
-        return (
-            (b"x-ratelimit-limit", b"%d" % rate.limit),
-            (b"x-ratelimit-remaining", b"%d" % rate.remaining),
-            (b"x-ratelimit-reset", b"%d" % math.ceil(rate.reset_at_s)),
-        )
+        return rate_headers(rate)
 
     def check(self, call: Call) -> None:
         if call.headers.get("aurous-version", VERSION) != VERSION:

@@ -8,13 +8,11 @@ Source: contract of the model-response dialect, sections 1, 4 and 5.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from actors.core.errors import CompletionRuntimeError
 from actors.core.events import Status
-from actors.core.ids import COMPLETION_PREFIX
 from actors.ledger import RateState
 from actors.record import CompletionHeader
 from actors.runtime import CancelAnswer, CancelOutcome
@@ -27,7 +25,9 @@ from serve_app.dialects.base import (
     Reply,
     Snapshot,
     StreamCall,
+    rate_headers,
     render,
+    response_id,
 )
 from serve_app.dialects.midstream_headers import check_built, client_name, disconnect_policy
 from serve_app.dialects.model_response.encoder import ModelResponseEncoder
@@ -48,8 +48,6 @@ from serve_app.http_errors import AlreadyTerminal
 __all__ = ["MODEL_RESPONSE", "ModelResponseCall", "ModelResponseDialect"]
 
 API_VERSION = b"2025-01-01"
-
-_PREFIX = "resp_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +71,13 @@ class ModelResponseDialect:
         )
 
     def rate_headers(self, rate: RateState) -> RawHeaders:
-        return (
-            (b"x-ratelimit-limit-requests", b"%d" % rate.limit),
-            (b"x-ratelimit-remaining-requests", b"%d" % rate.remaining),
-            (b"x-ratelimit-reset-requests", b"%d" % math.ceil(rate.reset_at_s)),
-        )
+        return rate_headers(rate, suffix=b"-requests")
 
     def check(self, call: Call) -> None:
         check_built(call.headers)
 
     def wire_id(self, completion_id: str) -> str:
-        return _PREFIX + completion_id.removeprefix(COMPLETION_PREFIX)
+        return response_id(completion_id)
 
     def parse_create(self, call: Call) -> ModelResponseCall:
         wire_id = client_name(call.headers)

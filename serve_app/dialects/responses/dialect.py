@@ -8,13 +8,11 @@ Source: contract of the Responses dialect, sections 1, 4 and 7.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import replace
 from typing import Any
 
 from actors.core.errors import CompletionRuntimeError, InvalidRequest
-from actors.core.ids import COMPLETION_PREFIX
 from actors.core.request import CompletionRequest, DisconnectPolicy
 from actors.ledger import RateState
 from actors.record import CompletionHeader
@@ -28,7 +26,9 @@ from serve_app.dialects.base import (
     Reply,
     Snapshot,
     StreamCall,
+    rate_headers,
     render,
+    response_id,
 )
 from serve_app.dialects.json_body import parse_object
 from serve_app.dialects.midstream_headers import check_built, client_name, disconnect_policy
@@ -44,7 +44,6 @@ from serve_app.dialects.responses.request import completion_request
 
 __all__ = ["RESPONSES", "ResponsesDialect"]
 
-_PREFIX = "resp_"
 _LIMIT = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 
 _LIMIT_DEFAULT, _LIMIT_MAX = "20", 100
@@ -61,17 +60,13 @@ class ResponsesDialect:
         return ((b"x-request-id", request_id.encode("ascii")),)
 
     def rate_headers(self, rate: RateState) -> RawHeaders:
-        return (
-            (b"x-ratelimit-limit-requests", b"%d" % rate.limit),
-            (b"x-ratelimit-remaining-requests", b"%d" % rate.remaining),
-            (b"x-ratelimit-reset-requests", b"%d" % math.ceil(rate.reset_at_s)),
-        )
+        return rate_headers(rate, suffix=b"-requests")
 
     def check(self, call: Call) -> None:
         check_built(call.headers)
 
     def wire_id(self, completion_id: str) -> str:
-        return _PREFIX + completion_id.removeprefix(COMPLETION_PREFIX)
+        return response_id(completion_id)
 
     def parse_create(self, call: Call) -> CreateCall:
         wire_id = client_name(call.headers)
