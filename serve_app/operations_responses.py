@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated
-
-from pydantic import Field
 
 from serve_app.described import (
     BOOLEAN,
@@ -18,6 +15,7 @@ from serve_app.described import (
     Described,
     Parameter,
 )
+from serve_app.dialects.members import ModelName
 from serve_app.dialects.responses.members import ResponsesBody
 
 __all__ = ["RESPONSES_OPERATIONS"]
@@ -54,7 +52,7 @@ _NATIVE = (*FOUND, 403, 429, 501, 502)
 class InputTokensBody(ResponsesBody):
     """What is counted may leave its model open."""
 
-    model: Annotated[str, Field(min_length=1, max_length=128)] | None = None  # type: ignore[assignment]
+    model: ModelName | None = None  # type: ignore[assignment]
 
 
 RESPONSES_OPERATIONS: Mapping[tuple[str, str], Described] = MappingProxyType(

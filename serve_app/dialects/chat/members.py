@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from serve_app.dialects.json_body import tag
+from serve_app.dialects.members import Limit, Members, ModelName, Seed, Url, by_json_kind, type_tag
 
 __all__ = [
     "ChatBody",
@@ -28,52 +29,34 @@ __all__ = [
 ]
 
 
-class _Members(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
-
-
-def _type_tag(value: Any) -> str | None:
-    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return tag(kind) if isinstance(kind, str) else None
-
-
-_JSON_KINDS: dict[type, str] = {str: "string", list: "array", dict: "object"}
-
-
-def _json_tag(value: Any) -> str:
-    return tag(_JSON_KINDS.get(type(value), "other"))
-
-
 # Content.
 
-Url = Annotated[str, Field(pattern=r"^(https?://|data:)[^\s]")]
 
-
-class TextMember(_Members):
+class TextMember(Members):
     type: Literal["text"]
     text: str
 
 
-class RefusalMember(_Members):
+class RefusalMember(Members):
     type: Literal["refusal"]
     refusal: str
 
 
-class _ImageLocation(_Members):
+class _ImageLocation(Members):
     url: Url
     detail: Literal["low", "high", "auto"] | None = None
 
 
-class ImageUrl(_Members):
+class ImageUrl(Members):
     type: Literal["image_url"]
     image_url: _ImageLocation
 
 
-class _VideoLocation(_Members):
+class _VideoLocation(Members):
     url: Url
 
 
-class VideoUrl(_Members):
+class VideoUrl(Members):
     type: Literal["video_url"]
     video_url: _VideoLocation
 
@@ -83,32 +66,28 @@ PartMember = Annotated[
     | Annotated[ImageUrl, Tag(tag("image_url"))]
     | Annotated[VideoUrl, Tag(tag("video_url"))]
     | Annotated[RefusalMember, Tag(tag("refusal"))],
-    Discriminator(_type_tag),
+    Discriminator(type_tag),
 ]
 
 Content = Annotated[
     Annotated[str, Tag(tag("string"))]
     | Annotated[list[PartMember], Field(min_length=1, fail_fast=True), Tag(tag("array"))],
-    Discriminator(
-        _json_tag,
-        custom_error_type="invalid_format",
-        custom_error_message="Input should be a string or an array of parts",
-    ),
+    by_json_kind("Input should be a string or an array of parts"),
 ]
 
 
-class _CalledFunction(_Members):
+class _CalledFunction(Members):
     name: Annotated[str, Field(min_length=1)]
     arguments: str
 
 
-class _ToolCallMember(_Members):
+class _ToolCallMember(Members):
     id: Annotated[str, Field(min_length=1)]
     type: Literal["function"]
     function: _CalledFunction
 
 
-class MessageMember(_Members):
+class MessageMember(Members):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Content | None = None
     name: str | None = None
@@ -120,23 +99,23 @@ class MessageMember(_Members):
 # Tools and the form of the answer.
 
 
-class _FunctionMember(_Members):
+class _FunctionMember(Members):
     name: Annotated[str, Field(min_length=1, max_length=128)]
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
 
-class ToolMember(_Members):
+class ToolMember(Members):
     type: Literal["function"]
     function: _FunctionMember
 
 
-class _ChosenFunction(_Members):
+class _ChosenFunction(Members):
     name: Annotated[str, Field(min_length=1)]
 
 
-class NamedChoice(_Members):
+class NamedChoice(Members):
     type: Literal["function"]
     function: _ChosenFunction
 
@@ -144,25 +123,21 @@ class NamedChoice(_Members):
 ToolChoiceMember = Annotated[
     Annotated[Literal["auto", "none", "required"], Tag(tag("string"))]
     | Annotated[NamedChoice, Tag(tag("object"))],
-    Discriminator(
-        _json_tag,
-        custom_error_type="invalid_format",
-        custom_error_message="Input should be auto, none, required or a named function",
-    ),
+    by_json_kind("Input should be auto, none, required or a named function"),
 ]
 
 
-class _PlainFormat(_Members):
+class _PlainFormat(Members):
     type: Literal["text", "json_object"]
 
 
-class _JsonSchema(_Members):
+class _JsonSchema(Members):
     name: Annotated[str, Field(min_length=1, max_length=64)]
     strict: bool | None = None
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
 
 
-class _SchemaFormat(_Members):
+class _SchemaFormat(Members):
     type: Literal["json_schema"]
     json_schema: _JsonSchema
 
@@ -171,7 +146,7 @@ ResponseFormat = Annotated[
     Annotated[_PlainFormat, Tag(tag("text"))]
     | Annotated[_PlainFormat, Tag(tag("json_object"))]
     | Annotated[_SchemaFormat, Tag(tag("json_schema"))],
-    Discriminator(_type_tag),
+    Discriminator(type_tag),
 ]
 
 StopText = Annotated[str, Field(min_length=1)]
@@ -179,21 +154,16 @@ StopText = Annotated[str, Field(min_length=1)]
 Stop = Annotated[
     Annotated[StopText, Tag(tag("string"))]
     | Annotated[list[StopText], Field(max_length=4, fail_fast=True), Tag(tag("array"))],
-    Discriminator(
-        _json_tag,
-        custom_error_type="invalid_format",
-        custom_error_message="Input should be a string or an array of strings",
-    ),
+    by_json_kind("Input should be a string or an array of strings"),
 ]
 
-Limit = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
-class ChatBody(_Members):
+class ChatBody(Members):
     """The whole body; `model_extra` has what this API does not name."""
 
-    model: Annotated[str, Field(min_length=1, max_length=128)]
+    model: ModelName
     messages: Annotated[list[MessageMember], Field(min_length=1, max_length=200, fail_fast=True)]
     max_tokens: Limit | None = None
     max_completion_tokens: Limit | None = None
@@ -210,7 +180,7 @@ class ChatBody(_Members):
     reasoning_effort: Literal["minimal", "low", "medium", "high"] | None = None
     vision_quality: str | None = None
     n: Annotated[int, Field(ge=1, le=1)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    seed: Seed | None = None
     stop: Stop | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from serve_app.dialects.json_body import tag
+from serve_app.dialects.members import Limit, Members, ModelName, Seed, by_json_kind, type_tag
 
 __all__ = [
     "Base64Source",
@@ -36,56 +37,36 @@ __all__ = [
 ]
 
 
-class _Members(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
-
-
-def _type_tag(value: Any) -> str | None:
-    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return tag(kind) if isinstance(kind, str) else None
-
-
-_JSON_KINDS: dict[type, str] = {str: "string", list: "array", dict: "object"}
-
-
-def _json_tag(value: Any) -> str:
-    return tag(_JSON_KINDS.get(type(value), "other"))
-
-
-def _text_or_blocks(says: str) -> Discriminator:
-    return Discriminator(_json_tag, custom_error_type="invalid_format", custom_error_message=says)
-
-
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 
 # Content.
 
 
-class TextMember(_Members):
+class TextMember(Members):
     type: Literal["text"]
     text: str
 
 
-class Base64Source(_Members):
+class Base64Source(Members):
     type: Literal["base64"]
     media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
     data: Annotated[str, Field(min_length=1)]
 
 
-class UrlSource(_Members):
+class UrlSource(Members):
     type: Literal["url"]
     url: Annotated[str, Field(pattern=r"^https?://[^\s]")]
 
 
-class ImageMember(_Members):
+class ImageMember(Members):
     type: Literal["image"]
     source: Annotated[
         Annotated[Base64Source, Tag(tag("base64"))] | Annotated[UrlSource, Tag(tag("url"))],
-        Discriminator(_type_tag),
+        Discriminator(type_tag),
     ]
 
 
-class ToolUseMember(_Members):
+class ToolUseMember(Members):
     type: Literal["tool_use"]
     id: Name
     name: Name
@@ -98,30 +79,30 @@ ResultContent = Annotated[
         list[
             Annotated[
                 Annotated[TextMember, Tag(tag("text"))] | Annotated[ImageMember, Tag(tag("image"))],
-                Discriminator(_type_tag),
+                Discriminator(type_tag),
             ]
         ],
         Field(fail_fast=True),
         Tag(tag("array")),
     ],
-    _text_or_blocks("Input should be a string or an array of blocks"),
+    by_json_kind("Input should be a string or an array of blocks"),
 ]
 
 
-class ToolResultMember(_Members):
+class ToolResultMember(Members):
     type: Literal["tool_result"]
     tool_use_id: Name
     content: ResultContent | None = None
     is_error: bool | None = None
 
 
-class ThinkingMember(_Members):
+class ThinkingMember(Members):
     type: Literal["thinking"]
     thinking: str
     signature: str
 
 
-class RedactedMember(_Members):
+class RedactedMember(Members):
     type: Literal["redacted_thinking"]
     data: str
 
@@ -137,22 +118,22 @@ _TaggedBlock = Annotated[
     | Annotated[ToolResultMember, Tag(tag("tool_result"))]
     | Annotated[ThinkingMember, Tag(tag("thinking"))]
     | Annotated[RedactedMember, Tag(tag("redacted_thinking"))],
-    Discriminator(_type_tag),
+    Discriminator(type_tag),
 ]
 
 Content = Annotated[
     Annotated[str, Field(min_length=1), Tag(tag("string"))]
     | Annotated[list[_TaggedBlock], Field(min_length=1, fail_fast=True), Tag(tag("array"))],
-    _text_or_blocks("Input should be a string or an array of blocks"),
+    by_json_kind("Input should be a string or an array of blocks"),
 ]
 
 
-class MessageMember(_Members):
+class MessageMember(Members):
     role: Literal["user", "assistant", "system"]
     content: Content
 
 
-class SystemMember(_Members):
+class SystemMember(Members):
     """A text block, or the vendor's object, which has no type."""
 
     type: Literal["text"] | None = None
@@ -163,13 +144,13 @@ System = Annotated[
     Annotated[str, Tag(tag("string"))]
     | Annotated[SystemMember, Tag(tag("object"))]
     | Annotated[list[SystemMember], Field(fail_fast=True), Tag(tag("array"))],
-    _text_or_blocks("Input should be a string, an object or an array of blocks"),
+    by_json_kind("Input should be a string, an object or an array of blocks"),
 ]
 
 # Tools, thinking and the form of the answer.
 
 
-class ToolMember(_Members):
+class ToolMember(Members):
     """`type` is of tools that the provider runs itself; none of those can be honoured here."""
 
     name: Name
@@ -179,7 +160,7 @@ class ToolMember(_Members):
     strict: bool | None = None
 
 
-class _ToolChoice(_Members):
+class _ToolChoice(Members):
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
     disable_parallel_tool_use: bool | None = None
@@ -188,16 +169,16 @@ class _ToolChoice(_Members):
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
 
 
-class ThinkingConfig(_Members):
+class ThinkingConfig(Members):
     """Anthropic's words (`type`) or the vendor's (`enabled`)."""
 
     type: Literal["enabled", "disabled", "adaptive"] | None = None
-    budget_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    budget_tokens: Limit | None = None
     enabled: bool | None = None
     effort: Effort | None = None
 
 
-class FormatMember(_Members):
+class FormatMember(Members):
     """Anthropic's `schema`, or the vendor's and OpenAI's `json_schema`."""
 
     type: Literal["json_schema", "json_object", "text"]
@@ -205,19 +186,19 @@ class FormatMember(_Members):
     json_schema: dict[str, Any] | None = None
 
 
-class _OutputConfig(_Members):
+class _OutputConfig(Members):
     format: FormatMember | None = None
     effort: Effort | None = None
 
 
-class _Metadata(_Members):
+class _Metadata(Members):
     user_id: str | None = None
 
 
-class CountBody(_Members):
+class CountBody(Members):
     """What `count_tokens` reads."""
 
-    model: Annotated[str, Field(min_length=1, max_length=128)]
+    model: ModelName
     messages: Annotated[list[MessageMember], Field(min_length=1, max_length=10_000, fail_fast=True)]
     system: System | None = None
     tools: Annotated[list[ToolMember], Field(fail_fast=True)] | None = None
@@ -236,7 +217,7 @@ class MessagesBody(CountBody):
     top_k: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     presence_penalty: Annotated[float, Field(le=2)] | None = None
     frequency_penalty: Annotated[float, Field(le=2)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    seed: Seed | None = None
     stop_sequences: (
         Annotated[
             list[Annotated[str, Field(min_length=1)]], Field(max_length=8_191, fail_fast=True)

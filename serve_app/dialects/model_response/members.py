@@ -8,11 +8,12 @@ Source: contract of the model-response dialect, section 2; both generations of a
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from serve_app.dialects.json_body import tag
+from serve_app.dialects.members import Members, ModelName, Url, by_json_kind, type_tag
 
 __all__ = [
     "ImageBlock",
@@ -23,45 +24,33 @@ __all__ = [
 ]
 
 
-class _Members(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
-
-
-Url = Annotated[str, Field(pattern=r"^(https?://|data:)[^\s]")]
-
-
 # A message of generation A: one array per kind of content.
 
 
-class TextMember(_Members):
+class TextMember(Members):
     text: str
 
 
-class ImageMember(_Members):
+class ImageMember(Members):
     url: Url | None = None
     file_id: Annotated[str | None, Field(alias="fileId")] = None
 
 
-class FileMember(_Members):
+class FileMember(Members):
     file_id: Annotated[str | None, Field(alias="fileId")] = None
 
 
 # A message of generation B: one array of blocks, or a string.
 
 
-class TextBlock(_Members):
+class TextBlock(Members):
     type: Literal["text", "input_text", "output_text"]
     text: str
 
 
-class ImageBlock(_Members):
+class ImageBlock(Members):
     type: Literal["input_image"]
     image_url: Url
-
-
-def _type_tag(value: Any) -> str | None:
-    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return tag(kind) if isinstance(kind, str) else None
 
 
 Block = Annotated[
@@ -69,29 +58,18 @@ Block = Annotated[
     | Annotated[TextBlock, Tag(tag("input_text"))]
     | Annotated[TextBlock, Tag(tag("output_text"))]
     | Annotated[ImageBlock, Tag(tag("input_image"))],
-    Discriminator(_type_tag),
+    Discriminator(type_tag),
 ]
-
-
-_JSON_KINDS: dict[type, str] = {str: "string", list: "array"}
-
-
-def _json_tag(value: Any) -> str:
-    return tag(_JSON_KINDS.get(type(value), "other"))
 
 
 Content = Annotated[
     Annotated[str, Tag(tag("string"))]
     | Annotated[list[Block], Field(min_length=1, fail_fast=True), Tag(tag("array"))],
-    Discriminator(
-        _json_tag,
-        custom_error_type="invalid_format",
-        custom_error_message="Input should be a string or an array of blocks",
-    ),
+    by_json_kind("Input should be a string or an array of blocks"),
 ]
 
 
-class InputMember(_Members):
+class InputMember(Members):
     """One message; `texts` and `images`, or `content`."""
 
     role: Literal["user", "system", "assistant"]
@@ -107,12 +85,12 @@ Synapses = Annotated[int, Field(ge=1, le=(2**31 - 1) // 10)]
 Organization = Annotated[str, Field(min_length=1, max_length=128)]
 
 
-class ModelResponseBody(_Members):
+class ModelResponseBody(Members):
     """The whole body; `model_extra` has what this API does not name."""
 
     organization_id: Organization | None = None
     organization_id_camel: Annotated[Organization | None, Field(alias="organizationId")] = None
-    model: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    model: ModelName | None = None
     inputs: Annotated[list[InputMember], Field(min_length=1, max_length=200, fail_fast=True)]
     assistant_id: str | None = None
     rules: Annotated[list[str], Field(fail_fast=True)] | None = None

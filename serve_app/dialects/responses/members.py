@@ -12,9 +12,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from serve_app.dialects.json_body import tag
+from serve_app.dialects.members import (
+    Limit,
+    Members,
+    ModelName,
+    Url,
+    by_json_kind,
+    kind_of,
+    type_tag,
+)
 
 __all__ = [
     "CallItem",
@@ -30,72 +39,46 @@ __all__ = [
 ]
 
 
-class _Members(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
-
-
 _PART_KINDS = {"text": "input_text", "image_url": "input_image"}
 """What some clients, who think in chat's words, call the parts of a message."""
 
 
-def _kind_of(value: Any) -> Any:
-    return value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-
-
-def _type_tag(value: Any) -> str | None:
-    kind = _kind_of(value)
-    return tag(kind) if isinstance(kind, str) else None
-
-
 def _part_tag(value: Any) -> str | None:
-    kind = _kind_of(value)
+    kind = kind_of(value)
     return tag(_PART_KINDS.get(kind, kind)) if isinstance(kind, str) else None
 
 
 def _item_tag(value: Any) -> str | None:
     """Return the tag of an item; one without a type is a message."""
-    kind = _kind_of(value)
+    kind = kind_of(value)
     return tag(kind) if isinstance(kind, str) else tag("message") if kind is None else None
-
-
-_JSON_KINDS: dict[type, str] = {str: "string", list: "array", dict: "object"}
-
-
-def _json_tag(value: Any) -> str:
-    return tag(_JSON_KINDS.get(type(value), "other"))
 
 
 # Content.
 
-Url = Annotated[str, Field(pattern=r"^(https?://|data:)[^\s]")]
 
-
-class TextMember(_Members):
+class TextMember(Members):
     type: Literal["input_text", "output_text", "text"]
     text: str
 
 
-class RefusalMember(_Members):
+class RefusalMember(Members):
     type: Literal["refusal"]
     refusal: str
 
 
-class _ImageLocation(_Members):
+class _ImageLocation(Members):
     url: Url
     detail: Literal["low", "high", "auto"] | None = None
 
 
 ImageUrl = Annotated[
     Annotated[Url, Tag(tag("string"))] | Annotated[_ImageLocation, Tag(tag("object"))],
-    Discriminator(
-        _json_tag,
-        custom_error_type="invalid_format",
-        custom_error_message="Input should be a URL",
-    ),
+    by_json_kind("Input should be a URL"),
 ]
 
 
-class ImageMember(_Members):
+class ImageMember(Members):
     type: Literal["input_image", "image_url"]
     image_url: ImageUrl
     detail: Literal["low", "high", "auto"] | None = None
@@ -109,11 +92,7 @@ PartMember = Annotated[
     Discriminator(_part_tag),
 ]
 
-_TEXT_OR_PARTS = Discriminator(
-    _json_tag,
-    custom_error_type="invalid_format",
-    custom_error_message="Input should be a string or an array of parts",
-)
+_TEXT_OR_PARTS = by_json_kind("Input should be a string or an array of parts")
 
 Content = Annotated[
     Annotated[str, Tag(tag("string"))]
@@ -133,14 +112,14 @@ TextContent = Annotated[
 ItemId = Annotated[str, Field(max_length=256)]
 
 
-class MessageItem(_Members):
+class MessageItem(Members):
     type: Literal["message"] | None = None
     id: ItemId | None = None
     role: Literal["system", "developer", "user", "assistant"]
     content: Content
 
 
-class CallItem(_Members):
+class CallItem(Members):
     type: Literal["function_call"]
     id: ItemId | None = None
     call_id: Annotated[str, Field(min_length=1)]
@@ -148,21 +127,21 @@ class CallItem(_Members):
     arguments: str
 
 
-class OutputItem(_Members):
+class OutputItem(Members):
     type: Literal["function_call_output"]
     id: ItemId | None = None
     call_id: Annotated[str, Field(min_length=1)]
     output: TextContent
 
 
-class _ReasoningText(_Members):
+class _ReasoningText(Members):
     text: str
 
 
 ReasoningTexts = Annotated[list[_ReasoningText], Field(fail_fast=True)]
 
 
-class ReasoningItem(_Members):
+class ReasoningItem(Members):
     type: Literal["reasoning"]
     id: ItemId | None = None
     summary: ReasoningTexts | None = None
@@ -183,18 +162,14 @@ InputMember = Annotated[
     | Annotated[
         list[Item], Field(min_length=1, max_length=1_000, fail_fast=True), Tag(tag("array"))
     ],
-    Discriminator(
-        _json_tag,
-        custom_error_type="invalid_format",
-        custom_error_message="Input should be a string or an array of items",
-    ),
+    by_json_kind("Input should be a string or an array of items"),
 ]
 
 
 # Tools and the form of the answer.
 
 
-class _ToolMember(_Members):
+class _ToolMember(Members):
     type: Literal["function"]
     name: Annotated[str, Field(min_length=1, max_length=128)]
     description: str | None = None
@@ -202,7 +177,7 @@ class _ToolMember(_Members):
     strict: bool | None = None
 
 
-class NamedChoice(_Members):
+class NamedChoice(Members):
     type: Literal["function"]
     name: Annotated[str, Field(min_length=1)]
 
@@ -210,19 +185,15 @@ class NamedChoice(_Members):
 ToolChoiceMember = Annotated[
     Annotated[Literal["auto", "none", "required"], Tag(tag("string"))]
     | Annotated[NamedChoice, Tag(tag("object"))],
-    Discriminator(
-        _json_tag,
-        custom_error_type="invalid_format",
-        custom_error_message="Input should be auto, none, required or a named function",
-    ),
+    by_json_kind("Input should be auto, none, required or a named function"),
 ]
 
 
-class _PlainFormat(_Members):
+class _PlainFormat(Members):
     type: Literal["text", "json_object"]
 
 
-class _SchemaFormat(_Members):
+class _SchemaFormat(Members):
     type: Literal["json_schema"]
     name: Annotated[str, Field(min_length=1, max_length=64)]
     schema_: Annotated[dict[str, Any], Field(alias="schema")]
@@ -234,28 +205,27 @@ Format = Annotated[
     Annotated[_PlainFormat, Tag(tag("text"))]
     | Annotated[_PlainFormat, Tag(tag("json_object"))]
     | Annotated[_SchemaFormat, Tag(tag("json_schema"))],
-    Discriminator(_type_tag),
+    Discriminator(type_tag),
 ]
 
 
-class _TextSettings(_Members):
+class _TextSettings(Members):
     format: Format | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
-class _Reasoning(_Members):
+class _Reasoning(Members):
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
 
 
-Limit = Annotated[int, Field(ge=1, le=2**31 - 1)]
 MetadataKey = Annotated[str, Field(max_length=64)]
 MetadataValue = Annotated[str, Field(max_length=512)]
 
 
-class ResponsesBody(_Members):
+class ResponsesBody(Members):
     """The whole body; `model_extra` has what this API does not name."""
 
-    model: Annotated[str, Field(min_length=1, max_length=128)]
+    model: ModelName
     input: InputMember
     instructions: str | None = None
     provider: str | None = None
