@@ -1,4 +1,5 @@
-"""The errors that only HTTP has, and what all dialects agree on about errors: when to come back.
+"""The errors that only HTTP has, and what all dialects agree on about errors: when to come
+back, and which methods a path has.
 
     CompletionRuntimeError
     `- HttpError
@@ -30,7 +31,7 @@ __all__ = [
     "RequestTimedOut",
     "RouteNotFound",
     "UnsupportedVersion",
-    "retry_after",
+    "error_headers",
 ]
 
 
@@ -79,8 +80,10 @@ _UPSTREAM_RETRY_AFTER_S = 1.0
 """What a caller is told where the provider that refused it (429) named no time of its own."""
 
 
-def retry_after(error: CompletionRuntimeError) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the `Retry-After` header, whole seconds and at least 1, for errors that have one."""
+def error_headers(error: CompletionRuntimeError) -> list[tuple[bytes, bytes]]:
+    """Return `Allow`, or `Retry-After` in whole seconds and at least 1, for errors that have one."""
+    if isinstance(error, MethodNotAllowed):
+        return [(b"allow", ", ".join(error.allowed).encode("ascii"))]
     seconds: float | None = None
     if isinstance(error, RateLimited | Overloaded):
         seconds = error.retry_after_s
@@ -89,5 +92,5 @@ def retry_after(error: CompletionRuntimeError) -> tuple[tuple[bytes, bytes], ...
         if failure.code is FailureCode.UPSTREAM_RATE_LIMITED:
             seconds = failure.retry_after_s or _UPSTREAM_RETRY_AFTER_S
     if seconds is None:
-        return ()
-    return ((b"retry-after", b"%d" % max(1, math.ceil(seconds))),)
+        return []
+    return [(b"retry-after", b"%d" % max(1, math.ceil(seconds)))]

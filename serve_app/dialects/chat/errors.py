@@ -42,7 +42,7 @@ from serve_app.http_errors import (
     RequestTimedOut,
     RouteNotFound,
     UnsupportedVersion,
-    retry_after,
+    error_headers,
 )
 
 __all__ = ["FAILURES", "Row", "envelope", "error_reply", "failure_message"]
@@ -120,9 +120,7 @@ _PARAMS: Mapping[type[CompletionRuntimeError], str] = MappingProxyType(
 def error_reply(error: CompletionRuntimeError, *, operation: Operation, request_id: str) -> Reply:
     """Return the whole HTTP answer but for the headers that every answer has."""
     row = _row(error, operation)
-    headers = list(retry_after(error))
-    if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", ", ".join(error.allowed).encode("ascii")))
+    headers = error_headers(error)
     if row.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return Reply(row.status, render(envelope(error, operation, request_id)), tuple(headers))

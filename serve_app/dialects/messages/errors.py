@@ -34,7 +34,7 @@ from actors.core.errors import (
     UpstreamError,
 )
 from serve_app.dialects.base import Reply, render
-from serve_app.http_errors import MethodNotAllowed, RequestTimedOut, RouteNotFound, retry_after
+from serve_app.http_errors import MethodNotAllowed, RequestTimedOut, RouteNotFound, error_headers
 
 __all__ = [
     "StreamNotFound",
@@ -118,11 +118,9 @@ _STEP = re.compile(r"[^.\[\]]+")
 def error_reply(error: CompletionRuntimeError, *, request_id: str) -> Reply:
     """Return the whole HTTP answer but for the headers that every answer has."""
     row = _row(error)
-    headers = list(retry_after(error))
+    headers = error_headers(error)
     if isinstance(error, NotCancellable):
         headers.append((b"retry-after", b"1"))
-    if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", ", ".join(error.allowed).encode("ascii")))
     if row.status == 401:
         headers.append((b"www-authenticate", _CHALLENGE))
     value: dict[str, Any] = {"type": "error", "error": error_object(error)}

@@ -37,7 +37,7 @@ from serve_app.http_errors import (
     MethodNotAllowed,
     RequestTimedOut,
     RouteNotFound,
-    retry_after,
+    error_headers,
 )
 
 __all__ = [
@@ -140,9 +140,7 @@ _PARAMS = {"max_tokens": "maxOutputSynapses", "messages": "inputs"}
 
 def error_reply(error: CompletionRuntimeError) -> Reply:
     """Return the whole HTTP answer but for the headers that every answer has."""
-    headers = list(retry_after(error))
-    if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", ", ".join(error.allowed).encode("ascii")))
+    headers = error_headers(error)
     if isinstance(error, Unauthenticated):
         headers.append((b"www-authenticate", b"Bearer"))
     return Reply(_row(error).status, render(envelope(error)), tuple(headers))

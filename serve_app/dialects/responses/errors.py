@@ -38,7 +38,7 @@ from serve_app.http_errors import (
     MethodNotAllowed,
     RequestTimedOut,
     RouteNotFound,
-    retry_after,
+    error_headers,
 )
 
 __all__ = [
@@ -130,11 +130,9 @@ _PARAMS = {"max_tokens": "max_output_tokens", "messages": "input"}
 def error_reply(error: CompletionRuntimeError, *, operation: Operation) -> Reply:
     """Return the whole HTTP answer but for the headers that every answer has."""
     row = _row(error)
-    headers = list(retry_after(error))
+    headers = error_headers(error)
     if isinstance(error, InsufficientCredit):
         headers.append((b"retry-after", b"%d" % _BUDGET_RETRY_AFTER_S))
-    if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", ", ".join(error.allowed).encode("ascii")))
     if row.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return Reply(row.status, render(envelope(error, operation)), tuple(headers))
