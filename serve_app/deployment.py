@@ -166,21 +166,19 @@ class Stack:
                     directory, object_store_bytes=size, is_verbose=self._is_verbose
                 )
 
-    def deploy(self, config: Config, demo_key_digest: str) -> str | None:
-        """Bring up the actors, Serve and the application; return the simulator's address.
+    def deploy(self, config: Config, demo_key_digest: str) -> None:
+        """Bring up the actors, Serve and the application.
 
         Raises: InstanceError.
         """
         self._stage = _Stage.DEPLOYED
         with _one_sentence(), ThreadPoolExecutor(1) as beside:
             serving = beside.submit(start_serve, self._settings)
-            deployed = deploy_actors(self._settings, config, demo_key_digest=demo_key_digest)
+            deploy_actors(self._settings, config, demo_key_digest=demo_key_digest)
             serving.result()
         self._nodes = cluster_node.alive_nodes()
         replicas = deploy_application(self._settings, revision=self._revision)
         wait_until_running(replicas, timeout_s=_REPLICAS_TIMEOUT_S)
-        simulator_url: str | None = deployed["simulator"]
-        return simulator_url
 
     def follow_nodes(self) -> None:
         """Bring the number of replicas to that of the nodes, where nodes came or went."""

@@ -74,8 +74,6 @@ class Ready:
     url: str
     keys: Keys
     settings: Settings
-    simulator_url: str | None
-    startup_s: float
 
 
 class Instance:
@@ -162,11 +160,10 @@ class Instance:
         self._signals.install()  # Ray has put its own handler for SIGTERM
         self._note_descendants()
         self._tell("deploy")
-        simulator_url = self._stack.deploy(plan.config, Keys.digest(keys.demo))
+        self._stack.deploy(plan.config, Keys.digest(keys.demo))
         self._tell("wait for the first request")
         self._first_request()
-        startup_s = time.monotonic() - self._begun_s
-        return Ready(self._note.url, keys, plan.settings, simulator_url, startup_s)
+        return Ready(self._note.url, keys, plan.settings)
 
     def _first_request(self) -> None:
         """Ask as a client would, until the proxy, a replica and the ledger answer."""

@@ -130,7 +130,7 @@ class ResponsesDialect:
     def error(
         self, error: CompletionRuntimeError, *, operation: Operation, request_id: str
     ) -> Reply:
-        return error_reply(error, operation=operation)
+        return error_reply(error)
 
 
 RESPONSES = ResponsesDialect()

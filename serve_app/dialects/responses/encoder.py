@@ -35,7 +35,7 @@ from actors.core.events import (
 )
 from actors.core.wire.responses import DONE, ResponsesStreamWriter
 from actors.record import CompletionHeader
-from serve_app.dialects.base import Operation, render
+from serve_app.dialects.base import render
 from serve_app.dialects.responses.errors import envelope
 from serve_app.dialects.responses.render import opening_status, queued_response, response_object
 
@@ -77,7 +77,7 @@ class ResponsesEncoder:
 
     def interrupted(self, error: CompletionRuntimeError) -> bytes:
         """Return a flat error event; it has no number, since the response may go on."""
-        body = envelope(error, Operation.READ)["error"]
+        body = envelope(error)["error"]
         value = {"type": "error", **{name: body[name] for name in ("code", "message", "param")}}
         return b"event: error\ndata: %b\n\n" % render(value)
 

@@ -32,7 +32,7 @@ from actors.core.errors import (
     UnknownProvider,
     UpstreamError,
 )
-from serve_app.dialects.base import Operation, Reply, render
+from serve_app.dialects.base import Reply, render
 from serve_app.http_errors import (
     HttpError,
     MethodNotAllowed,
@@ -127,7 +127,7 @@ _PARAMS = {"max_tokens": "max_output_tokens", "messages": "input"}
 """What the runtime calls after chat's members, in this API's words."""
 
 
-def error_reply(error: CompletionRuntimeError, *, operation: Operation) -> Reply:
+def error_reply(error: CompletionRuntimeError) -> Reply:
     """Return the whole HTTP answer but for the headers that every answer has."""
     row = _row(error)
     headers = error_headers(error)
@@ -135,10 +135,10 @@ def error_reply(error: CompletionRuntimeError, *, operation: Operation) -> Reply
         headers.append((b"retry-after", b"%d" % _BUDGET_RETRY_AFTER_S))
     if row.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    return Reply(row.status, render(envelope(error, operation)), tuple(headers))
+    return Reply(row.status, render(envelope(error)), tuple(headers))
 
 
-def envelope(error: CompletionRuntimeError, operation: Operation) -> dict[str, Any]:
+def envelope(error: CompletionRuntimeError) -> dict[str, Any]:
     """Return `{"error": {...}}`, with `midstream.failure` beside it for a failed completion."""
     row = _row(error)
     body = {
