@@ -22,7 +22,7 @@ from actors.ledger import CompletionKey, Principal, RateState
 from actors.record import CompletionHeader, Receipt
 from actors.runtime import StartedCompletion
 from serve_app.client_watch import ClientWatch
-from serve_app.dialect_endpoints import DialectEndpoints, run_off_loop
+from serve_app.dialect_endpoints import DialectEndpoints, work_on_body
 from serve_app.dialects.base import BackgroundDialect, CreateCall, Snapshot
 from serve_app.dialects.midstream_headers import COMPLETION_ID, client_name
 from serve_app.event_stream import EventStream, Opening, Reading, collect
@@ -30,9 +30,6 @@ from serve_app.exchange import Exchange
 from serve_app.starting import start_watched
 
 __all__ = ["CreatingEndpoints"]
-
-_LARGE_BODY_BYTES = 256 * 1024
-"""Above it, parsing and counting move off the event loop: others' streams go on."""
 
 _HEADER_LENGTH_MAX = 1_024
 
@@ -49,9 +46,9 @@ class CreatingEndpoints(DialectEndpoints):
         parsed = await self._understand(exchange, principal, body)
         if await self._replayed(exchange, principal, parsed):
             return
-        command = await run_off_loop(
+        command = await work_on_body(
             lambda: self._resolve(parsed, completion_id, principal),
-            is_large=len(body) > _LARGE_BODY_BYTES,
+            body,
         )
         _show_id(exchange, command.wire_id)
         _show_ignored(exchange, (*parsed.ignored, *command.ignored))
@@ -79,9 +76,9 @@ class CreatingEndpoints(DialectEndpoints):
 
         Raises: CompletionRuntimeError: nothing was done.
         """
-        return await run_off_loop(
+        return await work_on_body(
             lambda: self._dialect.parse_create(exchange.call(body)),
-            is_large=len(body) > _LARGE_BODY_BYTES,
+            body,
         )
 
     def _resolve(

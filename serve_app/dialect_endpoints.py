@@ -18,13 +18,14 @@ from serve_app.event_stream import Opening, StreamOptions
 from serve_app.exchange import Exchange
 from serve_app.shell import Shell
 
-__all__ = ["DialectEndpoints", "run_off_loop"]
+__all__ = ["DialectEndpoints", "work_on_body", "work_on_log"]
 
 _WIRE_ID_LENGTH_MAX = 256
 """A longer id was never given out; nobody is asked for it."""
 
+_LARGE_BODY_BYTES = 256 * 1024
 _LARGE_LOG_EVENTS = 20_000
-"""Above it, folding moves off the event loop: others' streams go on."""
+"""Above them, parsing, counting and folding move off the event loop: others' streams go on."""
 
 T = TypeVar("T")
 
@@ -64,8 +65,7 @@ class DialectEndpoints:
         await exchange.json(200, self._dialect.body(shown))
 
     async def _shown(self, record: CompletionRecord) -> Snapshot:
-        is_large = len(record.events) > _LARGE_LOG_EVENTS
-        return await run_off_loop(lambda: Snapshot.of(record), is_large=is_large)
+        return await work_on_log(Snapshot.of, record)
 
     def _options(
         self,
@@ -87,6 +87,12 @@ class DialectEndpoints:
         )
 
 
-async def run_off_loop(work: Callable[[], T], *, is_large: bool) -> T:
-    """Do the work, in a thread where it is large."""
-    return await asyncio.to_thread(work) if is_large else work()
+async def work_on_body(work: Callable[[], T], body: bytes) -> T:
+    """Do the work that a body asks for, in a thread where the body is large."""
+    return await asyncio.to_thread(work) if len(body) > _LARGE_BODY_BYTES else work()
+
+
+async def work_on_log(work: Callable[[CompletionRecord], T], record: CompletionRecord) -> T:
+    """Do the work on a record, in a thread where its log is large."""
+    is_large = len(record.events) > _LARGE_LOG_EVENTS
+    return await asyncio.to_thread(work, record) if is_large else work(record)

@@ -25,7 +25,7 @@ from actors.core.request import (
     ToolResultPart,
 )
 from actors.record import CompletionRecord
-from serve_app.dialect_endpoints import run_off_loop
+from serve_app.dialect_endpoints import work_on_log
 from serve_app.dialects.answer import Answer
 from serve_app.dialects.responses.errors import PreviousResponseNotFound
 from serve_app.dialects.responses.items import answer_message, messages_of
@@ -35,7 +35,6 @@ __all__ = ["LINKS_MAX", "earlier_messages"]
 LINKS_MAX = 64
 
 _PARAM = "previous_response_id"
-_LARGE_LOG_EVENTS = 20_000
 
 
 async def earlier_messages(
@@ -56,8 +55,7 @@ async def earlier_messages(
         if len(turns) == LINKS_MAX:
             raise _refusal(f"The chain of responses is longer than {LINKS_MAX}.")
         record = await _record(find, following)
-        is_large = len(record.events) > _LARGE_LOG_EVENTS
-        turn = await run_off_loop(lambda r=record: _turn(r), is_large=is_large)  # type: ignore[misc]
+        turn = await work_on_log(_turn, record)
         characters += sum(_length(message) for message in turn)
         if characters > characters_max:
             raise _refusal("The conversation before this response is too long.")

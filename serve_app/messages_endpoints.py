@@ -14,7 +14,7 @@ from actors.core.errors import CompletionNotFound, InvalidRequest, UnknownModel
 from actors.core.ids import COMPLETION_PREFIX
 from actors.ledger import Principal
 from actors.tokenizer import count_prompt
-from serve_app.dialect_endpoints import run_off_loop
+from serve_app.dialect_endpoints import work_on_body
 from serve_app.dialects.base import CreateCall
 from serve_app.dialects.messages import MESSAGES, MessagesDialect
 from serve_app.dialects.messages.errors import StreamNotFound
@@ -23,9 +23,6 @@ from serve_app.exchange import Exchange
 from serve_app.shell import Shell
 
 __all__ = ["AsyncMessagesEndpoints", "MessagesEndpoints"]
-
-_LARGE_BODY_BYTES = 256 * 1024
-"""Above it, parsing and counting move off the event loop: others' streams go on."""
 
 
 class MessagesEndpoints(CompletionEndpoints):
@@ -46,9 +43,7 @@ class MessagesEndpoints(CompletionEndpoints):
         """Answer how many tokens the prompt has, by the function that it is held for with."""
         await self._principal(exchange)
         body = await self._shell.body(exchange)
-        tokens = await run_off_loop(
-            lambda: self._count(exchange, body), is_large=len(body) > _LARGE_BODY_BYTES
-        )
+        tokens = await work_on_body(lambda: self._count(exchange, body), body)
         await exchange.json(200, {"input_tokens": tokens})
 
     async def validate(self, exchange: Exchange) -> None:
@@ -57,9 +52,9 @@ class MessagesEndpoints(CompletionEndpoints):
         body = await self._shell.body(exchange)
         try:
             parsed = await self._understand(exchange, principal, body)
-            command = await run_off_loop(
+            command = await work_on_body(
                 lambda: self._resolve(parsed, COMPLETION_PREFIX + self._shell.ids(), principal),
-                is_large=len(body) > _LARGE_BODY_BYTES,
+                body,
             )
         except (InvalidRequest, UnknownModel) as error:
             await exchange.reply(self._dialect.invalid(error))
@@ -83,9 +78,9 @@ class AsyncMessagesEndpoints(MessagesEndpoints):
     async def _understand(
         self, exchange: Exchange, principal: Principal, body: bytes
     ) -> CreateCall:
-        return await run_off_loop(
+        return await work_on_body(
             lambda: self._dialect.parse_background(exchange.call(body)),
-            is_large=len(body) > _LARGE_BODY_BYTES,
+            body,
         )
 
     async def read(self, exchange: Exchange) -> None:

@@ -24,7 +24,7 @@ from actors.core.request import CompletionRequest
 from actors.ledger import CompletionKey, Principal
 from actors.record import CompletionRecord
 from actors.tokenizer import count_prompt
-from serve_app.dialect_endpoints import run_off_loop
+from serve_app.dialect_endpoints import work_on_body
 from serve_app.dialects.base import CreateCall, Reply, render
 from serve_app.dialects.json_body import parse_object
 from serve_app.dialects.responses import RESPONSES, ResponsesDialect
@@ -37,9 +37,6 @@ from serve_app.exchange import Exchange
 from serve_app.shell import Handler, Shell
 
 __all__ = ["ResponsesEndpoints"]
-
-_LARGE_BODY_BYTES = 256 * 1024
-"""Above it, parsing and counting move off the event loop: others' streams go on."""
 
 _HINT_IGNORED = ((b"midstream-ignored", b"provider"),)
 
@@ -69,16 +66,11 @@ class ResponsesEndpoints(CompletionEndpoints):
         """Answer how many tokens a create's prompt would have."""
         principal = await self._principal(exchange)
         body = await self._shell.body(exchange)
-        is_large = len(body) > _LARGE_BODY_BYTES
-        request = await run_off_loop(
-            lambda: self._dialect.parse_count(exchange.call(body)), is_large=is_large
-        )
+        request = await work_on_body(lambda: self._dialect.parse_count(exchange.call(body)), body)
         if request.model:
             self._shell.catalogue.lookup(request.model)
         request = await self._following(request, principal)
-        tokens = await run_off_loop(
-            lambda: count_prompt(request.messages, request.tools), is_large=is_large
-        )
+        tokens = await work_on_body(lambda: count_prompt(request.messages, request.tools), body)
         await exchange.json(200, {"object": "response.input_tokens", "input_tokens": tokens})
 
     async def compact(self, exchange: Exchange) -> None:
