@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["COMPLETION_PREFIX", "format_ulid", "is_client_name"]
+__all__ = ["COMPLETION_PREFIX", "format_ulid", "is_client_name", "ulid_bits"]
 
 COMPLETION_PREFIX = "cmp_"
 """Every runtime id is this and a ULID; so is the wire id of the chat dialect by default."""
@@ -18,6 +18,8 @@ COMPLETION_PREFIX = "cmp_"
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
 """Ten bits at a time: 13 look-ups for the 130 bits that 26 characters have."""
+
+_VALUES = {digit: value for value, digit in enumerate(_ALPHABET)}
 
 _TIME_MS_MAX = 2**48 - 1
 _RANDOMNESS_MAX = 2**80 - 1
@@ -38,6 +40,14 @@ def format_ulid(time_ms: int, randomness: int) -> str:
         raise ValueError("a ULID has 48 bits of time and 80 bits of randomness")
     bits = time_ms << 80 | randomness
     return "".join([_PAIRS[bits >> shift & 0x3FF] for shift in range(120, -1, -10)])
+
+
+def ulid_bits(ulid: str) -> int:
+    """Return the 128 bits of what `format_ulid` made."""
+    bits = 0
+    for digit in ulid:
+        bits = bits << 5 | _VALUES[digit]
+    return bits
 
 
 def is_client_name(text: str) -> bool:

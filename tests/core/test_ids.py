@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.core.ids import format_ulid, is_client_name
+from actors.core.ids import format_ulid, is_client_name, ulid_bits
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -20,7 +20,9 @@ def reference(bits: int) -> str:
     [(0, 0), (1, 1), (2**48 - 1, 2**80 - 1), (1_764_000_000_123, 0xDEADBEEF << 40), (1, 2**79)],
 )
 def test_a_ulid_is_its_128_bits_in_base_32(time_ms: int, randomness: int) -> None:
-    assert format_ulid(time_ms, randomness) == reference(time_ms << 80 | randomness)
+    bits = time_ms << 80 | randomness
+    assert format_ulid(time_ms, randomness) == reference(bits)
+    assert ulid_bits(reference(bits)) == bits
 
 
 def test_the_example_of_the_specification_has_its_time_first() -> None:

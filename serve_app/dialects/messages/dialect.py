@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from actors.core.errors import CompletionRuntimeError, InvalidRequest
-from actors.core.ids import COMPLETION_PREFIX, is_client_name
+from actors.core.ids import COMPLETION_PREFIX, is_client_name, ulid_bits
 from actors.core.request import CompletionRequest
 from actors.core.wire.anthropic import PING
 from actors.ledger import RateState
@@ -53,9 +53,6 @@ from serve_app.dialects.queries import cursor
 
 __all__ = ["MESSAGES", "MessagesDialect"]
 
-_ULID_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_ULID_VALUES = {digit: value for value, digit in enumerate(_ULID_DIGITS)}
-
 
 class MessagesDialect:
     """See `dialects.base.Dialect`, `BackgroundDialect` and `DeletingDialect`."""
@@ -79,10 +76,7 @@ class MessagesDialect:
 
     def wire_id(self, completion_id: str) -> str:
         """Return `msg_` and the 32 hex digits that the id's ULID is."""
-        number = 0
-        for digit in completion_id.removeprefix(COMPLETION_PREFIX):
-            number = number << 5 | _ULID_VALUES[digit]
-        return f"msg_{number:032x}"
+        return f"msg_{ulid_bits(completion_id.removeprefix(COMPLETION_PREFIX)):032x}"
 
     def client_name(self, call: Call) -> str | None:
         """Return the id that the client chose, None where it chose none.
