@@ -81,6 +81,12 @@ class Answer:
             self.blocks[index] for index in sorted(self.blocks) if self.blocks[index].kind is kind
         ]
 
+    def calls(self, *, is_complete: bool) -> list[Block]:
+        """Return the tool calls that may be made, or those that were cut and must not be."""
+        return [
+            block for block in self.of_kind(BlockKind.TOOL_CALL) if block.is_complete is is_complete
+        ]
+
     def text_of(self, kind: BlockKind) -> str:
         """Return the text of all blocks of that kind, joined as the model wrote it."""
         return "".join(block.text for block in self.of_kind(kind))

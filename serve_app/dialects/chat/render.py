@@ -111,7 +111,7 @@ def completion_object(
     finished = answer.finished
     charge = finished.charge if finished else Charge()
     midstream = midstream_object(header, finished)
-    if cut := [block for block in answer.of_kind(BlockKind.TOOL_CALL) if not block.is_complete]:
+    if cut := answer.calls(is_complete=False):
         # Recorded, but not where a client would look for something to call.
         midstream["incomplete_tool_calls"] = [_tool_call(block) for block in cut]
     if receipt is not None:
@@ -139,7 +139,7 @@ def completion_object(
 
 def _message(answer: Answer) -> dict[str, Any]:
     text, refusal = answer.text_of(BlockKind.TEXT), answer.text_of(BlockKind.REFUSAL)
-    calls = [block for block in answer.of_kind(BlockKind.TOOL_CALL) if block.is_complete]
+    calls = answer.calls(is_complete=True)
     message: dict[str, Any] = {"role": "assistant", "content": text}
     if not text and (calls or refusal):
         message["content"] = None

@@ -51,7 +51,7 @@ def message_object(shown: Snapshot) -> dict[str, Any]:
     """Return the message, running or settled."""
     header, answer, finished = shown.header, shown.answer, shown.answer.finished
     midstream = midstream_object(header, finished)
-    cut = [block for block in answer.of_kind(BlockKind.TOOL_CALL) if not block.is_complete]
+    cut = answer.calls(is_complete=False)
     if cut and finished is not None:
         # Recorded, but not where a client would look for something to call.
         midstream["incomplete_tool_calls"] = [

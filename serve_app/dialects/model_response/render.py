@@ -171,7 +171,7 @@ def _with_end(value: dict[str, Any], shown: Snapshot) -> dict[str, Any]:
     midstream = midstream_object(shown.header, finished)
     if finished is None:
         midstream["output_text"] = answer.text_of(BlockKind.TEXT)
-    if cut := [block for block in answer.of_kind(BlockKind.TOOL_CALL) if not block.is_complete]:
+    if cut := answer.calls(is_complete=False):
         # Recorded, but not where a client would look for something to call.
         midstream["incomplete_tool_calls"] = [_tool_call(block) for block in cut]
     if shown.receipt is not None:
@@ -180,13 +180,9 @@ def _with_end(value: dict[str, Any], shown: Snapshot) -> dict[str, Any]:
     return value
 
 
-def _complete_calls(answer: Answer) -> list[Block]:
-    return [block for block in answer.of_kind(BlockKind.TOOL_CALL) if block.is_complete]
-
-
 def _message(answer: Answer) -> dict[str, Any]:
     text, refusal = answer.text_of(BlockKind.TEXT), answer.text_of(BlockKind.REFUSAL)
-    calls = _complete_calls(answer)
+    calls = answer.calls(is_complete=True)
     message: dict[str, Any] = {"role": "assistant", "content": text}
     if not text and (calls or refusal):
         message["content"] = None
@@ -207,7 +203,7 @@ def _output(answer: Answer) -> list[dict[str, Any]]:
     message = {"type": "message", "role": "assistant", "content": content}
     output = [message] if content else []
     return output + [
-        {**_tool_call(block), "type": "function_call"} for block in _complete_calls(answer)
+        {**_tool_call(block), "type": "function_call"} for block in answer.calls(is_complete=True)
     ]
 
 
