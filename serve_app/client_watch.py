@@ -33,7 +33,6 @@ _VERDICT_TIMEOUT_S = 0.05
 """How long a disconnect may lag behind the cancel that it caused. Behind HAProxy it comes first; the
 Python proxy tells both at once."""
 
-
 _MESSAGES_MAX = 1_000
 """After the body there is nothing to come but the disconnect; a server that repeats itself is broken."""
 

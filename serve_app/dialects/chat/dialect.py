@@ -47,6 +47,7 @@ _CREATE_ROUTE = "POST /v1/chat/completions"
 
 _IDEMPOTENCY_HEADERS = ("idempotency-key", "aurous-idempotency-key", "aurous-idempotent-key")
 _IDEMPOTENCY_KEY_LENGTH_MAX = 256
+_KEY_PARAM = "Idempotency-Key"
 
 _WARNING = b"data: %b\n\n" % render(
     {
@@ -133,9 +134,6 @@ def _idempotency_key(headers: Mapping[str, str]) -> str | None:
             param=_KEY_PARAM,
         )
     return key
-
-
-_KEY_PARAM = "Idempotency-Key"
 
 
 def _idempotency(key: str | None, value: dict[str, Any]) -> IdempotencyKey | None:

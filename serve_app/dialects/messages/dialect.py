@@ -46,7 +46,6 @@ from serve_app.dialects.messages.request import (
     completion_request,
     counted_request,
     ignored_members,
-    is_thinking,
 )
 from serve_app.dialects.midstream_headers import check_built, client_name, disconnect_policy
 from serve_app.dialects.queries import cursor
@@ -163,7 +162,7 @@ class MessagesDialect:
             "tool_count": len(request.tools),
             "max_tokens": request.max_output_tokens,
             "stream": request.stream,
-            "thinking_enabled": is_thinking(request),
+            "thinking_enabled": request.echo["thinking_enabled"],
             "input_tokens": input_tokens,
         }
         warnings = [f"{name} is ignored." for name in ignored]

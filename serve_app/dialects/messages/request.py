@@ -53,7 +53,7 @@ from serve_app.dialects.messages.members import (
     ToolUseMember,
 )
 
-__all__ = ["completion_request", "counted_request", "ignored_members", "is_thinking"]
+__all__ = ["completion_request", "counted_request", "ignored_members"]
 
 _BLOCKS_ALLOWED: dict[str, tuple[type[BaseModel], ...]] = {
     "system": (TextMember,),
@@ -145,10 +145,6 @@ def ignored_members(value: dict[str, Any]) -> tuple[str, ...]:
         if len(found) == _IGNORED_MAX:
             break
     return tuple(found)
-
-
-def is_thinking(request: CompletionRequest) -> bool:
-    return request.is_reasoning is True
 
 
 def _unseen(value: dict[str, Any]) -> Iterator[str]:
