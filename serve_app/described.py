@@ -23,6 +23,7 @@ __all__ = [
     "CURSOR",
     "FOUND",
     "JSON_OR_STREAM",
+    "LAST_EVENT_ID",
     "NAME",
     "POSTED",
     "READING",
@@ -100,10 +101,13 @@ CREATING = (
         MappingProxyType({"type": "string", "enum": ["cancel", "continue"]}),
     ),
 )
+LAST_EVENT_ID = Parameter(
+    "Last-Event-ID", "header", "The same, as a browser's event source sends it."
+)
 READING = (
     Parameter("stream", "query", "Whether to answer with the frames.", BOOLEAN),
     Parameter("starting_after", "query", "The number of the last frame that one has.", CURSOR),
-    Parameter("Last-Event-ID", "header", "The same, as a browser's event source sends it."),
+    LAST_EVENT_ID,
 )
 CANCELLING = (
     Parameter(

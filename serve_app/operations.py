@@ -21,6 +21,7 @@ from serve_app.described import (
     CURSOR,
     FOUND,
     JSON_OR_STREAM,
+    LAST_EVENT_ID,
     POSTED,
     READING,
     STREAM,
@@ -72,7 +73,7 @@ _PAGE = (
 _TEAM_FILTER = (Parameter("team", "query", "Only this team's."),)
 _AFTER = (
     Parameter("after", "query", "The sequence number of the last event that one has.", CURSOR),
-    Parameter("Last-Event-ID", "header", "The same, as a browser's event source sends it."),
+    LAST_EVENT_ID,
 )
 
 _CHAT = "Chat completions"

@@ -10,6 +10,7 @@ from serve_app.described import (
     CREATING,
     CURSOR,
     JSON_OR_STREAM,
+    LAST_EVENT_ID,
     NAME,
     STREAM,
     Described,
@@ -29,7 +30,7 @@ _CREATED = (*_POSTED, 402, 429, 502)
 _MESSAGE_ID = (Parameter("message_id", "query", "The id that the message shall have.", NAME),)
 _AFTER = (
     Parameter("after", "query", "The number of the last frame that one has.", CURSOR),
-    Parameter("Last-Event-ID", "header", "The same, as a browser's event source sends it."),
+    LAST_EVENT_ID,
 )
 
 _OPERATIONS: Mapping[tuple[str, str], Described] = MappingProxyType(

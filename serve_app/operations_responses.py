@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from serve_app.described import (
-    BOOLEAN,
     CANCELLING,
     CREATING,
-    CURSOR,
     FOUND,
     JSON_OR_STREAM,
+    READING,
     Described,
     Parameter,
 )
@@ -24,10 +23,6 @@ _GROUP = "Responses"
 
 _PROVIDER = (
     Parameter("provider", "query", "Where to ask for a response that was not created here."),
-)
-_READING = (
-    Parameter("stream", "query", "Whether to answer with the events.", BOOLEAN),
-    Parameter("starting_after", "query", "The number of the last event that one has.", CURSOR),
 )
 _PAGE = (
     Parameter(
@@ -83,7 +78,7 @@ RESPONSES_OPERATIONS: Mapping[tuple[str, str], Described] = MappingProxyType(
             "Read a response, running or settled, or follow its stream",
             _GROUP,
             "Response",
-            parameters=(*_READING, *_PROVIDER),
+            parameters=(*READING, *_PROVIDER),
             errors=_NATIVE,
             media=JSON_OR_STREAM,
         ),
