@@ -25,7 +25,7 @@ from serve_app.dialects.base import Dialect, Operation, RawHeaders
 from serve_app.exchange import ClientGone, Exchange
 from serve_app.http_errors import MethodNotAllowed, RouteNotFound
 
-__all__ = ["Endpoint", "Handler", "Shell", "fail"]
+__all__ = ["Endpoint", "Handler", "Shell"]
 
 _log = logging.getLogger(__name__)
 
@@ -115,12 +115,12 @@ class Endpoint:
         except CompletionRuntimeError as error:
             if isinstance(error, IllegalTransition):
                 _log.error("%s failed", exchange.request_id, exc_info=error)
-            await fail(exchange, self._dialect, error, self._operation)
+            await self._fail(exchange, error)
         except ClientGone:
             pass
         except Exception:
             _log.exception("%s failed", exchange.request_id)
-            await fail(exchange, self._dialect, IllegalTransition("unexpected"), self._operation)
+            await self._fail(exchange, IllegalTransition("unexpected"))
 
     def _handler(self, method: str) -> Handler:
         handler = self._handlers.get(method)
@@ -130,11 +130,9 @@ class Endpoint:
             raise MethodNotAllowed(allowed=tuple(self._handlers))
         raise RouteNotFound
 
-
-async def fail(
-    exchange: Exchange, dialect: Dialect, error: CompletionRuntimeError, operation: Operation
-) -> None:
-    """Answer with the error, if an answer may still be given."""
-    if exchange.is_open:
-        reply = dialect.error(error, operation=operation, request_id=exchange.request_id)
-        await exchange.reply(reply)
+    async def _fail(self, exchange: Exchange, error: CompletionRuntimeError) -> None:
+        """Answer with the error, if an answer may still be given."""
+        if exchange.is_open:
+            request_id = exchange.request_id
+            reply = self._dialect.error(error, operation=self._operation, request_id=request_id)
+            await exchange.reply(reply)
