@@ -189,6 +189,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
 
 
 _EXPOSED = (
+    "Aitronos-Organization",
     "Anthropic-RateLimit-Requests-Limit",
     "Anthropic-RateLimit-Requests-Remaining",
     "Anthropic-RateLimit-Requests-Reset",
@@ -196,13 +197,19 @@ _EXPOSED = (
     "Aurous-Version",
     "Aurous-Idempotent-Replayed",
     "Aurous-Idempotency-Status",
+    "Freddy-Api-Version",
     "Midstream-Completion-Id",
     "Midstream-Ignored",
+    "Midstream-Replica",
     "Midstream-Status",
     "Request-Id",
     "Retry-After",
     "X-RateLimit-Limit",
     "X-RateLimit-Remaining",
     "X-RateLimit-Reset",
+    "X-RateLimit-Limit-Requests",
+    "X-RateLimit-Remaining-Requests",
+    "X-RateLimit-Reset-Requests",
+    "X-Request-Id",
 )
 """What a script in a browser may read beside the body."""

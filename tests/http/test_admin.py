@@ -11,6 +11,11 @@ from typing import Any
 import pytest
 
 from actors.core.events import TextDelta
+from actors.ledger import RateState
+from serve_app.dialects.chat import CHAT
+from serve_app.dialects.messages import MESSAGES
+from serve_app.dialects.model_response import MODEL_RESPONSE
+from serve_app.dialects.responses import RESPONSES
 from tests.http.rig import ADMIN_KEY, Asgi, Rig, finish, rig, say, text, until
 
 ADMIN = "/admin/v1"
@@ -370,5 +375,11 @@ def test_cors_is_one_setting_and_off_by_default(tmp_path: Path) -> None:
             call = await run.ask("GET", "/v1/models", headers={"origin": "https://a.example"})
             exposed = call.headers["access-control-expose-headers"]
             assert "Midstream-Completion-Id" in exposed
+            for dialect in (CHAT, MESSAGES, MODEL_RESPONSE, RESPONSES):
+                headers = (
+                    *dialect.reply_headers("req_1"),
+                    *dialect.rate_headers(RateState(1, 0, 0)),
+                )
+                assert {name.decode() for name, _ in headers} <= set(exposed.lower().split(", "))
 
     asyncio.run(body())
