@@ -57,14 +57,14 @@ _STATUS_WORDS = {
     408: "The body did not come in time.",
     409: "It has ended already, or the name is taken.",
     413: "The body is too large.",
+    422: "The request is wrong; the error names the member.",
     429: "A limit of the team or of the provider was reached.",
     500: "Our own fault.",
-    502: "The provider failed.",
     501: "The provider cannot do this.",
+    502: "The provider failed.",
+    503: "Overloaded, or a part of the runtime is away; try again.",
     504: "It was not settled in time; try again.",
     529: "Overloaded, or a part of the runtime is away; try again.",
-    422: "The request is wrong; the error names the member.",
-    503: "Overloaded, or a part of the runtime is away; try again.",
 }
 
 

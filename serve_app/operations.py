@@ -29,6 +29,7 @@ from serve_app.described import (
     Described,
     Parameter,
 )
+from serve_app.dialects.chat.dialect import VERSION
 from serve_app.dialects.chat.members import ChatBody
 from serve_app.dialects.model_response.members import ModelResponseBody
 from serve_app.operations_messages import MESSAGES_OPERATIONS
@@ -44,7 +45,7 @@ _VERSION = (
         "Aurous-Version",
         "header",
         "The version of the API.",
-        MappingProxyType({"type": "string", "enum": ["2026-05-15"]}),
+        MappingProxyType({"type": "string", "enum": [VERSION]}),
     ),
 )
 _IDEMPOTENCY = (
