@@ -1,7 +1,7 @@
 """The Anthropic Messages wire format, once, both directions.
 
 What its users import; the parts are beside it: `anthropic_request` (what is sent upstream),
-`anthropic_stream` and `anthropic_frames` (reading an answer), `anthropic_writer` (writing one),
+`anthropic_stream` (reading an answer), `anthropic_writer` (writing one),
 `anthropic_usage` (the figures, both ways), `anthropic_redacted` (thinking that nobody may read).
 Used by the provider client, the simulator, the messages dialect, the load tester and the tests alike.
 llama.cpp's and vLLM's servers speak it too.

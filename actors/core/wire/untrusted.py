@@ -1,30 +1,19 @@
-"""Anthropic Messages, one frame of a stream: its members, read without trust.
+"""What a provider sent, read without trust: JSON, its members, and the status that an error names.
 
-Source: Anthropic API reference, "Streaming Messages" and "Errors", read 2026-11-22.
+Rules: what is no JSON object, or not of the type that a member has, is `Broken`. Half of a surrogate
+pair, which JSON can carry and no encoder can, is replaced.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from actors.core.errors import Failure
 from actors.core.wire.failures import BROKEN_STREAM, failure_of_status
 
-__all__ = ["Broken", "error_failure", "json_object", "member", "text_member"]
-
-_STATUSES = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "api_error": 500,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
+__all__ = ["Broken", "error_failure", "json_object", "text_member"]
 
 
 class Broken(Exception):
@@ -44,6 +33,11 @@ _decode_json = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 def json_object(text: str) -> dict[str, Any]:
+    """Return the object that a frame's data is.
+
+    Raises:
+        Broken: it is none.
+    """
     try:
         value = _decode_json(text)
     except (ValueError, RecursionError):
@@ -53,16 +47,12 @@ def json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def member(value: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return a member that has to be an object."""
-    inner = value.get(name)
-    if not isinstance(inner, dict):
-        raise Broken
-    return inner
-
-
 def text_member(value: dict[str, Any], name: str) -> str:
-    """Return a member that is text or absent."""
+    """Return a member that is text or absent, "" where it is absent.
+
+    Raises:
+        Broken: it is neither.
+    """
     text = value.get(name)
     if text is None:
         return ""
@@ -73,28 +63,32 @@ def text_member(value: dict[str, Any], name: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        # JSON can carry half of a surrogate pair; no encoder after this one can.
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
 
 
-def error_failure(data: str) -> Failure:
-    """Return what an error frame means, whatever is in it."""
-    return failure_of_status(_error_status(data))
+def error_failure(
+    error: Any, status_of_word: Callable[[str], int | None], *, words: tuple[str, ...] = ("type",)
+) -> Failure:
+    """Return what an error means, whatever it is.
+
+    Args:
+        status_of_word: the HTTP status that a word of the format stands for; asked where the error
+            has no figure.
+        words: the members that hold such a word, in the order in which they are asked.
+    """
+    return failure_of_status(_error_status(error, status_of_word, words))
 
 
-def _error_status(data: str) -> int | None:
-    """Return the HTTP status that an error frame names, None where it names none."""
-    try:
-        value = json_object(data)
-    except Broken:
-        return None
-    error = value.get("error", value)
+def _error_status(
+    error: Any, status_of_word: Callable[[str], int | None], words: tuple[str, ...]
+) -> int | None:
     if not isinstance(error, dict):
         return None
     for name in ("code", "status", "status_code"):
         status = error.get(name)
         if type(status) is int and 400 <= status <= 599:
             return status
-    kind = error.get("type")
-    return _STATUSES.get(kind) if isinstance(kind, str) else None
+    said = (error.get(name) for name in words)
+    known = (status_of_word(word) for word in said if isinstance(word, str))
+    return next((status for status in known if status is not None), None)
