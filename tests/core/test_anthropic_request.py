@@ -9,16 +9,13 @@ import pytest
 
 from actors.core.request import (
     CompletionRequest,
-    Dialect,
     ImagePart,
     Message,
     Part,
-    Prices,
     ReasoningPart,
     RefusalPart,
     Role,
     Sampling,
-    StartCommand,
     TextPart,
     Tool,
     ToolCallPart,
@@ -28,30 +25,9 @@ from actors.core.request import (
     VideoPart,
 )
 from actors.core.wire.anthropic import ignored, redacted_signature, refused, request_body
+from tests.core.wires import HELLO, command
 
-HELLO = Message(Role.USER, (TextPart("hello"),))
 TOOLS = (Tool("f"),)
-
-
-def command(request: CompletionRequest) -> StartCommand:
-    return StartCommand(
-        completion_id="cmp_1",
-        wire_id="msg_1",
-        team="demo",
-        key_id="key_1",
-        dialect=Dialect.MESSAGES,
-        request=request,
-        model="sim",
-        provider="simulator",
-        upstream_model="sim-upstream",
-        prices=Prices(75, 450),
-        prompt_tokens_estimated=5,
-        tokenizer_is_exact=True,
-        max_output_tokens=64,
-        hold_microcredits=1,
-        created_at_s=0.0,
-        total_timeout_s=900.0,
-    )
 
 
 def body(*messages: Message, **members: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,14 +21,14 @@ from actors.core.events import (
     Usage,
     UsageReported,
 )
-from actors.core.upstream import StreamDecoder, UpstreamBatch
+from actors.core.upstream import UpstreamBatch
 from actors.core.wire.anthropic import MessagesStreamDecoder, redacted_signature
+from tests.core import wires
+from tests.core.wires import BOUND, done
 
-BOUND = 1 << 16
-
-
-def new_decoder(bound: int = BOUND) -> StreamDecoder:
-    return MessagesStreamDecoder(len, frame_bytes_max=bound)
+new_decoder = partial(MessagesStreamDecoder, len, frame_bytes_max=BOUND)
+read = partial(wires.read, MessagesStreamDecoder)
+read_every_way = partial(wires.read_every_way, MessagesStreamDecoder)
 
 
 def frame(kind: str, **members: Any) -> bytes:
@@ -75,43 +75,6 @@ PING = frame("ping")
 TEXT = opened(0, type="text", text="")
 THINKING = opened(0, type="thinking", thinking="", signature="")
 END = ended("end_turn") + STOP
-
-
-def joined(batches: Iterable[UpstreamBatch]) -> UpstreamBatch:
-    """What several batches say together."""
-    events: list[Any] = []
-    finish_reason = failure = stop_sequence = None
-    is_end = False
-    for batch in batches:
-        assert batch == UpstreamBatch() or not (is_end or failure), "said after the end"
-        assert finish_reason is None or batch.finish_reason is None, "said twice"
-        assert batch.running is None
-        events += batch.events
-        finish_reason = batch.finish_reason or finish_reason
-        stop_sequence = batch.stop_sequence or stop_sequence
-        failure = batch.failure or failure
-        is_end = batch.is_end or is_end
-    return UpstreamBatch(tuple(events), None, finish_reason, failure, is_end, stop_sequence)
-
-
-def read(pieces: Iterable[bytes], bound: int = BOUND) -> UpstreamBatch:
-    decoder = new_decoder(bound)
-    return joined([*map(decoder.receive_data, pieces), decoder.receive_eof()])
-
-
-def read_every_way(stream: bytes, bound: int = BOUND) -> UpstreamBatch:
-    """Read whole, byte by byte and cut in two at every place; all must say the same."""
-    whole = read([stream], bound)
-    assert read([bytes([byte]) for byte in stream], bound) == whole
-    for at in range(len(stream)):
-        assert read([stream[:at], stream[at:]], bound) == whole, stream[:at]
-    return whole
-
-
-def done(
-    *events: Any, reason: FinishReason = FinishReason.STOP, sequence: str | None = None
-) -> UpstreamBatch:
-    return UpstreamBatch(events, None, reason, None, True, sequence)
 
 
 HELLO = (TextDelta(0, "Hel", 3), TextDelta(0, "lo", 2), BlockFinished(0, True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,15 +22,17 @@ from actors.core.events import (
     Usage,
     UsageReported,
 )
-from actors.core.upstream import StreamDecoder, UpstreamBatch
+from actors.core.upstream import UpstreamBatch
 from actors.core.wire.openai_chat import ChatStreamDecoder
+from tests.core import wires
+from tests.core.wires import BOUND, JSON, done, joined
 
-BOUND = 1 << 16
 DONE = b"data: [DONE]\n\n"
 
 
-def new_decoder(bound: int = BOUND) -> StreamDecoder:
-    return ChatStreamDecoder(len, frame_bytes_max=bound)
+new_decoder = partial(ChatStreamDecoder, len, frame_bytes_max=BOUND)
+read = partial(wires.read, ChatStreamDecoder)
+read_every_way = partial(wires.read_every_way, ChatStreamDecoder)
 
 
 def frame(value: Any) -> bytes:
@@ -59,40 +61,6 @@ def usage_frame(**figures: Any) -> bytes:
 
 STOP = chunk({}, "stop")
 ROLE = chunk({"role": "assistant", "content": ""})
-
-
-def joined(batches: Iterable[UpstreamBatch]) -> UpstreamBatch:
-    """What several batches say together."""
-    events: list[Any] = []
-    running = finish_reason = failure = None
-    is_end = False
-    for batch in batches:
-        assert batch == UpstreamBatch() or not (is_end or failure), "said after the end"
-        assert finish_reason is None or batch.finish_reason is None, "said twice"
-        events += batch.events
-        running = batch.running or running
-        finish_reason = batch.finish_reason or finish_reason
-        failure = batch.failure or failure
-        is_end = batch.is_end or is_end
-    return UpstreamBatch(tuple(events), running, finish_reason, failure, is_end)
-
-
-def read(pieces: Iterable[bytes], bound: int = BOUND) -> UpstreamBatch:
-    decoder = new_decoder(bound)
-    return joined([*map(decoder.receive_data, pieces), decoder.receive_eof()])
-
-
-def read_every_way(stream: bytes, bound: int = BOUND) -> UpstreamBatch:
-    """Read whole, byte by byte and cut in two at every place; all must say the same."""
-    whole = read([stream], bound)
-    assert read([bytes([byte]) for byte in stream], bound) == whole
-    for at in range(len(stream)):
-        assert read([stream[:at], stream[at:]], bound) == whole, stream[:at]
-    return whole
-
-
-def done(*events: Any, reason: FinishReason = FinishReason.STOP) -> UpstreamBatch:
-    return UpstreamBatch(events, None, reason, None, True)
 
 
 CASES: dict[str, tuple[bytes, UpstreamBatch]] = {
@@ -505,14 +473,6 @@ def test_a_frame_over_the_bound_is_a_failure_after_what_came_before_it() -> None
     batch = read_every_way(text("a") + text("x" * 300) + text("b"), bound=256)
     assert batch.events == (TextDelta(0, "a", 1),)
     assert batch.failure is not None
-
-
-SHORT = st.text(st.sampled_from("a0é\ud83c"), max_size=3)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | SHORT,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SHORT, inner, max_size=3),
-    max_leaves=6,
-)
 
 
 @given(

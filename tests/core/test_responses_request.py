@@ -13,12 +13,10 @@ from actors.core.request import (
     ImagePart,
     Message,
     Part,
-    Prices,
     ReasoningPart,
     RefusalPart,
     Role,
     Sampling,
-    StartCommand,
     TextPart,
     Tool,
     ToolCallPart,
@@ -28,33 +26,12 @@ from actors.core.request import (
     VideoPart,
 )
 from actors.core.wire.responses import ignored, refused, request_body
-
-HELLO = Message(Role.USER, (TextPart("hello"),))
-
-
-def command(request: CompletionRequest, dialect: Dialect = Dialect.RESPONSES) -> StartCommand:
-    return StartCommand(
-        completion_id="cmp_1",
-        wire_id="resp_1",
-        team="demo",
-        key_id="key_1",
-        dialect=dialect,
-        request=request,
-        model="sim",
-        provider="simulator",
-        upstream_model="sim-upstream",
-        prices=Prices(75, 450),
-        prompt_tokens_estimated=5,
-        tokenizer_is_exact=True,
-        max_output_tokens=64,
-        hold_microcredits=1,
-        created_at_s=0.0,
-        total_timeout_s=900.0,
-    )
+from tests.core.wires import HELLO, command
 
 
 def body(*messages: Message, **members: Any) -> dict[str, Any]:
-    return request_body(command(CompletionRequest("sim", messages or (HELLO,), **members)))
+    request = CompletionRequest("sim", messages or (HELLO,), **members)
+    return request_body(command(request, Dialect.RESPONSES))
 
 
 def sent(role: Role, *parts: Part) -> list[dict[str, Any]]:
@@ -90,7 +67,7 @@ def test_a_plain_request_has_no_member_that_was_not_asked_for() -> None:
 
 
 def test_a_background_request_is_stored() -> None:
-    request = command(CompletionRequest("sim", (HELLO,)))
+    request = command(CompletionRequest("sim", (HELLO,)), Dialect.RESPONSES)
     expected = PLAIN | {"store": True, "background": True}
     assert request_body(request, native_background=True) == expected
 
@@ -287,5 +264,5 @@ def test_the_request_is_left_as_it_was() -> None:
     extra = {"reasoning": {"effort": "low"}, "text": {"verbosity": "low"}}
     request = CompletionRequest("sim", (HELLO,), extra=extra, response_format={"type": "text"})
     before = replace(request, extra={name: dict(value) for name, value in extra.items()})
-    request_body(command(request))
+    request_body(command(request, Dialect.RESPONSES))
     assert request == before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,13 +24,15 @@ from actors.core.events import (
 )
 from actors.core.upstream import UpstreamBatch
 from actors.core.wire.responses import ResponsesStreamDecoder
+from tests.core import wires
+from tests.core.wires import BOUND, JSON, done
 
-BOUND = 1 << 16
 DONE = b"data: [DONE]\n\n"
 
 
-def new_decoder(bound: int = BOUND) -> ResponsesStreamDecoder:
-    return ResponsesStreamDecoder(len, frame_bytes_max=bound)
+new_decoder = partial(ResponsesStreamDecoder, len, frame_bytes_max=BOUND)
+read = partial(wires.read, ResponsesStreamDecoder)
+read_every_way = partial(wires.read_every_way, ResponsesStreamDecoder)
 
 
 def event(kind: str, **members: Any) -> bytes:
@@ -80,38 +82,6 @@ def end(status: str = "completed", **members: Any) -> bytes:
 CREATED = event("response.created", response={"id": "resp_up", "status": "in_progress"})
 MESSAGE = added(0, type="message", id="msg_0", role="assistant", content=[])
 END = end()
-
-
-def joined(batches: Iterable[UpstreamBatch]) -> UpstreamBatch:
-    """What several batches say together."""
-    events: list[Any] = []
-    finish_reason = failure = None
-    is_end = False
-    for batch in batches:
-        assert batch == UpstreamBatch() or not (is_end or failure), "said after the end"
-        events += batch.events
-        finish_reason = batch.finish_reason or finish_reason
-        failure = batch.failure or failure
-        is_end = batch.is_end or is_end
-    return UpstreamBatch(tuple(events), None, finish_reason, failure, is_end)
-
-
-def read(pieces: Iterable[bytes], bound: int = BOUND) -> UpstreamBatch:
-    decoder = new_decoder(bound)
-    return joined([*map(decoder.receive_data, pieces), decoder.receive_eof()])
-
-
-def read_every_way(stream: bytes, bound: int = BOUND) -> UpstreamBatch:
-    """Read whole, byte by byte and cut in two at every place; all must say the same."""
-    whole = read([stream], bound)
-    assert read([bytes([byte]) for byte in stream], bound) == whole
-    for at in range(len(stream)):
-        assert read([stream[:at], stream[at:]], bound) == whole, stream[:at]
-    return whole
-
-
-def done(*events: Any, reason: FinishReason = FinishReason.STOP) -> UpstreamBatch:
-    return UpstreamBatch(events, None, reason, None, True)
 
 
 HELLO = (TextDelta(0, "Hel", 3), TextDelta(0, "lo", 2), BlockFinished(0, True))
@@ -449,12 +419,6 @@ def test_a_frame_over_the_bound_is_a_failure_after_what_came_before_it() -> None
     assert batch.failure is not None
 
 
-SHORT = st.text(st.sampled_from("a0é\ud83c"), max_size=3)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | SHORT,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SHORT, inner, max_size=3),
-    max_leaves=6,
-)
 MEMBERS = dict.fromkeys(
     ("response", "item", "delta", "output_index", "content_index", "item_id", "error"), JSON
 )

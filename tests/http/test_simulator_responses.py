@@ -10,13 +10,21 @@ import httpx
 import pytest
 
 from actors.core.events import FinishReason, TextDelta, Usage, UsageReported
-from actors.core.request import CompletionRequest, Message, ReasoningPart, Role, TextPart, Tool
+from actors.core.request import (
+    CompletionRequest,
+    Dialect,
+    Message,
+    ReasoningPart,
+    Role,
+    TextPart,
+    Tool,
+)
 from actors.core.request import ToolCallPart as Call
 from actors.core.request import ToolResultPart as Result
 from actors.core.wire.responses import ResponsesStreamDecoder, request_body
 from actors.simulator.wires.responses_ask import ask_of
 from actors.tokenizer import count_prompt, count_text
-from tests.core.test_responses_request import command
+from tests.core.wires import command
 from tests.running_simulator import GroundTruth, running_simulator
 
 openai = pytest.importorskip("openai", reason="the OpenAI SDK is not installed")
@@ -103,7 +111,7 @@ def test_a_prompt_is_counted_as_it_was_estimated() -> None:
     )
     tools = (Tool("weather", "of a place", {"type": "object"}),)
     request = CompletionRequest("sim", messages, tools=tools)
-    read = ask_of(request_body(command(request)))
+    read = ask_of(request_body(command(request, Dialect.RESPONSES)))
     assert count_prompt(read.messages, read.tools) == count_prompt(messages, tools)
 
 
