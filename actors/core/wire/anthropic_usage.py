@@ -4,9 +4,8 @@ Owns what the provider's figures mean in ours: the format's `input_tokens` exclu
 from a cache or written to one, our prompt includes both; its `output_tokens` includes thinking, our
 `completion_tokens` does not.
 
-Rules: a figure that is no whole number at or above 0 counts as 0, and none is above `TOKENS_MAX`. A
-later object replaces the figures that it has; those that it leaves out stay as they were. What has
-no place in ours is kept as the provider named it, at most `_RAW_MAX` figures.
+Rules: a later object replaces the figures that it has; those that it leaves out stay as they were.
+What has no place in ours is kept as the provider named it, at most `_RAW_MAX` figures.
 
 Source: Anthropic API reference, "Messages", `usage`; the `Usage` and `MessageDeltaUsage` types of
 Anthropic's Python SDK 2.12; both read 2026-11-22.
@@ -18,7 +17,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from actors.core.events import Usage
-from actors.core.wire.openai_chat_usage import TOKENS_MAX
+from actors.core.wire.untrusted import TOKENS_MAX, token_figure
 
 __all__ = ["usage_from", "usage_object"]
 
@@ -77,11 +76,12 @@ def usage_object(usage: Usage) -> dict[str, Any]:
 
 
 def _later(value: dict[str, Any], name: str, known: int) -> int:
-    return known if value.get(name) is None else _tokens(value[name])
+    return known if value.get(name) is None else token_figure(value[name])
 
 
 def _thinking(details: dict[str, Any]) -> int:
-    return _tokens(details.get("thinking_tokens")) or _tokens(details.get("reasoning_tokens"))
+    thinking = token_figure(details.get("thinking_tokens"))
+    return thinking or token_figure(details.get("reasoning_tokens"))
 
 
 def _raw(value: dict[str, Any], known: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
@@ -103,9 +103,3 @@ def _others(value: dict[str, Any]) -> Iterator[tuple[str, int]]:
             is_figure = type(figure) is int and 0 <= figure <= TOKENS_MAX
             if is_figure and len(path) <= _RAW_NAME_LENGTH_MAX and path.isascii():
                 yield path, figure
-
-
-def _tokens(figure: Any) -> int:
-    if type(figure) is not int or figure < 0:  # `type`, since a bool is an int.
-        return 0
-    return min(figure, TOKENS_MAX)

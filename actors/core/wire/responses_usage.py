@@ -4,9 +4,8 @@ Owns what the provider's figures mean in ours: `Usage.completion_tokens` exclude
 format's `output_tokens` includes it. Two families of detail members are in use, OpenAI's and that of
 gateways which keep the chat names; both are read, and both are written, all members always.
 
-Rules: a figure that is no whole number at or above 0 counts as 0, and none is above `TOKENS_MAX`, so
-that no provider can make an amount overflow; of figures that have no place in `Usage` at most
-`_RAW_MAX` are kept, by dotted names.
+Rules: a figure that is no whole number at or above 0 is none, and none is above `TOKENS_MAX`; of
+figures that have no place in `Usage` at most `_RAW_MAX` are kept, by dotted names.
 
 Source: OpenAI API reference, "Response usage"; contract of the Responses dialect, section 3; both
 read 2026-11-22.
@@ -18,10 +17,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from actors.core.events import Usage
+from actors.core.wire.untrusted import TOKENS_MAX
 
-__all__ = ["TOKENS_MAX", "usage_from", "usage_object"]
-
-TOKENS_MAX = 2**31 - 1
+__all__ = ["usage_from", "usage_object"]
 
 _RAW_MAX = 16
 _RAW_NAME_MAX = 64

@@ -1,7 +1,8 @@
-"""What a provider sent, read without trust: JSON, its members, and the status that an error names.
+"""What a provider sent, read without trust: JSON, its members, figures, the status that an error names.
 
 Rules: what is no JSON object, or not of the type that a member has, is `Broken`. Half of a surrogate
-pair, which JSON can carry and no encoder can, is replaced.
+pair, which JSON can carry and no encoder can, is replaced. A figure that is none counts as 0, and
+none is above `TOKENS_MAX`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from typing import Any, NoReturn
 from actors.core.errors import Failure
 from actors.core.wire.failures import BROKEN_STREAM, failure_of_status
 
-__all__ = ["Broken", "error_failure", "json_object", "text_member"]
+__all__ = ["TOKENS_MAX", "Broken", "error_failure", "json_object", "text_member", "token_figure"]
+
+TOKENS_MAX = 2**31 - 1
+"""Above every count of tokens, and so low that no provider can make an amount overflow."""
 
 
 class Broken(Exception):
@@ -65,6 +69,13 @@ def text_member(value: dict[str, Any], name: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def token_figure(figure: Any) -> int:
+    """Return a count of tokens, 0 for what is no whole number at or above 0."""
+    if type(figure) is not int or figure < 0:  # `type`, since a bool is an int.
+        return 0
+    return min(figure, TOKENS_MAX)
 
 
 def error_failure(
