@@ -44,7 +44,7 @@ from actors.runtime import CancelOutcome, CompletionRuntime, ReaderLeft, Subscri
 from actors.settings import Settings
 
 MICROCREDITS = 10_000_000
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 class Bench:

@@ -93,7 +93,7 @@ class Bench:
         return ProviderConfig.model_validate({"base_url": f"{self._url}/v1", **members[name]})
 
     async def ask(self, call: NativeCall = ALIEN, provider: str = "keyed") -> NativeAnswer:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await self.native.ask(provider, call)
 
     async def refused(self, error: type[Exception], *args: Any) -> Any:

@@ -35,7 +35,7 @@ from actors.provider import Provider, UpstreamStream
 from actors.provider_client import ProviderClient
 from actors.settings import Settings
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 SECRET = "sk-live-0123456789"
 WRITER = ChatStreamWriter("up_1", "m", 1)
 ANSWER = WRITER.role() + WRITER.text("Hel") + WRITER.text("lo") + WRITER.finish("stop") + DONE

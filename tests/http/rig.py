@@ -40,7 +40,7 @@ from serve_app.app import create_app
 ADMIN_KEY = "admin-key-of-the-tests"
 CREDITS = 1_000_000_000
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 async def until(holds: Callable[[], Any], what: str) -> Any:

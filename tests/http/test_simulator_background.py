@@ -95,7 +95,7 @@ class Client:
         return entry
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not holds():  # noqa: ASYNC110 - the simulator says nothing when it goes on
                 await asyncio.sleep(0.005)
 

@@ -39,7 +39,7 @@ def test_two_workers_share_a_run(midstream: Instance, tmp_path: Path) -> None:
     }
     figures = tmp_path / "load.json"
     arguments = ["--address", gcs_address(midstream), "--workers", "2", "--streams", "4"]
-    arguments += ["--count", "12", "--warmup", "0s", "--max-tokens", "20"]
+    arguments += ["--count", "12", "--warmup", "0s", "--max-tokens", "120"]
     arguments += ["--cancel-fraction", "0.4", "--disconnect-fraction", "0.2"]
     done = subprocess.run(
         [sys.executable, "-m", "serve_app.cli", "load", *arguments, "--json", str(figures)],
