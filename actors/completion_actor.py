@@ -1,14 +1,14 @@
 """The actor that owns completions in flight: a carrier in a process of its own.
 
 By default it carries one completion at a time and is reused for the next; `streams_per_actor` makes
-it carry more. The methods are the carrier's; Ray gives the process, the name and the transport.
+it carry more. Ray gives the process, the name and its end; replicas call the carrier directly.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,21 +16,15 @@ import ray
 from setproctitle import setproctitle
 
 from actors.carrier import Carrier
-from actors.channel import ChannelBatch
 from actors.clock import SystemClock
-from actors.core.events import CancelSource
-from actors.core.readers import Departure
-from actors.core.request import StartCommand
 from actors.deployed import Deployed
+from actors.direct_calls import DirectServer, Endpoint
 from actors.driver import CompletionDriver
-from actors.ledger import Placed
 from actors.provider import Provider
 from actors.provider_client import ProviderClient
 from actors.ray_calls import find_actor
 from actors.ray_ledger import LEDGER_NAME, RayLedger
-from actors.record import CompletionRecord
 from actors.registry_actor import REGISTRY_NAME, CarrierReport
-from actors.runtime import CancelAnswer
 from actors.settings import PROTOCOL_VERSION
 from actors.tokenizer import count_text
 
@@ -51,7 +45,7 @@ class _Identity:
 
 
 class CompletionActor:
-    """See `actors.carrier.CarrierLink` for the calls; Ray makes them remote.
+    """A carrier and what Ray must know of it.
 
     Args:
         location: where `Deployed` is kept.
@@ -65,6 +59,7 @@ class CompletionActor:
         self._deployed = Deployed.load(location)
         self._carrier: Carrier | None = None
         self._opening: asyncio.Task[Carrier] | None = None
+        self._endpoint: Endpoint | None = None
         self._catalogue = self._deployed.catalogue()
         self._clients: dict[str, ProviderClient] = {}
         self._registry: Any = None
@@ -76,29 +71,11 @@ class CompletionActor:
     def __repr__(self) -> str:
         return f"CompletionActor({self._carries()})"
 
-    async def start(self, command: StartCommand, channel: str) -> Placed:
-        carrier = await self._ready()
-        return await carrier.start(command, channel)
-
-    async def cancel(
-        self, completion_id: str, source: CancelSource, requested_at_s: float
-    ) -> CancelAnswer:
-        return await (await self._ready()).cancel(completion_id, source, requested_at_s)
-
-    async def record(self, completion_id: str) -> CompletionRecord:
-        return await (await self._ready()).record(completion_id)
-
-    async def attach(self, completion_id: str, channel: str, cursor: int) -> None:
-        await (await self._ready()).attach(completion_id, channel, cursor)
-
-    async def detach(self, completion_id: str, channel: str, departure: Departure) -> None:
-        await (await self._ready()).detach(completion_id, channel, departure)
-
-    async def channel(
-        self, channel: str, reading: Mapping[str, int]
-    ) -> AsyncIterator[ChannelBatch]:
-        async for batch in (await self._ready()).channel(channel, reading):
-            yield batch
+    async def endpoint(self) -> Endpoint:
+        """Return where the calls of `CarrierLink` are answered."""
+        await self._ready()
+        assert self._endpoint is not None, "the opening made it"
+        return self._endpoint
 
     async def watch(self) -> None:
         """Never return: the caller learns of this process's death by this call's breaking."""
@@ -136,7 +113,7 @@ class CompletionActor:
         self._registry = await find_actor(REGISTRY_NAME)
         settings = self._deployed.settings
         self._reporting = asyncio.ensure_future(self._keep_reporting())
-        return Carrier(
+        carrier = Carrier(
             self._identity,
             slots=settings.streams_per_actor,
             provider_of=self._provider,
@@ -146,6 +123,18 @@ class CompletionActor:
             on_began=self._on_began,
             on_freed=self._on_freed,
         )
+        self._server = DirectServer(
+            {
+                "start": carrier.start,
+                "cancel": carrier.cancel,
+                "record": carrier.record,
+                "attach": carrier.attach,
+                "detach": carrier.detach,
+            },
+            {"channel": carrier.channel},
+        )
+        self._endpoint = await self._server.start(ray.util.get_node_ip_address())
+        return carrier
 
     def _provider(self, name: str) -> Provider:
         """Return the client of a provider, one per process: its connections outlive completions."""

@@ -8,10 +8,15 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from actors.carrier import CarrierLink
+from actors.core.errors import Overloaded
 from actors.ledger import CompletionKey, Located
 from actors.runtime import CompletionRow
 
-__all__ = ["CarrierLost", "Directory"]
+__all__ = ["ActorAway", "CarrierLost", "Directory"]
+
+
+class ActorAway(Overloaded):
+    """The actor could not be asked: it is being restarted, or the network is cut. It said nothing itself."""
 
 
 class CarrierLost(Exception):

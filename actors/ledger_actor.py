@@ -16,22 +16,19 @@ from typing import Any
 
 import ray
 
-from actors.core.errors import CompletionRuntimeError
 from actors.deployed import Deployed
+from actors.direct_calls import DirectServer, Endpoint
 from actors.ledger import (
     POLICY_UNCHANGED,
     Balance,
     CompletionKey,
-    HoldPlacement,
     Located,
-    Placed,
     PolicyChange,
     Principal,
-    Settlement,
     TeamLimits,
     TeamPolicy,
 )
-from actors.ledger_service import LedgerService, Settled
+from actors.ledger_service import LedgerService
 from actors.record import CompletionRecord
 from actors.runtime import (
     CompletionFilter,
@@ -41,7 +38,6 @@ from actors.runtime import (
     RememberedCancellation,
 )
 from actors.settings import PROTOCOL_VERSION
-from actors.settlement import PackedSettlement
 from actors.store import Store
 
 __all__ = ["LedgerActor"]
@@ -73,6 +69,11 @@ class LedgerActor:
         self._service = LedgerService(
             Store(deployed.settings.database_url), settings=deployed.settings, clock=time.time
         )
+        service = self._service
+        self._server = DirectServer(
+            {"place_many": service.place_many, "settle_many": service.settle_many}, {}
+        )
+        self._endpoint: Endpoint | None = None
         # Ray constructs an actor outside of its loop: what needs one begins with the first call.
         self._opening: asyncio.Task[None] | None = None
         self._housekeeping: asyncio.Task[None] | None = None
@@ -81,19 +82,13 @@ class LedgerActor:
         # Ray asks for it also when the constructor failed.
         return f"LedgerActor({getattr(self, '_service', None)!r})"
 
+    async def endpoint(self) -> Endpoint:
+        """Return where holds are placed and settled: `place_many`, `settle_many` of the service."""
+        await self._ready()
+        assert self._endpoint is not None, "the opening made it"
+        return self._endpoint
+
     # Holds.
-
-    async def place_many(
-        self, placements: list[HoldPlacement]
-    ) -> list[Placed | CompletionRuntimeError]:
-        await self._ready()
-        return await self._service.place_many(placements)
-
-    async def settle_many(
-        self, settlements: list[Settlement] | list[PackedSettlement]
-    ) -> list[Settled]:
-        await self._ready()
-        return await self._service.settle_many(settlements)
 
     async def lose(self, actor: str) -> list[str]:
         await self._ready()
@@ -223,6 +218,7 @@ class LedgerActor:
                 await self._service.ensure_demo(
                     _DEMO_TEAM, _DEMO_ORGANIZATION, _DEMO_MICROCREDITS, self._demo_key_digest
                 )
+            self._endpoint = await self._server.start(ray.util.get_node_ip_address())
             self._housekeeping = asyncio.get_running_loop().create_task(self._keep_house())
         finally:
             self._opening = None

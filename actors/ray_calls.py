@@ -8,23 +8,19 @@ error that our own code raised over there is raised here as itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from typing import Any, TypeVar, cast
 
 import ray
 from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
 from actors.core.errors import CompletionRuntimeError, Overloaded
-from actors.directory import CarrierLost
+from actors.directory import ActorAway, CarrierLost
 from actors.settings import NAMESPACE
 
-__all__ = ["ActorAway", "find_actor", "from_carrier", "from_singleton", "from_stream"]
+__all__ = ["find_actor", "from_carrier", "from_singleton"]
 
 T = TypeVar("T")
-
-
-class ActorAway(Overloaded):
-    """The actor could not be asked: Ray restarts it, or the network is cut. It said nothing itself."""
 
 
 async def from_carrier(answer: Awaitable[T]) -> T:
@@ -44,17 +40,6 @@ async def from_singleton(answer: Awaitable[T]) -> T:
     """Await the registry's or the ledger's answer: Ray restarts them, so dead means not now."""
     try:
         return await answer
-    except RayError as error:
-        raise _ours(error) from None
-
-
-async def from_stream(stream: Any) -> AsyncIterator[Any]:
-    """Yield what a completion actor's streaming call yields; errors as `from_carrier` has them."""
-    try:
-        async for reference in stream:
-            yield await reference
-    except ActorDiedError:
-        raise CarrierLost from None
     except RayError as error:
         raise _ours(error) from None
 

@@ -1,4 +1,4 @@
-"""The runtime on Ray: links to completion actors by their handles, slots from the registry.
+"""The runtime on Ray: links to completion actors by their names, slots from the registry.
 
 A name is resolved once and its handle kept; slots that are wanted in one turn of the loop are asked
 for in one call.
@@ -22,10 +22,12 @@ from actors.core.events import CancelSource
 from actors.core.readers import Departure
 from actors.core.request import StartCommand
 from actors.deployed import Deployed
+from actors.direct_calls import DirectClient
+from actors.directory import ActorAway
 from actors.ledger import CompletionKey, Located, Placed
 from actors.linked_runtime import LinkedRuntime
 from actors.native_responses import NativeResponses
-from actors.ray_calls import ActorAway, find_actor, from_carrier, from_singleton, from_stream
+from actors.ray_calls import find_actor, from_carrier, from_singleton
 from actors.ray_ledger import LEDGER_NAME, RayLedger
 from actors.record import CompletionRecord
 from actors.registry_actor import REGISTRY_NAME
@@ -35,8 +37,9 @@ from actors.slot_leases import SlotLeases
 
 __all__ = ["RayDirectory", "RayLink", "connect"]
 
-_HANDLES_MAX = 4_096
-"""Handles kept of completion actors; past it the oldest are looked up again when they are needed."""
+_LINKS_MAX = 4_096
+"""Links kept to completion actors; past it the oldest is closed, and found again when it is needed: the
+channel that it carried goes on over the next."""
 
 _RENEW_S = 1.0
 
@@ -48,32 +51,37 @@ _REGISTRY_PAUSE_S = 0.1
 
 
 class RayLink:
-    """A completion actor as replicas call it; see `actors.carrier.CarrierLink`."""
+    """A completion actor as replicas call it; see `actors.carrier.CarrierLink`.
+
+    Ray says where it is and whether it lives; the calls are direct.
+    """
 
     def __init__(self, handle: Any) -> None:
-        self._handle = handle
+        self._direct = DirectClient(lambda: from_carrier(handle.endpoint.remote()))
 
     async def start(self, command: StartCommand, channel: str) -> Placed:
-        return cast(Placed, await from_carrier(self._handle.start.remote(command, channel)))
+        return cast(Placed, await self._direct.call("start", command, channel))
 
     async def cancel(
         self, completion_id: str, source: CancelSource, requested_at_s: float
     ) -> CancelAnswer:
-        call = self._handle.cancel.remote(completion_id, source, requested_at_s)
-        return cast(CancelAnswer, await from_carrier(call))
+        answer = await self._direct.call("cancel", completion_id, source, requested_at_s)
+        return cast(CancelAnswer, answer)
 
     async def record(self, completion_id: str) -> CompletionRecord:
-        return cast(CompletionRecord, await from_carrier(self._handle.record.remote(completion_id)))
+        return cast(CompletionRecord, await self._direct.call("record", completion_id))
 
     async def attach(self, completion_id: str, channel: str, cursor: int) -> None:
-        await from_carrier(self._handle.attach.remote(completion_id, channel, cursor))
+        await self._direct.call("attach", completion_id, channel, cursor)
 
     async def detach(self, completion_id: str, channel: str, departure: Departure) -> None:
-        await from_carrier(self._handle.detach.remote(completion_id, channel, departure))
+        await self._direct.call("detach", completion_id, channel, departure)
 
     def channel(self, channel: str, reading: Mapping[str, int]) -> AsyncIterator[ChannelBatch]:
-        stream = self._handle.channel.options(num_returns="streaming").remote(channel, reading)
-        return from_stream(stream)
+        return self._direct.stream("channel", channel, reading)
+
+    async def aclose(self) -> None:
+        await self._direct.aclose()
 
 
 class RayDirectory:
@@ -89,6 +97,7 @@ class RayDirectory:
         self._node_id = ray.get_runtime_context().get_node_id()
         self._replica = replica
         self._links: dict[str, RayLink] = {}
+        self._closing: set[asyncio.Future[None]] = set()
         self._leases = SlotLeases()
         self._renewing: asyncio.Task[None] | None = None
         self._wanting: deque[asyncio.Future[str]] = deque()
@@ -117,14 +126,14 @@ class RayDirectory:
 
     def lost(self, actor: str) -> None:
         self._leases.forget(actor)
-        self._links.pop(actor, None)
+        self._forget(actor)
 
     async def link(self, actor: str) -> RayLink:
         link = self._links.get(actor)
         if link is None:
             link = RayLink(await find_actor(actor))
-            if len(self._links) >= _HANDLES_MAX:
-                del self._links[next(iter(self._links))]
+            if len(self._links) >= _LINKS_MAX:
+                self._forget(next(iter(self._links)))
             self._links[actor] = link
         return link
 
@@ -169,6 +178,12 @@ class RayDirectory:
             self.release(name, is_free=True)
         if self._renewing is None and self._leases.held:
             self._renewing = asyncio.get_running_loop().create_task(self._keep_renewing())
+
+    def _forget(self, actor: str) -> None:
+        link = self._links.pop(actor, None)
+        if link is not None:
+            self._closing.add(closing := asyncio.ensure_future(link.aclose()))
+            closing.add_done_callback(self._closing.discard)
 
     def _hand_over(self, actor: str) -> bool:
         """Give a free slot to whoever waits for one; False if nobody does."""

@@ -22,11 +22,10 @@ from actors.core.errors import CompletionNotFound, FailureCode, NotCancellable, 
 from actors.core.events import CancelSource, Event, Finished, TextDelta, from_row
 from actors.core.readers import Departure
 from actors.core.request import Dialect, StartCommand
-from actors.directory import CarrierLost
+from actors.directory import ActorAway, CarrierLost
 from actors.ledger import CompletionKey, Located, Placed
 from actors.linked_runtime import LinkedRuntime
 from actors.mirrors import Mirrors, settled_record
-from actors.ray_calls import ActorAway
 from actors.ray_ledger import RayLedger
 from actors.record import CompletionRecord
 from actors.runtime import CancelAnswer, CompletionRow, ReaderLeft

@@ -1,0 +1,276 @@
+"""Goal: a direct call tells its caller the truth, whatever becomes of the connection.
+
+Method: a server and a client on a real socket; the "process" at the other end dies by closing its
+server, and is found again, or not, by what `find` is told to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from actors.core.errors import CarrierBusy, Overloaded
+from actors.direct_calls import DirectClient, DirectServer, Endpoint
+from actors.directory import ActorAway, CarrierLost
+
+DEADLINE_S = 60.0
+BIG = 8 * 1024**2
+
+
+class Peer:
+    """The other process: it may be killed and born again, each time on another port."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.yielded = 0
+        self.closed = 0
+        self.gate = asyncio.Event()
+        self.finds = 0
+        self.is_dead = False
+        self._server: DirectServer | None = None
+        self.endpoint: Endpoint | None = None
+
+    async def be_born(self) -> None:
+        self._server = DirectServer(
+            {
+                "echo": self._echo,
+                "refuse": self._refuse,
+                "fail": self._fail,
+                "wait": self._wait,
+                "unspeakable": self._unspeakable,
+            },
+            {"count": self._count, "big": self._big, "broken": self._broken},
+        )
+        self.endpoint = await self._server.start("127.0.0.1")
+        self.is_dead = False
+
+    async def die(self) -> None:
+        self.is_dead = True
+        assert self._server is not None
+        await self._server.stop()
+
+    async def find(self) -> Endpoint:
+        self.finds += 1
+        if self.is_dead:
+            raise CarrierLost
+        assert self.endpoint is not None
+        return self.endpoint
+
+    async def _echo(self, *values: Any) -> Any:
+        self.calls += 1
+        return values
+
+    async def _refuse(self) -> None:
+        raise CarrierBusy("This actor is full.")
+
+    async def _fail(self) -> None:
+        raise ValueError("the text of a bug")
+
+    async def _wait(self) -> str:
+        self.calls += 1
+        await self.gate.wait()
+        return "waited"
+
+    async def _unspeakable(self) -> Any:
+        return lambda: None
+
+    async def _count(self, number: int) -> AsyncIterator[int]:
+        try:
+            for value in range(number):
+                yield value
+                self.yielded += 1
+        finally:
+            self.closed += 1
+
+    async def _big(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield bytes(BIG)
+                self.yielded += 1
+        finally:
+            self.closed += 1
+
+    async def _broken(self) -> AsyncIterator[int]:
+        yield 1
+        raise CarrierBusy("No more.")
+
+
+def played(check: Callable[[Peer, DirectClient], Awaitable[None]]) -> None:
+    async def run() -> None:
+        peer = Peer()
+        await peer.be_born()
+        client = DirectClient(peer.find)
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                await check(peer, client)
+        finally:
+            await client.aclose()
+            await peer.die()
+
+    asyncio.run(run())
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110 - what is waited for tells nobody
+        await asyncio.sleep(0.005)
+
+
+def test_many_calls_share_a_connection_and_each_has_its_own_answer() -> None:
+    async def check(peer: Peer, client: DirectClient) -> None:
+        answers = await asyncio.gather(*(client.call("echo", n, str(n)) for n in range(500)))
+        assert answers == [(n, str(n)) for n in range(500)]
+        assert peer.finds == 1
+
+    played(check)
+
+
+def test_an_error_of_ours_arrives_as_itself_and_a_bug_as_overload() -> None:
+    async def check(peer: Peer, client: DirectClient) -> None:
+        with pytest.raises(CarrierBusy, match="full"):
+            await client.call("refuse")
+        for wrong in ("fail", "unspeakable"):
+            with pytest.raises(Overloaded) as caught:
+                await client.call(wrong)
+            assert "text of a bug" not in str(caught.value)
+        assert await client.call("echo") == (), "and others go on"
+
+    played(check)
+
+
+def test_a_slow_call_holds_nobody_up() -> None:
+    async def check(peer: Peer, client: DirectClient) -> None:
+        waiting = asyncio.ensure_future(client.call("wait"))
+        await until(lambda: peer.calls == 1)
+        assert await client.call("echo", 1) == (1,)
+        assert not waiting.done()
+        peer.gate.set()
+        assert await waiting == "waited"
+
+    played(check)
+
+
+def test_a_caller_that_leaves_takes_nothing_with_it() -> None:
+    async def check(peer: Peer, client: DirectClient) -> None:
+        leaving = asyncio.ensure_future(client.call("wait"))
+        await until(lambda: peer.calls == 1)
+        leaving.cancel()
+        await asyncio.wait({leaving})
+        peer.gate.set()
+        assert await client.call("echo", 1) == (1,)
+
+    played(check)
+
+
+def test_who_leaves_while_it_connects_takes_the_connection_from_nobody() -> None:
+    async def check(peer: Peer, client: DirectClient) -> None:
+        first, second = (asyncio.ensure_future(client.call("echo", n)) for n in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await second == (1,)
+        assert peer.finds == 1
+
+    played(check)
+
+
+def test_a_stream_comes_in_order_and_ends() -> None:
+    async def check(peer: Peer, client: DirectClient) -> None:
+        assert [item async for item in client.stream("count", 1_000)] == list(range(1_000))
+        assert [item async for item in client.stream("count", 0)] == []
+        assert peer.closed == 2
+        items = client.stream("broken")
+        assert await anext(items) == 1
+        with pytest.raises(CarrierBusy):
+            await anext(items)
+
+    played(check)
+
+
+def test_a_stream_that_is_not_read_holds_its_source_up_and_can_be_left() -> None:
+    async def check(peer: Peer, client: DirectClient) -> None:
+        items = client.stream("big")
+        assert len(await anext(items)) == BIG
+        seen = -1
+        while seen != peer.yielded:  # It comes to rest: what is not taken is bounded.
+            seen = peer.yielded
+            await asyncio.sleep(0.2)
+        assert seen < 100
+        await items.aclose()
+        await until(lambda: peer.closed == 1)
+        assert await client.call("echo", 1) == (1,)
+
+    played(check)
+
+
+def test_a_call_is_made_again_when_its_connection_broke() -> None:
+    async def check(peer: Peer, client: DirectClient) -> None:
+        waiting = asyncio.ensure_future(client.call("wait"))
+        await until(lambda: peer.calls == 1)
+        await peer.die()
+        await peer.be_born()
+        await until(lambda: peer.calls == 2)
+        peer.gate.set()
+        assert await waiting == "waited"
+        assert peer.finds == 2
+
+    played(check)
+
+
+def test_a_stream_whose_connection_broke_says_so() -> None:
+    async def check(peer: Peer, client: DirectClient) -> None:
+        items = client.stream("big")
+        await anext(items)
+        await peer.die()
+        await peer.be_born()
+        with pytest.raises(ActorAway):
+            async for _ in items:
+                pass
+        assert await client.call("echo", 1) == (1,)
+
+    played(check)
+
+
+@pytest.mark.parametrize("method", ["call", "stream"])
+def test_a_process_that_died_is_lost_to_all_who_waited(method: str) -> None:
+    async def check(peer: Peer, client: DirectClient) -> None:
+        async def ask() -> None:
+            if method == "call":
+                await client.call("wait")
+            else:
+                async for _ in client.stream("big"):
+                    pass
+
+        asking = [asyncio.ensure_future(ask()) for _ in range(3)]
+        await until(lambda: peer.calls == 3 or peer.yielded > 0)
+        await peer.die()
+        errors = await asyncio.gather(*asking, return_exceptions=True)
+        assert [type(error) for error in errors] == [CarrierLost] * 3
+
+    played(check)
+
+
+def test_nobody_listens_where_it_was_found() -> None:
+    async def check(peer: Peer, client: DirectClient) -> None:
+        await peer.die()
+        peer.is_dead = False  # Ray has not noticed yet.
+        with pytest.raises(ActorAway):
+            await client.call("echo")
+
+    played(check)
+
+
+@pytest.mark.parametrize("token", [None, "", "Bearer ", "Bearer 0", "Bearer é"])
+def test_who_has_no_token_is_not_listened_to(token: str | None) -> None:
+    async def check(peer: Peer, client: DirectClient) -> None:
+        assert peer.endpoint is not None
+        assert peer.endpoint.token not in repr(peer.endpoint)
+        headers = {} if token is None else {"Authorization": token}
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+                await session.ws_connect(peer.endpoint.url, headers=headers)
+        assert caught.value.status == 401
+
+    played(check)
