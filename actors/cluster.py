@@ -18,7 +18,8 @@ from actors.config import Config
 from actors.deployed import LOCATION, Deployed
 from actors.ledger_actor import LedgerActor
 from actors.ray_ledger import LEDGER_NAME
-from actors.registry_actor import REGISTRY_NAME, RegistryActor
+from actors.ray_registry import REGISTRY_NAME
+from actors.registry_actor import RegistryActor
 from actors.settings import NAMESPACE, PROTOCOL_VERSION, Settings
 from actors.simulator_actor import SIMULATOR_NAME, UpstreamSimulator
 

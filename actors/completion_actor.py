@@ -17,6 +17,7 @@ from setproctitle import setproctitle
 
 from actors.carrier import Carrier
 from actors.clock import SystemClock
+from actors.core.errors import CompletionRuntimeError
 from actors.deployed import Deployed
 from actors.direct_calls import DirectServer, Endpoint
 from actors.driver import CompletionDriver
@@ -24,7 +25,7 @@ from actors.provider import Provider
 from actors.provider_client import ProviderClient
 from actors.ray_calls import find_actor
 from actors.ray_ledger import LEDGER_NAME, RayLedger
-from actors.registry_actor import REGISTRY_NAME, CarrierReport
+from actors.ray_registry import REGISTRY_NAME, CarrierReport, RayRegistry
 from actors.settings import PROTOCOL_VERSION
 from actors.tokenizer import count_text
 
@@ -62,7 +63,6 @@ class CompletionActor:
         self._endpoint: Endpoint | None = None
         self._catalogue = self._deployed.catalogue()
         self._clients: dict[str, ProviderClient] = {}
-        self._registry: Any = None
         self._begun: list[tuple[str, str, str, str]] = []
         self._ended: list[str] = []
         self._news = asyncio.Event()
@@ -110,9 +110,9 @@ class CompletionActor:
 
     async def _open(self) -> Carrier:
         ledger = RayLedger(await find_actor(LEDGER_NAME))
-        self._registry = await find_actor(REGISTRY_NAME)
+        registry = RayRegistry(await find_actor(REGISTRY_NAME))
         settings = self._deployed.settings
-        self._reporting = asyncio.ensure_future(self._keep_reporting())
+        self._reporting = asyncio.ensure_future(self._keep_reporting(registry))
         carrier = Carrier(
             self._identity,
             slots=settings.streams_per_actor,
@@ -192,7 +192,7 @@ class CompletionActor:
             except TimeoutError:
                 pass
 
-    async def _keep_reporting(self) -> None:
+    async def _keep_reporting(self, registry: RayRegistry) -> None:
         """Tell the registry what runs here, after each change and at most every few milliseconds."""
         while True:
             await self._has_news()
@@ -200,7 +200,12 @@ class CompletionActor:
             self._news.clear()
             begun, ended = self._begun, self._ended
             self._begun, self._ended = [], []
-            self._registry.report.remote(self._report(begun, ended))
+            try:
+                await registry.report(self._report(begun, ended))
+            except CompletionRuntimeError:
+                # It is being restarted: it asks who lives, and is told the rest then.
+                self._begun, self._ended = begun + self._begun, ended + self._ended
+                self._news.set()
 
 
 def _key(driver: CompletionDriver) -> tuple[str, str, str, str]:

@@ -27,10 +27,10 @@ from actors.directory import ActorAway
 from actors.ledger import CompletionKey, Located, Placed
 from actors.linked_runtime import LinkedRuntime
 from actors.native_responses import NativeResponses
-from actors.ray_calls import find_actor, from_carrier, from_singleton
+from actors.ray_calls import find_actor, from_carrier
 from actors.ray_ledger import LEDGER_NAME, RayLedger
+from actors.ray_registry import REGISTRY_NAME, RayRegistry
 from actors.record import CompletionRecord
-from actors.registry_actor import REGISTRY_NAME
 from actors.runtime import CancelAnswer, CompletionRow
 from actors.settings import NAMESPACE
 from actors.slot_leases import SlotLeases
@@ -88,7 +88,7 @@ class RayDirectory:
     """Finds completion actors through the registry; see `actors.linked_runtime.Directory`."""
 
     def __init__(
-        self, registry: Any, ledger: RayLedger, *, deployed: Deployed, replica: str
+        self, registry: RayRegistry, ledger: RayLedger, *, deployed: Deployed, replica: str
     ) -> None:
         self._registry = registry
         self._ledger = ledger
@@ -140,19 +140,16 @@ class RayDirectory:
     async def locate(self, key: CompletionKey) -> Located | None:
         try:
             async with asyncio.timeout(_LOCATE_TIMEOUT_S):
-                located = await from_singleton(self._registry.locate.remote(key))
+                return await self._registry.locate(key)
         except (TimeoutError, CompletionRuntimeError):
             # The registry is a cache: while it is away, the store knows as much.
-            located = await self._ledger.find(key)
-        return cast("Located | None", located)
+            return await self._ledger.find(key)
 
     async def rows(self) -> list[CompletionRow]:
-        return cast(list[CompletionRow], await from_singleton(self._registry.rows.remote()))
+        return await self._registry.rows()
 
     async def describe(self) -> dict[str, Any]:
-        pool, ledger = await asyncio.gather(
-            from_singleton(self._registry.describe.remote()), self._ledger.describe()
-        )
+        pool, ledger = await asyncio.gather(self._registry.describe(), self._ledger.describe())
         return {"simulator": self._deployed.simulator_url, "pool": pool, "ledger": ledger}
 
     async def _ask_for_slots(self) -> None:
@@ -168,8 +165,7 @@ class RayDirectory:
         try:
             count = len(self._wanting)
             given = self._leases.given
-            call = self._registry.lease.remote(self._replica, self._node_id, count, given)
-            names = await from_singleton(call)
+            names = await self._registry.lease(self._replica, self._node_id, count, given)
         except CompletionRuntimeError as error:
             self._refuse(error)
             await asyncio.sleep(_REGISTRY_PAUSE_S)
@@ -201,7 +197,7 @@ class RayDirectory:
             self._leases.let_idle_go(now_s=time.monotonic())
             held, given = self._leases.held, self._leases.given
             try:
-                await from_singleton(self._registry.renew.remote(self._replica, held, given))
+                await self._registry.renew(self._replica, held, given)
             except CompletionRuntimeError:
                 continue  # It is being restarted, and learns with the next renewal.
             if not held and not self._leases.held:
@@ -225,7 +221,7 @@ def connect(location: str) -> tuple[LinkedRuntime, Deployed]:
     """
     deployed = Deployed.load(location)
     ledger = RayLedger(ray.get_actor(LEDGER_NAME, namespace=NAMESPACE))
-    registry = ray.get_actor(REGISTRY_NAME, namespace=NAMESPACE)
+    registry = RayRegistry(ray.get_actor(REGISTRY_NAME, namespace=NAMESPACE))
     replica = f"{ray.get_runtime_context().get_node_id()}-{secrets.token_hex(8)}"
     directory = RayDirectory(registry, ledger, deployed=deployed, replica=replica)
     settings = deployed.settings

@@ -28,18 +28,18 @@ from actors.core.errors import CompletionRuntimeError, Overloaded
 from actors.core.ids import format_ulid
 from actors.core.request import Dialect
 from actors.deployed import Deployed
+from actors.direct_calls import DirectServer, Endpoint
 from actors.directory import CarrierLost
 from actors.ledger import CompletionKey, Located
 from actors.pool import Pool
 from actors.ray_calls import find_actor, from_carrier, from_singleton
 from actors.ray_ledger import LEDGER_NAME, RayLedger
+from actors.ray_registry import REGISTRY_NAME, CarrierReport
 from actors.runtime import CompletionRow
 from actors.settings import NAMESPACE, PROTOCOL_VERSION
 from actors.simulator_actor import SIMULATOR_NAME
 
-__all__ = ["REGISTRY_NAME", "CarrierReport", "RegistryActor"]
-
-REGISTRY_NAME = "completion-registry"
+__all__ = ["RegistryActor"]
 
 _CARRIER_PREFIX = "completion-"
 _SINGLETONS = (REGISTRY_NAME, LEDGER_NAME)
@@ -54,22 +54,6 @@ _CALLS_MAX = 100_000
 """Concurrent calls of an actor: above every wait there can be, so that a cancel always gets in."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class CarrierReport:
-    """What changed on a completion actor since its last report.
-
-    Args:
-        running: how many completions it carries now.
-        news: (completion id, team, dialect, wire id) of those that began.
-        ended: ids of those that were settled or refused.
-    """
-
-    actor: str
-    running: int
-    news: tuple[tuple[str, str, str, str], ...] = ()
-    ended: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +85,16 @@ class RegistryActor:
         self._keys: dict[str, CompletionKey] = {}
         self._waiters: deque[_Waiter] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._server = DirectServer(
+            {
+                "lease": self.lease,
+                "renew": self.renew,
+                "locate": self.locate,
+                "report": self.report,
+            },
+            {},
+        )
+        self._endpoint: Endpoint | None = None
         self._opening: asyncio.Task[None] | None = None
         self._ledger: RayLedger
         self._missed: set[str] = set()  # open completions that the last look found with nobody
@@ -108,6 +102,12 @@ class RegistryActor:
 
     def __repr__(self) -> str:
         return f"RegistryActor({self._pool!r})"
+
+    async def endpoint(self) -> Endpoint:
+        """Return where replicas lease, renew and locate, and completion actors report."""
+        await self._ready()
+        assert self._endpoint is not None, "the opening made it"
+        return self._endpoint
 
     # What replicas ask.
 
@@ -212,6 +212,7 @@ class RegistryActor:
         self._ledger = RayLedger(await find_actor(LEDGER_NAME))
         await self._refresh_nodes()
         await self._adopt_living()
+        self._endpoint = await self._server.start(ray.util.get_node_ip_address())
         self._spawn(self._keep_house())
 
     async def _adopt_living(self) -> None:
@@ -430,7 +431,7 @@ def _living_carriers() -> list[str]:
 
 
 def _create_carrier(name: str, node_id: str, location: str) -> Any:
-    from actors.completion_actor import CompletionActor  # It reports to this module.
+    from actors.completion_actor import CompletionActor  # What it loads is not needed here.
 
     return (
         ray.remote(CompletionActor)

@@ -52,6 +52,7 @@ RAY_MODULES = {
     "actors.loadtest.ray_workers",
     "actors.ray_calls",
     "actors.ray_ledger",
+    "actors.ray_registry",
     "actors.ray_runtime",
     "actors.registry_actor",
     "actors.simulator_actor",
