@@ -31,8 +31,8 @@ class Sizes:
 
     streams: int = 2_000
     seconds: float = 60.0
-    ramp_s: float = 30.0
-    slack_s: float = 10.0
+    ramp_s: float = 60.0
+    slack_s: float = 30.0
     actors_min: int = 8
 
     observers: tuple[int, ...] = (1, 10, 100)
