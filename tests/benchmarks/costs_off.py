@@ -5,7 +5,7 @@ Each function is called by every Ray worker of a benchmark's instance before it 
 for any of it, since nobody should run it so, and no code of a benchmark.
 
 - `ledger`: a carrier grants itself the hold and keeps the settlement to itself. Gone with it are both
-  Ray calls to the ledger, its commits, and the records, which travel with the settlement.
+  calls to the ledger, its commits, and the records, which travel with the settlement.
 - `records`: settlements carry an empty body: nothing is encoded, sent or stored of the record. The rows
   of the journal, the hold and the completion are still written.
 - `registry`: carriers report nothing of what they begin and end. Slots are still leased, for a strict
@@ -27,6 +27,7 @@ from typing import Any
 from actors.completion_actor import CompletionActor
 from actors.ledger import HoldPlacement, Placed, Settlement
 from actors.ray_ledger import RayLedger
+from actors.ray_registry import RayRegistry
 from actors.record import CompletionRecord
 
 __all__ = ["ledger", "records", "registry", "setup_hook"]
@@ -55,7 +56,7 @@ def records() -> None:
 
 
 def registry() -> None:
-    async def keep_reporting(self: Any) -> None:
+    async def keep_reporting(_self: CompletionActor, _registry: RayRegistry) -> None:
         await asyncio.Event().wait()
 
     _replace(CompletionActor, _keep_reporting=keep_reporting)
