@@ -33,7 +33,7 @@ __all__ = ["CompletionActor"]
 
 _TITLE_S = 1.0
 
-_REPORT_PAUSE_S = 0.02
+_REPORT_PAUSE_S = 0.05
 """What there is to report gathers for as long: nobody waits for it, since replicas keep their slots and
 the store knows what the registry has not heard of yet."""
 

@@ -64,7 +64,7 @@ __all__ = ["LinkedRuntime"]
 _START_TRIES = 5
 """How many slots a start may find taken, by a race, before it says that we are overloaded."""
 
-_BUSY_PAUSE_S = 0.02
+_BUSY_PAUSE_S = 0.05
 """Before another slot is asked for when one was taken after all: carriers report about as often."""
 
 _ASK_AGAIN_S = 0.05
