@@ -137,7 +137,8 @@ class DirectServer:
         site = web.TCPSite(self._runner, host, 0)
         await site.start()
         port = self._runner.addresses[0][1]
-        return Endpoint(f"http://{host}:{port}{_PATH}", self._token)
+        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return Endpoint(f"http://{authority}{_PATH}", self._token)
 
     async def stop(self) -> None:
         """End every connection; calls that run are not waited for."""

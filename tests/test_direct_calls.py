@@ -7,6 +7,7 @@ server, and is found again, or not, by what `find` is told to say.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -24,7 +25,8 @@ BIG = 8 * 1024**2
 class Peer:
     """The other process: it may be killed and born again, each time on another port."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str) -> None:
+        self._host = host
         self.calls = 0
         self.yielded = 0
         self.closed = 0
@@ -45,7 +47,7 @@ class Peer:
             },
             {"count": self._count, "big": self._big, "broken": self._broken},
         )
-        self.endpoint = await self._server.start("127.0.0.1")
+        self.endpoint = await self._server.start(self._host)
         self.is_dead = False
 
     async def die(self) -> None:
@@ -99,9 +101,11 @@ class Peer:
         raise CarrierBusy("No more.")
 
 
-def played(check: Callable[[Peer, DirectClient], Awaitable[None]]) -> None:
+def played(
+    check: Callable[[Peer, DirectClient], Awaitable[None]], *, host: str = "127.0.0.1"
+) -> None:
     async def run() -> None:
-        peer = Peer()
+        peer = Peer(host)
         await peer.be_born()
         client = DirectClient(peer.find)
         try:
@@ -126,6 +130,18 @@ def test_many_calls_share_a_connection_and_each_has_its_own_answer() -> None:
         assert peer.finds == 1
 
     played(check)
+
+
+def test_a_node_may_have_an_address_of_either_kind() -> None:
+    async def check(peer: Peer, client: DirectClient) -> None:
+        assert await client.call("echo", 1) == (1,)
+
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+    played(check, host="::1")
 
 
 def test_an_error_of_ours_arrives_as_itself_and_a_bug_as_overload() -> None:
