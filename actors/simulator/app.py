@@ -15,7 +15,7 @@ on which thousands of streams run beside what they are to measure.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -70,18 +70,20 @@ class Simulator:
         self,
         *,
         on_request: OnRequest | None = None,
+        models: Mapping[str, SimulatedModel] = MODELS,
         wires: Sequence[Wire] = WIRES,
         background_wires: Sequence[BackgroundWire] = BACKGROUND_WIRES,
     ) -> None:
         self.log = RequestLog()
         self._background = BackgroundAnswers()
         self._on_request = on_request
+        self._models = models
         count_text("")  # Loads the vocabulary now, not on the first request's time.
         self._wires = {wire.path: wire for wire in wires}
         self._background_wires = {wire.path: wire for wire in background_wires}
         self._others = Starlette(
             routes=[
-                Route("/v1/models", _list_models),
+                Route("/v1/models", self._list_models),
                 Route(COUNT_TOKENS_PATH, count_tokens, methods=["POST"]),
                 Route("/_simulator/requests", self._list_requests),
                 *responses_routes(self._background),
@@ -128,7 +130,7 @@ class Simulator:
             if canned is not None:
                 await _send_canned(connection, canned)
                 return
-            model = _model(ask.model)
+            model = self._model(ask.model)
         except AskRefused as error:
             await connection.answer_json(error.fault.status, wire.error_body(error.fault))
             return
@@ -151,6 +153,25 @@ class Simulator:
             return None
         return status_answer(status, wire)
 
+    def _model(self, slug: str) -> SimulatedModel:
+        if flaky_status(slug) is not None:
+            return MODELS["sim-instant"]
+        model = self._models.get(slug) or BROKEN_MODELS.get(slug)
+        if model is None:
+            raise AskRefused(
+                f"The model '{slug[:128]}' does not exist or you do not have access to it.",
+                status=404,
+                code="model_not_found",
+            )
+        return model
+
+    async def _list_models(self, request: Request) -> Response:
+        rows = [
+            {"id": slug, "object": "model", "created": 0, "owned_by": "midstream"}
+            for slug in self._models
+        ]
+        return JSONResponse({"object": "list", "data": rows})
+
     async def _list_requests(self, request: Request) -> Response:
         completion_id = request.query_params.get("completion_id")
         if completion_id is None:
@@ -163,13 +184,16 @@ class Simulator:
         return JSONResponse({"data": [entry.to_json() for entry in entries]})
 
 
-def create_simulator(*, on_request: OnRequest | None = None) -> Simulator:
+def create_simulator(
+    *, on_request: OnRequest | None = None, models: Mapping[str, SimulatedModel] = MODELS
+) -> Simulator:
     """Return a simulator with an empty log.
 
     Args:
         on_request: see `OnRequest`; a test looks into the store with it, by a connection of its own.
+        models: those that it has, by slug, beside the faulty ones.
     """
-    return Simulator(on_request=on_request)
+    return Simulator(on_request=on_request, models=models)
 
 
 def _completion_id(scope: Scope) -> str:
@@ -179,31 +203,11 @@ def _completion_id(scope: Scope) -> str:
     return ""
 
 
-def _model(slug: str) -> SimulatedModel:
-    if flaky_status(slug) is not None:
-        return MODELS["sim-instant"]
-    model = MODELS.get(slug) or BROKEN_MODELS.get(slug)
-    if model is None:
-        raise AskRefused(
-            f"The model '{slug[:128]}' does not exist or you do not have access to it.",
-            status=404,
-            code="model_not_found",
-        )
-    return model
-
-
 async def _send_canned(connection: Connection, canned: CannedAnswer) -> None:
     if canned.status == 0:
         await connection.wait(SILENCE_MAX_S)
         return
     await connection.answer(canned.status, canned.body, canned.content_type, canned.headers)
-
-
-async def _list_models(request: Request) -> Response:
-    rows = [
-        {"id": slug, "object": "model", "created": 0, "owned_by": "midstream"} for slug in MODELS
-    ]
-    return JSONResponse({"object": "list", "data": rows})
 
 
 async def _method_not_allowed(request: Request) -> Response:
