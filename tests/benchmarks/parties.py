@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -59,11 +59,20 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A party that answers. `processes` is None of one that has none: the upstream itself."""
+    """A party that answers.
+
+    Args:
+        key: "" of one that asks for none.
+        processes: None of one that has none: the upstream itself.
+    """
 
     url: str
-    headers: Mapping[str, str]
+    key: str
     processes: Marked | None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.key}"} if self.key else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +93,7 @@ class Party:
 
 @contextmanager
 def _direct(place: Place) -> Iterator[Endpoint]:
-    yield Endpoint(f"{place.upstream}{PATH}", {}, None)
+    yield Endpoint(f"{place.upstream}{PATH}", "", None)
 
 
 @contextmanager
@@ -104,9 +113,8 @@ def _command(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    headers = {"authorization": f"Bearer {key}"} if key else {}
     url = f"http://127.0.0.1:{port}{PATH}"
-    endpoint = Endpoint(url, headers, Marked(process.pid, f"{_MARK}={mark}"))
+    endpoint = Endpoint(url, key, Marked(process.pid, f"{_MARK}={mark}"))
     try:
         _wait_for_answer(endpoint, process.pid, log)
         yield endpoint
@@ -135,9 +143,10 @@ def _wait_for_answer(endpoint: Endpoint, pid: int, log: Path) -> None:
 
 def _answers(endpoint: Endpoint) -> bool:
     body = {"model": INSTANT, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
-    headers = dict(endpoint.headers)
     try:
-        answer = httpx.post(endpoint.url, json=body, headers=headers, timeout=5, trust_env=False)
+        answer = httpx.post(
+            endpoint.url, json=body, headers=endpoint.headers, timeout=5, trust_env=False
+        )
     except httpx.TransportError:
         return False
     return answer.status_code == 200
@@ -217,8 +226,7 @@ def _midstream(
             _wait_for_pool(instance, actors if is_strict else STREAMS_PER_ACTOR)
             assert instance.process is not None
             processes = Marked(instance.process.pid, f"{_MARK}={mark}")
-            headers = {"authorization": f"Bearer {DEMO_KEY}"}
-            yield Endpoint(f"{instance.url}{PATH}", headers, processes)
+            yield Endpoint(f"{instance.url}{PATH}", DEMO_KEY, processes)
             if cost_off in (costs_off.ledger.__name__, costs_off.records.__name__):
                 _check_no_records(instance)
         finally:

@@ -16,6 +16,10 @@ actors cost CPU too. A cell is
     median [lower, upper 95 % bound of the median] spread, (largest - smallest) / median
 
 over the rounds, with bounds by order statistics (`estimates`). Requests are streams of 31 tokens.
+
+When a start's rounds are done, `--burst` streams of 5 tokens/s are opened at once, once more than there
+were rounds: the first time pools grow and connections are made for it, which is a column of its own.
+Strict has none, since it would need a process for each of them.
 """
 
 from __future__ import annotations
@@ -29,15 +33,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
+from tests.benchmarks.burst import burst
+from tests.benchmarks.fleet import ensure_descriptors
 from tests.benchmarks.parties import PARTIES, Endpoint, Party, Place
 from tests.benchmarks.peers_tables import Results, print_tables
-from tests.benchmarks.rounds import Plan, measure, memory, warm_up
-from tests.benchmarks.upstream import running_upstream
+from tests.benchmarks.rounds import TOKENS, Plan, measure, memory, warm_up
+from tests.benchmarks.upstream import running_upstream, wait_until_idle
 
 __all__ = ["main"]
 
@@ -48,7 +55,16 @@ _CPU_STREAMS = 16
 _FSYNCS = 50
 _WARM_UP_S = 2.0
 _MEMORY_STREAMS_MIN = 4
-_QUICK = {"rounds": 1, "seconds": 0.5, "streams": (4,), "first_tokens": 3, "terminals": 2}
+_BURST = 400
+_QUICK = {
+    "rounds": 1,
+    "seconds": 0.5,
+    "streams": (4,),
+    "first_tokens": 3,
+    "terminals": 2,
+    "burst": 4,
+    "burst_tokens": 3,
+}
 
 _log = Console(stderr=True)
 
@@ -119,11 +135,18 @@ class _Run:
         if party.has_streams and max(streams) >= _MEMORY_STREAMS_MIN:
             for name, value in (await memory(endpoint, max(streams), plan.seconds)).items():
                 found.setdefault(f"{name}/{max(streams)}", {})[rounds[0]] = value
+        if plan.burst and not party.is_strict:
+            await wait_until_idle(self.upstream)
+            opened = partial(burst, endpoint, plan.burst, plan.burst_tokens)
+            for name, value in (await opened()).items():
+                found.setdefault(f"{name}/new", {})[rounds[0]] = value
+            for number in rounds:
+                for name, value in (await opened()).items():
+                    found.setdefault(name, {})[number] = value
 
     def _plan_of(self, streams: tuple[int, ...], *, is_first: bool) -> Plan:
-        plan = self.plan
-        first_tokens, terminals = (plan.first_tokens, plan.terminals) if is_first else (0, 0)
-        return Plan(streams, plan.seconds, plan.cpu_streams, first_tokens, terminals)
+        plan = replace(self.plan, streams=streams)
+        return plan if is_first else replace(plan, first_tokens=0, terminals=0)
 
     def _levels(self, party: Party) -> Iterator[tuple[int, ...]]:
         """Yield the numbers of streams that one start serves."""
@@ -153,6 +176,7 @@ def main(parties: str = ",".join(PARTIES), streams: str = "1,16,64,256") -> None
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     options = _options(parties, streams)
     chosen = [PARTIES[name] for name in options.parties.split(",")]
+    ensure_descriptors(max(options.burst, *options.streams))
     missing = {party.name: why for party in chosen if (why := party.missing())}
     with (
         # A short path: HAProxy's sockets below it may have 97 characters.
@@ -192,12 +216,13 @@ def _options(parties: str, streams: str) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each closed loop")
     parser.add_argument("--streams", default=streams, help="clients at once, a column each")
     parser.add_argument("--strict-streams-max", type=int, default=_STRICT_STREAMS_MAX)
+    parser.add_argument("--burst", type=int, default=_BURST, help="streams at once; 0 for none")
     parser.add_argument("--parties", default=parties, help="some of them, by name")
     parser.add_argument("--json", type=Path, help="write every round's figures there")
     parser.add_argument("--quick", action="store_true", help="all once, half a second each")
     options = parser.parse_args()
     options.streams = tuple(sorted(map(int, options.streams.split(","))))
-    options.first_tokens, options.terminals = 20, 10
+    options.first_tokens, options.terminals, options.burst_tokens = 20, 10, TOKENS
     if options.quick:
         vars(options).update(_QUICK)
     unknown = sorted(set(options.parties.split(",")) - set(PARTIES))
@@ -214,6 +239,8 @@ def _plan(options: argparse.Namespace) -> Plan:
         cpu_streams=max(at_most, default=min(options.streams)),
         first_tokens=options.first_tokens,
         terminals=options.terminals,
+        burst=options.burst,
+        burst_tokens=options.burst_tokens,
     )
 
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 
+from tests.benchmarks.burst import ideal_s
 from tests.benchmarks.estimates import Estimate
 from tests.benchmarks.measuring import print_table
 from tests.benchmarks.parties import Party
 from tests.benchmarks.process_group import Role
 from tests.benchmarks.rounds import TOKENS, Plan
-from tests.benchmarks.upstream import PACED_FIRST_S, PACED_TOKENS_PER_S
+from tests.benchmarks.upstream import BURST, PACED_FIRST_S, PACED_TOKENS_PER_S
 
 __all__ = ["Results", "print_tables"]
 
@@ -34,6 +35,8 @@ def print_tables(
     tables.rates()
     tables.paced()
     tables.latencies(sync_ms)
+    if plan.burst:
+        tables.burst()
     tables.cpu("cpu_request_ms", f"CPU ms per request of {TOKENS} tokens")
     tables.cpu("cpu_token_us", "CPU µs per token of a running stream")
     tables.memory()
@@ -85,7 +88,7 @@ class _Tables:
                 self._cell(party, "first_token_ms"),
                 self._over_direct(party),
                 self._cell(party, "terminal_ms"),
-                self._failures(party),
+                self._sum(party, "failures"),
             ]
             for party in self._parties
         ]
@@ -96,6 +99,27 @@ class _Tables:
             "failed",
         ]
         print_table(f"1 client; a small synced write takes {sync_ms:.2f} ms", ["", *heads], rows)
+
+    def burst(self) -> None:
+        first, last, total = "burst_first_ms", "burst_first_p99_ms", "burst_total_s"
+        rows = [
+            [
+                party.title,
+                self._cell(party, first),
+                self._cell(party, last),
+                self._cell(party, total),
+                " / ".join(self._median(party, f"{name}/new") for name in (first, last, total)),
+                self._sum(party, "burst_failed", "burst_failed/new"),
+            ]
+            for party in self._parties
+        ]
+        tokens = self._plan.burst_tokens
+        print_table(
+            f"{self._plan.burst} streams at once of {tokens} tokens, {BURST.tokens_per_s:g}/s:"
+            f" {ideal_s(tokens):.2f} s at best; first token in ms over the upstream's own delay",
+            ["", "first p50", "first p99", "total p50, s", "all of a start's first", "failed"],
+            rows,
+        )
 
     def cpu(self, name: str, title: str) -> None:
         """Print a total with its bounds, and the medians of its roles."""
@@ -163,6 +187,6 @@ class _Tables:
             return _NONE
         return self._shown(party, [own[n] - direct[n] for n in sorted(own.keys() & direct.keys())])
 
-    def _failures(self, party: Party) -> str:
-        values = self._rounds(party, "failures")
-        return f"{sum(values.values()):.0f}" if values else _NONE
+    def _sum(self, party: Party, *names: str) -> str:
+        values = [value for name in names for value in self._rounds(party, name).values()]
+        return f"{sum(values):.0f}" if values else _NONE

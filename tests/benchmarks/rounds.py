@@ -43,13 +43,20 @@ _SLOW_TOKENS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of everything. `cpu_streams` is how many clients the CPU columns are of."""
+    """How much of everything.
+
+    Args:
+        cpu_streams: how many clients the CPU columns are of.
+        burst: how many streams are opened at once; 0 for none.
+    """
 
     streams: tuple[int, ...]
     seconds: float
     cpu_streams: int
     first_tokens: int = 20
     terminals: int = 10
+    burst: int = 0
+    burst_tokens: int = TOKENS
 
 
 @dataclass(slots=True)

@@ -1,5 +1,7 @@
 """The upstream of a benchmark: the simulator in a process of its own, the same for all parties.
 
+It has one more model than the product's: `sim-burst`, for many streams that are opened at once.
+
 `running_upstream()` starts it and yields its address; `python -m tests.benchmarks.upstream` is that
 process, which prints the address and listens until its standard input is closed.
 """
@@ -12,19 +14,36 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from actors.simulator.app import create_simulator
-from actors.simulator.server import SimulatorServer
-from tests.instance import killed_after
+import aiohttp
 
-__all__ = ["INSTANT", "MODELS", "PACED", "PACED_FIRST_S", "PACED_TOKENS_PER_S", "SLOW"]
+from actors.simulator.app import create_simulator
+from actors.simulator.models import MODELS as SIMULATED
+from actors.simulator.models import SimulatedModel
+from actors.simulator.server import SimulatorServer
+from tests.instance import killed_after, within
+
+__all__ = [
+    "BURST",
+    "INSTANT",
+    "MODELS",
+    "PACED",
+    "PACED_FIRST_S",
+    "PACED_TOKENS_PER_S",
+    "SLOW",
+    "running_upstream",
+    "wait_until_idle",
+]
 
 INSTANT, PACED, SLOW = "sim-instant", "sim", "sim-slow"
-MODELS = (INSTANT, PACED, SLOW)
+BURST = SimulatedModel("sim-burst", first_token_delay_s=0.05, tokens_per_s=5.0)
+MODELS = (INSTANT, PACED, SLOW, BURST.slug)
 PACED_FIRST_S = 0.05
 PACED_TOKENS_PER_S = 50.0
 """What `sim` does: 50 ms to its first token, then so many a second."""
 
 _START_TIMEOUT_S = 60.0
+_IDLE_TIMEOUT_S = 60.0
+_PAUSE_S = 0.2
 
 
 @contextmanager
@@ -49,8 +68,25 @@ def running_upstream() -> Iterator[str]:
         process.wait(20)
 
 
+async def wait_until_idle(upstream: str) -> None:
+    """Wait until its requests are closed: a party may keep a stream for a while that was left.
+
+    Raises: AssertionError: they are not, in vain.
+    """
+    async with (
+        within(_IDLE_TIMEOUT_S, "the upstream's requests are closed"),
+        aiohttp.ClientSession() as http,
+    ):
+        while True:
+            async with http.get(f"{upstream}/_simulator/requests?limit=1000") as answer:
+                rows = (await answer.json())["data"]
+            if all(row["closed_at"] for row in rows):
+                return
+            await asyncio.sleep(_PAUSE_S)
+
+
 async def _serve() -> None:
-    server = SimulatorServer(create_simulator())
+    server = SimulatorServer(create_simulator(models={**SIMULATED, BURST.slug: BURST}))
     print(await server.start(), flush=True)
     await asyncio.to_thread(sys.stdin.buffer.read)
     await server.stop()
