@@ -26,6 +26,8 @@ TRANSPORTS = ("aiohttp", "httpx")
 """httpx on httpx-aiohttp, or on the transport that it comes with."""
 
 PATH = "/v1/chat/completions"
+_CONNECTIONS_MAX = 1_000_000
+"""As good as none; None would be aiohttp's default: 100."""
 
 
 def app_from_environment() -> Any:
@@ -60,7 +62,7 @@ def _client(transport: str) -> Any:
     import httpx
     from httpx_aiohttp import AiohttpTransport
 
-    limits = httpx.Limits(max_connections=None)
+    limits = httpx.Limits(max_connections=_CONNECTIONS_MAX)
     if transport == "httpx":
         return httpx.AsyncClient(limits=limits, timeout=None)
     return httpx.AsyncClient(transport=AiohttpTransport(limits=limits), timeout=None)
