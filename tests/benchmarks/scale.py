@@ -3,6 +3,7 @@
 Parts, each a table or some (`--only live,soak`):
 
 - live: CPU per token and per start, and memory per stream, as live streams grow, dense and strict.
+- pool: what a start takes with the pool warm, and how fast the pool refills; strict.
 - two_thousand: as many live streams, a reader each that checks every token, for a time.
 - observers: what a token costs by how many readers its stream has.
 - slow_reader: the others' relay lag beside a reader at a tenth of the speed.
@@ -26,7 +27,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import fields, replace
 from pathlib import Path
 
-from tests.benchmarks import scale_nodes, scale_readers, scale_soak, scale_two_thousand
+from tests.benchmarks import scale_nodes, scale_pool, scale_readers, scale_soak, scale_two_thousand
 from tests.benchmarks.fleet import ensure_descriptors
 from tests.benchmarks.scale_live import (
     Live,
@@ -41,7 +42,7 @@ from tests.benchmarks.scale_paper import print_paper
 from tests.benchmarks.sizes import QUICK, Sizes
 from tests.instance import Instance, running
 
-PARTS = ("live", "two_thousand", "observers", "slow_reader", "nodes", "soak", "paper")
+PARTS = ("live", "pool", "two_thousand", "observers", "slow_reader", "nodes", "soak", "paper")
 MODES = ("dense", "strict")
 
 _ON_A_DENSE_INSTANCE: dict[str, Callable[[Instance, Sizes], bool]] = {
@@ -71,6 +72,9 @@ def _run(parts: Sequence[str], modes: Sequence[str], sizes: Sizes, dense: Dense)
         for mode in modes:
             lives.append(_dense_live(sizes, dense) if mode == "dense" else _strict_live(sizes))
             print_live(lives[-1], sizes)
+    if "pool" in parts:
+        with _running(scale_pool.pool_settings(sizes)) as instance:
+            scale_pool.run(instance, sizes)
     for part, do in _ON_A_DENSE_INSTANCE.items():
         if part in parts:
             with dense() as instance:
@@ -131,7 +135,7 @@ def _running(settings: dict[str, object]) -> Iterator[Instance]:
 
 # The command line.
 
-_COUNTS = ("rounds", "streams", "neighbours", "observed_streams", "nodes", "seed")
+_COUNTS = ("rounds", "pool_warm", "streams", "neighbours", "observed_streams", "nodes", "seed")
 _SECONDS = ("window_s", "seconds", "ramp_s", "slow_s", "soak_s", "soak_rate")
 _LEVELS = ("dense_levels", "strict_levels", "observers")
 

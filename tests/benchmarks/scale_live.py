@@ -24,11 +24,13 @@ from tests.benchmarks.sizes import Sizes
 from tests.instance import Instance, wait_until
 
 __all__ = [
+    "PATIENT",
     "STARTING_AT_ONCE",
     "Level",
     "Live",
     "calm",
     "dense_settings",
+    "first_word_s",
     "measure",
     "server_total",
     "slope",
@@ -39,7 +41,7 @@ __all__ = [
 ]
 
 _STREAMS_PER_ACTOR_MAX = 256
-_PATIENT = {"admission_timeout_s": 120.0, "total_timeout_s": 7_200.0}
+PATIENT = {"admission_timeout_s": 120.0, "total_timeout_s": 7_200.0}
 _SPARE_SLOTS = 4
 STARTING_AT_ONCE = {"dense": 16, "strict": 2}
 """Strict, each start takes one of the spare actors; a replica may have leased some of them."""
@@ -59,7 +61,7 @@ _BODY = {
 def dense_settings(sizes: Sizes) -> dict[str, object]:
     """Return the settings under which the largest number of streams is carried by actors enough."""
     per_actor = max(1, min(_STREAMS_PER_ACTOR_MAX, sizes.streams // sizes.actors_min))
-    return {"streams_per_actor": per_actor, **_PATIENT}
+    return {"streams_per_actor": per_actor, **PATIENT}
 
 
 def strict_slots(sizes: Sizes) -> int:
@@ -68,7 +70,7 @@ def strict_slots(sizes: Sizes) -> int:
 
 
 def strict_settings(slots: int) -> dict[str, object]:
-    return {"actors_per_node": slots, "actors_warm": slots, **_PATIENT}
+    return {"actors_per_node": slots, "actors_warm": slots, **PATIENT}
 
 
 @dataclass(slots=True)
@@ -174,10 +176,18 @@ async def _keep_starting(
     http: aiohttp.ClientSession, url: str, until_s: float, latencies: list[float]
 ) -> None:
     while time.monotonic() < until_s:
-        seen = await read_stream(http, f"{url}{CHAT}", _BODY, {})
-        if seen.status != 200 or seen.tokens != 1:
-            raise SystemExit(f"a start failed: {seen}")
-        latencies.append(seen.first_token_at - seen.opened_at)
+        latencies.append(await first_word_s(http, f"{url}{CHAT}"))
+
+
+async def first_word_s(http: aiohttp.ClientSession, url: str) -> float:
+    """Complete one token of `sim-instant`; return the seconds from its POST to it.
+
+    Raises: SystemExit: it failed.
+    """
+    seen = await read_stream(http, url, _BODY, {})
+    if seen.status != 200 or seen.tokens != 1:
+        raise SystemExit(f"a start failed: {seen}")
+    return seen.first_token_at - seen.opened_at
 
 
 async def measure(instance: Instance, name: str, levels: Sequence[int], sizes: Sizes) -> Live:

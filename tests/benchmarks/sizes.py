@@ -14,6 +14,7 @@ class Sizes:
     Args:
         window_s: how long CPU is measured, `rounds` times at each level.
         starts_s: how long starts are measured at each level.
+        pool_warm: free actors that the pool of `pool` keeps; each of its rounds takes as many.
         actors_min: what the streams of `two_thousand` are spread over at least.
         ramp_s: how long its streams are opened, and so how long they end.
         slack_s: what they live longer than that, in case they open late.
@@ -45,6 +46,9 @@ class Sizes:
     node_starts: int = 200
     node_cancels: int = 60
 
+    pool_warm: int = 8
+    pool_starts: int = 200
+
     soak_s: float = 60.0
     soak_rate: float = 10.0
 
@@ -73,6 +77,8 @@ QUICK = Sizes(
     nodes=2,
     node_starts=10,
     node_cancels=4,
+    pool_warm=2,
+    pool_starts=5,
     soak_s=6.0,
     soak_rate=4.0,
     ledger_s=0.5,

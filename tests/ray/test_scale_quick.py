@@ -39,6 +39,13 @@ def test_live_streams_and_their_readers_lose_nothing() -> None:
     assert completed + cancelled >= 20
 
 
+def test_the_pool_is_taken_and_refilled() -> None:
+    arguments = ["--quick", "--only", "pool"]
+    printed = run_benchmark("tests.benchmarks.scale", *arguments, timeout_s=TIMEOUT_S)
+    for title in ("strict: 5 starts, one at a time", "strict: all free actors taken at once"):
+        assert title in printed, printed
+
+
 def _rows(text: str) -> list[tuple[str, str]]:
     """Return the rows of the tables of two columns."""
     lines = [line.split("│")[1:-1] for line in text.splitlines() if line.startswith("│")]
