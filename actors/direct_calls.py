@@ -240,9 +240,16 @@ class DirectClient:
         self._find = find
         self._connection: _Connection | None = None
         self._connecting: asyncio.Task[_Connection] | None = None
+        self._is_closed = False
 
     def __repr__(self) -> str:
         return f"<DirectClient {self._connection!r}>"
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it can be closed without failing a call; streams are not counted."""
+        connection = self._connection
+        return self._connecting is None and (connection is None or connection.is_idle)
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """Return what the method returns.
@@ -268,26 +275,35 @@ class DirectClient:
             raise ActorAway("The connection to an actor of the runtime broke.") from None
 
     async def aclose(self) -> None:
-        """Break the connection. Idempotent."""
+        """Break the connection for good: who waits, or comes later, is told `ActorAway`. Idempotent."""
+        self._is_closed = True
         if self._connecting is not None:
             self._connecting.cancel()
+            await asyncio.wait({self._connecting})
         if self._connection is not None:
             await self._connection.aclose()
 
     async def _connected(self) -> _Connection:
+        if self._is_closed:  # Nobody would close what is opened now.
+            raise ActorAway("The connection to an actor of the runtime was closed.")
         connection = self._connection
         if connection is not None and not connection.is_broken:
             return connection
         if self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
             self._connecting.add_done_callback(self._connect_ended)
-        # Shielded: a caller that is cancelled must not take the connection from the others.
-        return await asyncio.shield(self._connecting)
+        # Waited for and not awaited: a caller that is cancelled must not take the connection from the
+        # others, and a closing that cancels it must not look as if the callers had been cancelled.
+        connecting = self._connecting
+        await asyncio.wait({connecting})
+        if connecting.cancelled():
+            raise ActorAway("The connection to an actor of the runtime was closed.")
+        return connecting.result()
 
     def _connect_ended(self, task: asyncio.Task[_Connection]) -> None:
         self._connecting = None
-        if not task.cancelled() and task.exception() is None:  # Marked as seen: all may have left.
-            self._connection = task.result()
+        if not task.cancelled():
+            task.exception()  # Marked as seen: all who waited may have left.
 
     async def _connect(self) -> _Connection:
         endpoint = await self._find()
@@ -307,7 +323,9 @@ class DirectClient:
         except BaseException:
             await session.close()
             raise
-        return _Connection(session, socket)
+        # Kept here, not by whoever waits: from now on it is `aclose` that closes it.
+        self._connection = _Connection(session, socket)
+        return self._connection
 
 
 class _Connection:
@@ -327,6 +345,10 @@ class _Connection:
 
     def __repr__(self) -> str:
         return f"<_Connection {len(self._calls)} calls, {len(self._streams)} streams>"
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._calls
 
     async def call(self, method: str, arguments: tuple[Any, ...]) -> Any:
         number = next(self._numbers)
@@ -377,8 +399,10 @@ class _Connection:
                     await self._take(*pickle.loads(frame))
         finally:
             self._end()
-            await self._socket.close()
-            await self._session.close()
+            try:
+                await self._socket.close()
+            finally:  # Also when `aclose` meets it here: nobody else closes the session.
+                await self._session.close()
 
     async def _take(self, number: int, kind: int, value: Any) -> None:
         future = self._calls.get(number)

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from actors.core.errors import CarrierBusy, Overloaded
 from actors.direct_calls import DirectClient, DirectServer, Endpoint
@@ -290,3 +291,86 @@ def test_who_has_no_token_is_not_listened_to(token: str | None) -> None:
         assert caught.value.status == 401
 
     played(check)
+
+
+@pytest.mark.parametrize("method", ["call", "stream"])
+def test_a_client_that_was_closed_connects_to_nobody(method: str) -> None:
+    """Who waited then would open a connection that nobody closes."""
+
+    async def check(peer: Peer, client: DirectClient) -> None:
+        async def ask() -> None:
+            if method == "call":
+                await client.call("wait")
+            else:
+                async for _ in client.stream("big"):
+                    pass
+
+        asking = asyncio.ensure_future(ask())
+        await until(lambda: peer.calls == 1 or peer.yielded > 0)
+        await client.aclose()
+        with pytest.raises(ActorAway):
+            await asking
+        with pytest.raises(ActorAway):
+            await client.call("echo")
+        assert peer.finds == 1
+
+    played(check)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 10, 20])
+def test_who_waits_for_a_connection_that_is_closed_is_not_cancelled(turns: int) -> None:
+    """A caller that is cancelled without having been is one that answers nobody."""
+
+    async def check(peer: Peer, client: DirectClient) -> None:
+        asking = asyncio.ensure_future(client.call("wait"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        closing = asyncio.ensure_future(client.aclose())
+        with pytest.raises(ActorAway):
+            await asking
+        await closing
+        reading = [task for task in asyncio.all_tasks() if "_Connection._read" in repr(task)]
+        assert reading == [], "no connection is left behind"
+
+    played(check)
+
+
+def test_a_connection_that_is_closed_while_it_ends_is_closed_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its reader says goodbye first, and the closing finds it there."""
+    sessions: list[aiohttp.ClientSession] = []
+    make = aiohttp.ClientSession
+
+    def made() -> aiohttp.ClientSession:
+        sessions.append(make())
+        return sessions[-1]
+
+    async def mumble(request: web.Request) -> web.WebSocketResponse:
+        mumbling = web.WebSocketResponse()
+        await mumbling.prepare(request)
+        await mumbling.send_bytes(b"no pickle")
+        await asyncio.sleep(DEADLINE_S)  # Its side of the goodbye does not come.
+        return mumbling
+
+    async def run() -> None:
+        app = web.Application()
+        app.router.add_get("/calls", mumble)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+
+        async def find() -> Endpoint:
+            if sessions:
+                raise CarrierLost
+            return Endpoint(f"http://127.0.0.1:{runner.addresses[0][1]}/calls", "token")
+
+        client = DirectClient(find)
+        with pytest.raises(CarrierLost):
+            await client.call("echo")
+        await client.aclose()
+        await runner.cleanup()
+        assert [session.closed for session in sessions] == [True]
+
+    monkeypatch.setattr(aiohttp, "ClientSession", made)
+    asyncio.run(run())
