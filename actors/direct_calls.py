@@ -202,7 +202,9 @@ class _Caller:
     async def _answer(self, number: int, answer: Awaitable[Any]) -> None:
         try:
             self._tell(number, _Kind.ANSWER, await answer)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            # Nobody cancels a call here: something that it waited for was cancelled, and the caller
+            # must be told, or it would wait for as long as the connection stands.
             self._tell(number, _Kind.ERROR, _ours(error))
 
     async def _stream(self, number: int, items: AsyncIterator[Any]) -> None:
@@ -221,7 +223,7 @@ class _Caller:
         self._outbox.put(pickle.dumps((number, int(kind), value)))
 
 
-def _ours(error: Exception) -> CompletionRuntimeError:
+def _ours(error: BaseException) -> CompletionRuntimeError:
     if isinstance(error, CompletionRuntimeError):
         return error
     _log.error("a call failed", exc_info=error)

@@ -45,6 +45,7 @@ class Peer:
                 "fail": self._fail,
                 "wait": self._wait,
                 "unspeakable": self._unspeakable,
+                "cancelled": self._cancelled,
             },
             {"count": self._count, "big": self._big, "broken": self._broken},
         )
@@ -80,6 +81,9 @@ class Peer:
 
     async def _unspeakable(self) -> Any:
         return lambda: None
+
+    async def _cancelled(self) -> None:
+        raise asyncio.CancelledError  # As when something that it waited for was cancelled.
 
     async def _count(self, number: int) -> AsyncIterator[int]:
         try:
@@ -149,7 +153,7 @@ def test_an_error_of_ours_arrives_as_itself_and_a_bug_as_overload() -> None:
     async def check(peer: Peer, client: DirectClient) -> None:
         with pytest.raises(CarrierBusy, match="full"):
             await client.call("refuse")
-        for wrong in ("fail", "unspeakable"):
+        for wrong in ("fail", "unspeakable", "cancelled"):
             with pytest.raises(Overloaded) as caught:
                 await client.call(wrong)
             assert "text of a bug" not in str(caught.value)
