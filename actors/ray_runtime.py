@@ -38,8 +38,8 @@ from actors.slot_leases import SlotLeases
 __all__ = ["RayDirectory", "RayLink", "connect"]
 
 _LINKS_MAX = 4_096
-"""Links kept to completion actors; past it the oldest is closed, and found again when it is needed: the
-channel that it carried goes on over the next."""
+"""Links kept to completion actors; past it the oldest that answers no call is closed, and found again
+when it is needed: the channel that it carried goes on over the next."""
 
 _RENEW_S = 1.0
 
@@ -58,6 +58,11 @@ class RayLink:
 
     def __init__(self, handle: Any) -> None:
         self._direct = DirectClient(lambda: from_carrier(handle.endpoint.remote()))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it can be closed without failing a call."""
+        return self._direct.is_idle
 
     async def start(self, command: StartCommand, channel: str) -> Placed:
         return cast(Placed, await self._direct.call("start", command, channel))
@@ -131,10 +136,7 @@ class RayDirectory:
     async def link(self, actor: str) -> RayLink:
         link = self._links.get(actor)
         if link is None:
-            link = RayLink(await find_actor(actor))
-            if len(self._links) >= _LINKS_MAX:
-                self._forget(next(iter(self._links)))
-            self._links[actor] = link
+            link = self._keep(actor, await find_actor(actor))
         return link
 
     async def locate(self, key: CompletionKey) -> Located | None:
@@ -174,6 +176,16 @@ class RayDirectory:
             self.release(name, is_free=True)
         if self._renewing is None and self._leases.held:
             self._renewing = asyncio.get_running_loop().create_task(self._keep_renewing())
+
+    def _keep(self, actor: str, handle: Any) -> RayLink:
+        """Return the one link to that actor: others may have looked for it at the same time."""
+        link = self._links.get(actor)
+        if link is None:
+            if len(self._links) >= _LINKS_MAX:
+                idle = (name for name, kept in self._links.items() if kept.is_idle)
+                self._forget(next(idle, next(iter(self._links))))
+            link = self._links[actor] = RayLink(handle)
+        return link
 
     def _forget(self, actor: str) -> None:
         link = self._links.pop(actor, None)
