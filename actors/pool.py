@@ -43,10 +43,14 @@ class CarrierState:
 
 @dataclass(slots=True)
 class _Replica:
-    """`given` counts all slots it ever got, so that an answer in flight is not taken for a return."""
+    """`given` counts all slots it ever got, so that an answer in flight is not taken for a return.
+
+    `granted` are the latest of them: they are given again to who asks as if it had not got them.
+    """
 
     given: int
     heard_at_s: float
+    granted: tuple[str, ...] = ()
 
 
 class Pool:
@@ -103,8 +107,13 @@ class Pool:
         """Lease up to `count` slots, one name each: the replica's node first, the fullest first.
 
         Args:
-            given: how many slots the replica ever got before these.
+            given: how many slots the replica ever got before these. As many as last time mean that
+                the answer was lost: it is the same again, or those slots would stay taken.
         """
+        known = self._replicas.get(replica)
+        if known is not None and known.granted and known.given == given + len(known.granted):
+            known.heard_at_s = now_s
+            return list(known.granted)
         names: list[str] = []
         for state in sorted(
             self._carriers.values(), key=lambda s: (s.node_id != node_id, -s.taken, s.name)
@@ -116,7 +125,7 @@ class Pool:
                 names += [state.name] * slots
             if len(names) == count:
                 break
-        self._replicas[replica] = _Replica(given + len(names), now_s)
+        self._replicas[replica] = _Replica(given + len(names), now_s, tuple(names))
         return names
 
     def renew(self, replica: str, held: Mapping[str, int], *, given: int, now_s: float) -> None:

@@ -48,6 +48,15 @@ def test_a_word_that_crossed_a_grant_frees_nothing() -> None:
     assert lease(one, replica="other") == []
 
 
+def test_who_asks_again_since_the_answer_was_lost_is_given_the_same() -> None:
+    """A call is made again when its connection broke; who waits on would never be silent either."""
+    two = pool(carriers=2)
+    assert lease(two) == lease(two), "the other slot is for others"
+    assert lease(two, given=1) == ["c1"]
+    assert lease(two, given=2) == []
+    assert lease(two, given=2) == []
+
+
 def test_the_slots_of_a_silent_replica_come_back() -> None:
     one = pool(carriers=1)
     lease(one)
