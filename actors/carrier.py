@@ -138,18 +138,15 @@ class Carrier:
         self._channel(channel).attach(completion_id, cursor)
 
     async def detach(self, completion_id: str, channel: str, departure: Departure) -> None:
-        source = self._channels.get(channel)
-        if source is not None:
-            source.detach(completion_id)
-        driver = self._drivers.get(completion_id)
-        if driver is not None:
-            driver.reader_left(channel, departure)
-            self._forget_if_read(completion_id)
+        self._detach(completion_id, channel, departure)
 
     def channel(self, channel: str, reading: Mapping[str, int]) -> AsyncIterator[ChannelBatch]:
         for completion_id in reading.keys() & self._drivers.keys():
             self._drivers[completion_id].readers.attach(channel)
-        return self._channel(channel).batches(reading)
+        source = self._channel(channel)
+        for completion_id in source.left(reading):
+            self._detach(completion_id, channel, Departure.LOST)
+        return source.batches(reading)
 
     def drain(self) -> None:
         """Refuse new completions; those that run go on."""
@@ -205,6 +202,15 @@ class Carrier:
             return self._drivers[completion_id]
         except KeyError:
             raise CompletionNotFound from None
+
+    def _detach(self, completion_id: str, channel: str, departure: Departure) -> None:
+        source = self._channels.get(channel)
+        if source is not None:
+            source.detach(completion_id)
+        driver = self._drivers.get(completion_id)
+        if driver is not None:
+            driver.reader_left(channel, departure)
+            self._forget_if_read(completion_id)
 
     def _channel(self, name: str) -> ChannelSource:
         source = self._channels.get(name)

@@ -75,6 +75,7 @@ class ChannelSource:
         self._on_lost = on_lost
         self._cursors: dict[str, int] = {}
         self._dirty: dict[str, None] = {}
+        self._unnamed: set[str] = set()
         self._wake = asyncio.Event()
         self._opening = 0
         self._watch: asyncio.TimerHandle | None = None
@@ -94,7 +95,18 @@ class ChannelSource:
             self._unwatch()
             self._watch_from_now()
         self._cursors[completion_id] = cursor
+        self._unnamed.discard(completion_id)
         self.mark(completion_id)
+
+    def left(self, reading: Mapping[str, int]) -> set[str]:
+        """Return what is attached and neither this lease nor the one before names: its detach was lost.
+
+        Once is not enough: the call that attached it may have overtaken the one that opens the lease.
+        """
+        unnamed = self._cursors.keys() - reading.keys()
+        left = unnamed & self._unnamed
+        self._unnamed = unnamed - left
+        return left
 
     def detach(self, completion_id: str) -> None:
         self._cursors.pop(completion_id, None)
@@ -112,7 +124,7 @@ class ChannelSource:
 
         Args:
             reading: what the replica reads here, and the sequence of the last event it has of each.
-                What it says nothing of stays attached: that call may have overtaken this one.
+                What it says nothing of stays attached, until `left` tells that it was left.
         """
         self._opening += 1
         opening = self._opening
