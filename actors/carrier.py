@@ -26,6 +26,10 @@ from actors.settings import Settings
 
 __all__ = ["Carrier", "CarrierLink", "Owner"]
 
+_ANSWERS_MAX = 4_096
+"""Latest starts whose answer is kept: one whose connection broke is made again, when the completion may
+have ended and been forgotten."""
+
 
 class CarrierLink(Protocol):
     """A carrier, near or far. Far ones may raise `Overloaded` from every call."""
@@ -104,6 +108,7 @@ class Carrier:
         self._drivers: dict[str, CompletionDriver] = {}
         self._running: set[str] = set()
         self._channels: dict[str, ChannelSource] = {}
+        self._answers: dict[str, Placed] = {}  # of starts, the latest last
         self._is_draining = False
 
     def __repr__(self) -> str:
@@ -115,10 +120,15 @@ class Carrier:
         return tuple(self._drivers[completion_id] for completion_id in self._running)
 
     async def start(self, command: StartCommand, channel: str) -> Placed:
-        driver = self._drivers.get(command.completion_id)
-        if driver is None:
-            driver = self._begin(command, channel)
-        return await driver.placed()
+        completion_id = command.completion_id
+        answer = self._answers.get(completion_id)
+        if answer is not None:
+            return answer
+        driver = self._drivers.get(completion_id) or self._begin(command, channel)
+        answer = self._answers[completion_id] = await driver.placed()
+        if len(self._answers) > _ANSWERS_MAX:
+            del self._answers[next(iter(self._answers))]
+        return answer
 
     async def cancel(
         self, completion_id: str, source: CancelSource, requested_at_s: float

@@ -9,7 +9,9 @@ import asyncio
 from collections.abc import Mapping
 
 from actors.carrier import Carrier
+from actors.core.events import FinishReason, TextDelta, Usage, UsageReported
 from actors.core.transitions import StreamState
+from actors.core.upstream import UpstreamBatch
 from actors.settings import Settings
 from actors.testing import ManualClock, ScriptedLedger, ScriptedProvider, settle_loop
 from tests.commands import command
@@ -25,12 +27,13 @@ class Bench:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.provider = ScriptedProvider()
+        self.ledger = ScriptedLedger()
         self.settings = Settings()
         self.carrier = Carrier(
             Here(),
             slots=9,
             provider_of=lambda name: self.provider,
-            ledger=ScriptedLedger(),
+            ledger=self.ledger,
             clock=self.clock,
             settings=self.settings,
             on_began=lambda driver: None,
@@ -79,5 +82,25 @@ def test_a_start_that_overtook_the_opening_of_the_channel_stays_read() -> None:
             await bench.lease(reading)
         [driver] = bench.carrier.running
         assert len(driver.readers) == 1
+
+    asyncio.run(run())
+
+
+def test_a_start_that_is_made_again_after_its_completion_ended_is_answered_as_before() -> None:
+    """Its connection broke before the answer came, and whoever waits for it must not be refused."""
+
+    async def run() -> None:
+        bench = Bench()
+        await bench.start("cmp_1")
+        events = (TextDelta(0, " a", 1), UsageReported(Usage(12, 1)))
+        bench.provider.upstreams[-1].send(
+            UpstreamBatch(events, None, FinishReason.STOP, None, True)
+        )
+        await settle_loop()
+        await bench.lease({"cmp_1": -1})
+        assert bench.carrier.log_of("cmp_1") is None, "it was forgotten"
+        again = await bench.carrier.start(command(completion_id="cmp_1"), "replica")
+        assert again == bench.ledger.answer
+        assert len(bench.ledger.placements) == len(bench.provider.upstreams) == 1
 
     asyncio.run(run())
