@@ -23,7 +23,7 @@ from actors.direct_calls import DirectServer, Endpoint
 from actors.driver import CompletionDriver
 from actors.provider import Provider
 from actors.provider_client import ProviderClient
-from actors.ray_calls import find_actor
+from actors.ray_calls import find_actor, has_failed
 from actors.ray_ledger import LEDGER_NAME, RayLedger
 from actors.ray_registry import REGISTRY_NAME, CarrierReport, RayRegistry
 from actors.settings import PROTOCOL_VERSION
@@ -102,8 +102,8 @@ class CompletionActor:
 
     async def _ready(self) -> Carrier:
         if self._carrier is None:
-            if self._opening is None:
-                self._opening = asyncio.ensure_future(self._open())
+            if self._opening is None or has_failed(self._opening):
+                self._opening = asyncio.get_running_loop().create_task(self._open())
             # Shielded: a caller that is cancelled must not take the carrier from the others.
             self._carrier = await asyncio.shield(self._opening)
         return self._carrier
@@ -112,7 +112,6 @@ class CompletionActor:
         ledger = RayLedger(await find_actor(LEDGER_NAME))
         registry = RayRegistry(await find_actor(REGISTRY_NAME))
         settings = self._deployed.settings
-        self._reporting = asyncio.ensure_future(self._keep_reporting(registry))
         carrier = Carrier(
             self._identity,
             slots=settings.streams_per_actor,
@@ -134,6 +133,7 @@ class CompletionActor:
             {"channel": carrier.channel},
         )
         self._endpoint = await self._server.start(ray.util.get_node_ip_address())
+        self._reporting = asyncio.ensure_future(self._keep_reporting(registry))
         return carrier
 
     def _provider(self, name: str) -> Provider:

@@ -18,7 +18,7 @@ from actors.core.errors import CompletionRuntimeError, Overloaded
 from actors.directory import ActorAway, CarrierLost
 from actors.settings import NAMESPACE
 
-__all__ = ["find_actor", "from_carrier", "from_singleton"]
+__all__ = ["find_actor", "from_carrier", "from_singleton", "has_failed"]
 
 T = TypeVar("T")
 
@@ -41,7 +41,14 @@ async def from_singleton(answer: Awaitable[T]) -> T:
     try:
         return await answer
     except RayError as error:
-        raise _ours(error) from None
+        ours = _ours(error)
+        # Over there an actor was looked for and not found: they are being deployed.
+        raise _restarting() if isinstance(ours, CarrierLost) else ours from None
+
+
+def has_failed(opening: asyncio.Task[Any]) -> bool:
+    """Whether what an actor's constructor could not do was begun in vain, and must be begun again."""
+    return opening.done() and (opening.cancelled() or opening.exception() is not None)
 
 
 async def find_actor(name: str) -> Any:
@@ -64,5 +71,9 @@ def _ours(error: RayError) -> Exception:
             return cause
         return Overloaded(f"An actor failed: {type(cause).__name__}.")
     if isinstance(error, RayActorError):
-        return ActorAway("An actor of the runtime is being restarted.")
+        return _restarting()
     return ActorAway("The cluster did not answer.")
+
+
+def _restarting() -> ActorAway:
+    return ActorAway("An actor of the runtime is being restarted.")

@@ -32,7 +32,7 @@ from actors.direct_calls import DirectServer, Endpoint
 from actors.directory import CarrierLost
 from actors.ledger import CompletionKey, Located
 from actors.pool import Pool
-from actors.ray_calls import find_actor, from_carrier, from_singleton
+from actors.ray_calls import find_actor, from_carrier, from_singleton, has_failed
 from actors.ray_ledger import LEDGER_NAME, RayLedger
 from actors.ray_registry import REGISTRY_NAME, CarrierReport
 from actors.runtime import CompletionRow
@@ -204,8 +204,8 @@ class RegistryActor:
     # Opening: rebuild from what lives and what the store has.
 
     async def _ready(self) -> None:
-        if self._opening is None:
-            self._opening = asyncio.ensure_future(self._open())
+        if self._opening is None or has_failed(self._opening):
+            self._opening = asyncio.get_running_loop().create_task(self._open())
         await asyncio.shield(self._opening)
 
     async def _open(self) -> None:

@@ -1,0 +1,49 @@
+"""Goal: whoever asks an actor is told in our words what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from ray.exceptions import RayTaskError
+
+from actors.core.errors import CarrierBusy, Overloaded
+from actors.directory import ActorAway, CarrierLost
+from actors.ray_calls import from_carrier, from_singleton, has_failed
+
+
+async def failing(cause: Exception) -> Any:
+    raise RayTaskError("method", "", cause)
+
+
+@pytest.mark.parametrize("ask", [from_carrier, from_singleton])
+def test_an_error_of_ours_is_raised_as_itself(ask: Any) -> None:
+    with pytest.raises(CarrierBusy):
+        asyncio.run(ask(failing(CarrierBusy("Full."))))
+    with pytest.raises(Overloaded, match="ValueError"):
+        asyncio.run(ask(failing(ValueError("of a bug"))))
+
+
+def test_an_actor_that_another_did_not_find_is_lost_only_where_it_may_be() -> None:
+    with pytest.raises(CarrierLost):
+        asyncio.run(from_carrier(failing(CarrierLost())))
+    with pytest.raises(ActorAway):
+        asyncio.run(from_singleton(failing(CarrierLost())))
+
+
+def test_an_opening_that_failed_is_begun_again() -> None:
+    async def run() -> None:
+        async def open_(error: Exception | None) -> None:
+            await asyncio.sleep(0)
+            if error is not None:
+                raise error
+
+        loop = asyncio.get_running_loop()
+        good, bad, given_up = (loop.create_task(open_(e)) for e in (None, OSError(), None))
+        assert not has_failed(good), "it has only begun"
+        given_up.cancel()
+        await asyncio.wait({good, bad, given_up})
+        assert [has_failed(task) for task in (good, bad, given_up)] == [False, True, True]
+
+    asyncio.run(run())
