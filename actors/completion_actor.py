@@ -19,7 +19,8 @@ from actors.carrier import Carrier
 from actors.clock import SystemClock
 from actors.core.errors import CompletionRuntimeError
 from actors.deployed import Deployed
-from actors.direct_calls import DirectServer, Endpoint
+from actors.direct.frames import Endpoint
+from actors.direct.server import DirectServer
 from actors.driver import CompletionDriver
 from actors.provider import Provider
 from actors.provider_client import ProviderClient

@@ -17,7 +17,8 @@ from typing import Any
 import ray
 
 from actors.deployed import Deployed
-from actors.direct_calls import DirectServer, Endpoint
+from actors.direct.frames import Endpoint
+from actors.direct.server import DirectServer
 from actors.ledger import (
     POLICY_UNCHANGED,
     Balance,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from actors.core.errors import CompletionRuntimeError, Overloaded
-from actors.direct_calls import DirectClient
+from actors.direct.client import DirectClient
 from actors.directory import ActorAway
 from actors.ledger import (
     POLICY_UNCHANGED,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
-from actors.direct_calls import DirectClient
+from actors.direct.client import DirectClient
 from actors.ledger import CompletionKey, Located
 from actors.ray_calls import from_singleton
 from actors.runtime import CompletionRow

@@ -22,7 +22,7 @@ from actors.core.events import CancelSource
 from actors.core.readers import Departure
 from actors.core.request import StartCommand
 from actors.deployed import Deployed
-from actors.direct_calls import DirectClient
+from actors.direct.client import DirectClient
 from actors.directory import ActorAway
 from actors.ledger import CompletionKey, Located, Placed
 from actors.linked_runtime import LinkedRuntime

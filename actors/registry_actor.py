@@ -28,7 +28,8 @@ from actors.core.errors import CompletionRuntimeError, Overloaded
 from actors.core.ids import format_ulid
 from actors.core.request import Dialect
 from actors.deployed import Deployed
-from actors.direct_calls import DirectServer, Endpoint
+from actors.direct.frames import Endpoint
+from actors.direct.server import DirectServer
 from actors.directory import CarrierLost
 from actors.ledger import CompletionKey, Located
 from actors.pool import Pool

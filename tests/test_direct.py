@@ -16,7 +16,9 @@ import pytest
 from aiohttp import web
 
 from actors.core.errors import CarrierBusy, Overloaded
-from actors.direct_calls import DirectClient, DirectServer, Endpoint
+from actors.direct.client import DirectClient
+from actors.direct.frames import Endpoint
+from actors.direct.server import DirectServer
 from actors.directory import ActorAway, CarrierLost
 
 DEADLINE_S = 60.0
