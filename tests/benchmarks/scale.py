@@ -5,6 +5,7 @@ Parts, each a table or some (`--only live,soak`):
 - live: CPU per token and per start, and memory per stream, as live streams grow, dense and strict.
 - pool: what a start takes with the pool warm, and how fast the pool refills; strict.
 - two_thousand: as many live streams, a reader each that checks every token, for a time.
+- cancel: from its POST until the upstream is closed, it is acknowledged, the reader is told.
 - observers: what a token costs by how many readers its stream has.
 - slow_reader: the others' relay lag beside a reader at a tenth of the speed.
 - nodes: what a start and a cancel cost by nodes; needs network namespaces.
@@ -27,7 +28,14 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import fields, replace
 from pathlib import Path
 
-from tests.benchmarks import scale_nodes, scale_pool, scale_readers, scale_soak, scale_two_thousand
+from tests.benchmarks import (
+    scale_cancel,
+    scale_nodes,
+    scale_pool,
+    scale_readers,
+    scale_soak,
+    scale_two_thousand,
+)
 from tests.benchmarks.fleet import ensure_descriptors
 from tests.benchmarks.scale_live import (
     Live,
@@ -42,11 +50,22 @@ from tests.benchmarks.scale_paper import print_paper
 from tests.benchmarks.sizes import QUICK, Sizes
 from tests.instance import Instance, running
 
-PARTS = ("live", "pool", "two_thousand", "observers", "slow_reader", "nodes", "soak", "paper")
+PARTS = (
+    "live",
+    "pool",
+    "two_thousand",
+    "cancel",
+    "observers",
+    "slow_reader",
+    "nodes",
+    "soak",
+    "paper",
+)
 MODES = ("dense", "strict")
 
 _ON_A_DENSE_INSTANCE: dict[str, Callable[[Instance, Sizes], bool]] = {
     "two_thousand": scale_two_thousand.run,
+    "cancel": scale_cancel.run,
     "observers": scale_readers.observers,
     "slow_reader": scale_readers.slow_reader,
     "soak": scale_soak.run,
@@ -58,7 +77,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("It was told to end."))
     arguments = _arguments()
     sizes = _sizes(arguments)
-    ensure_descriptors(max(sizes.streams, *sizes.dense_levels))
+    ensure_descriptors(max(sizes.streams, *sizes.dense_levels, *sizes.cancel_levels))
     with _dense_instances(sizes, is_shared=arguments.quick) as dense:
         is_clean = _run(arguments.only, arguments.modes, sizes, dense)
     if not is_clean:
@@ -135,9 +154,18 @@ def _running(settings: dict[str, object]) -> Iterator[Instance]:
 
 # The command line.
 
-_COUNTS = ("rounds", "pool_warm", "streams", "neighbours", "observed_streams", "nodes", "seed")
+_COUNTS = (
+    "rounds",
+    "pool_warm",
+    "streams",
+    "cancels",
+    "neighbours",
+    "observed_streams",
+    "nodes",
+    "seed",
+)
 _SECONDS = ("window_s", "seconds", "ramp_s", "slow_s", "soak_s", "soak_rate")
-_LEVELS = ("dense_levels", "strict_levels", "observers")
+_LEVELS = ("dense_levels", "strict_levels", "cancel_levels", "observers")
 
 
 def _arguments() -> argparse.Namespace:

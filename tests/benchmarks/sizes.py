@@ -36,6 +36,9 @@ class Sizes:
     slack_s: float = 30.0
     actors_min: int = 8
 
+    cancel_levels: tuple[int, ...] = (1, 100, 1_000)
+    cancels: int = 200
+
     observers: tuple[int, ...] = (1, 10, 100)
     observed_streams: int = 20
 
@@ -70,6 +73,8 @@ QUICK = Sizes(
     ramp_s=1.0,
     slack_s=4.0,
     actors_min=4,
+    cancel_levels=(1, 20),
+    cancels=3,
     observers=(1, 4),
     observed_streams=2,
     neighbours=4,

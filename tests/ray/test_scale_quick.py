@@ -16,6 +16,7 @@ TABLES = (
     "dense: memory, summed PSS",
     "dense: 20 live sim-slow streams",
     "relay lag, while 20 were live",
+    "dense: cancel latency",
 )
 ZERO = (
     "errors",
@@ -28,7 +29,7 @@ ZERO = (
 
 
 def test_live_streams_and_their_readers_lose_nothing() -> None:
-    arguments = ["--quick", "--only", "live,two_thousand", "--modes", "dense"]
+    arguments = ["--quick", "--only", "live,two_thousand,cancel", "--modes", "dense"]
     printed = run_benchmark("tests.benchmarks.scale", *arguments, timeout_s=TIMEOUT_S)
     for title in TABLES:
         assert title in printed, printed
@@ -39,6 +40,7 @@ def test_live_streams_and_their_readers_lose_nothing() -> None:
     assert completed + cancelled >= 20
 
 
+@pytest.mark.slow
 def test_the_pool_is_taken_and_refilled() -> None:
     arguments = ["--quick", "--only", "pool"]
     printed = run_benchmark("tests.benchmarks.scale", *arguments, timeout_s=TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""How long a cancel takes, beside how many live streams: `python -m tests.benchmarks.cancel_latency`.
+"""How long a cancel takes, beside how many live streams.
 
 Per cancel, from the moment its POST is sent: until the upstream's connection is closed (by the
 simulator's own clock, same machine), until the acknowledgement is read, and until the stream's reader
@@ -7,25 +7,40 @@ has its last frame. A cancelled stream is replaced, so that the number of live o
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import random
-import tempfile
 import time
-from pathlib import Path
 
 import aiohttp
 
-from tests.benchmarks.fleet import Fleet, ensure_descriptors, session
+from tests.benchmarks.fleet import Fleet, session
 from tests.benchmarks.measuring import percentile, print_table
 from tests.benchmarks.raw_stream import RawStream
+from tests.benchmarks.sizes import Sizes
 from tests.benchmarks.verdict import upstream_rows
-from tests.instance import Instance, running
+from tests.instance import Instance
+
+__all__ = ["run"]
 
 _TOLD_TIMEOUT_S = 30.0
 
 
-async def cancel_one(
+def run(instance: Instance, sizes: Sizes) -> bool:
+    """Do it and print it; every cancel must have stopped its upstream."""
+    generator = random.Random(sizes.seed)
+    rows = [
+        asyncio.run(_measure(instance, streams, sizes.cancels, generator))
+        for streams in sizes.cancel_levels
+    ]
+    print_table(
+        f"dense: cancel latency, ms: p50 / p99 / max (seed {sizes.seed})",
+        ["live streams", "cancels", "POST to upstream closed", "acknowledged", "reader told"],
+        rows,
+    )
+    return True
+
+
+async def _cancel_one(
     http: aiohttp.ClientSession, simulator: str, fleet: Fleet, stream: RawStream
 ) -> tuple[float, float, float]:
     """Return the seconds until it was closed upstream, acknowledged, and told to its reader."""
@@ -41,7 +56,7 @@ async def cancel_one(
     return closed_at - posted_at, acknowledged_at - posted_at, stream.ended_at - posted_at
 
 
-async def measure(
+async def _measure(
     instance: Instance, streams: int, cancels: int, generator: random.Random
 ) -> list[str]:
     fleet = Fleet.of(instance, f"cancels-{streams}")
@@ -51,7 +66,7 @@ async def measure(
     async with session(fleet.key) as http:
         for _ in range(cancels):
             stream = generator.choice(fleet.live)
-            taken.append(await cancel_one(http, simulator, fleet, stream))
+            taken.append(await _cancel_one(http, simulator, fleet, stream))
             await fleet.open(1)
     await fleet.end()
     cells = [
@@ -60,33 +75,3 @@ async def measure(
         for values in zip(*taken, strict=True)
     ]
     return [str(streams), str(cancels), *cells]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--streams", default="1,32,500", help="live streams, a row each")
-    parser.add_argument("--cancels", type=int, default=100, help="cancels per row")
-    parser.add_argument("--streams-per-actor", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    generator = random.Random(arguments.seed)
-    levels = sorted({int(level) for level in arguments.streams.split(",")})
-    ensure_descriptors(max(levels))
-    settings = {"streams_per_actor": arguments.streams_per_actor}
-    rows = []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running(Path(folder), settings=settings) as instance,
-    ):
-        for streams in levels:
-            rows.append(asyncio.run(measure(instance, streams, arguments.cancels, generator)))
-    print_table(
-        f"cancel latency, ms: p50 / p99 / max (streams_per_actor {arguments.streams_per_actor},"
-        f" seed {arguments.seed})",
-        ["live streams", "cancels", "POST to upstream closed", "acknowledged", "reader told"],
-        rows,
-    )
-
-
-if __name__ == "__main__":
-    main()
