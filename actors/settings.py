@@ -49,7 +49,7 @@ class Settings:
 
     # How much runs at once.
     streams_per_actor: int = _setting(1, "completions that one process carries")
-    actors_per_node: int = _setting(64, "processes that carry completions: 48 MB each, idle too")
+    actors_per_node: int = _setting(64, "processes that carry completions: 88 MB each, idle too")
     actors_warm: int = _setting(4, "free ones that a node's pool grows towards, ahead of need")
     admission_timeout_s: float = _setting(30.0, "how long a start waits for a free one")
 
