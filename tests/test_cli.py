@@ -408,7 +408,7 @@ def test_credits_that_are_held_are_shown_as_held(tmp_path: Path) -> None:
         create = run.call(
             "POST", "/v1/chat/completions", chat_body(model="sim-stall", stream=True)
         ).start()
-        await until(lambda: run.runtime.carrier.running, "it runs")
+        await until(lambda: create.status == 200, "it streams, so its hold is durable")
         held = await run.held()
         assert held > 0
         out = (await ask(url, run.key, "credits", "show"))[1]
