@@ -92,8 +92,8 @@ class CatalogueModel:
     upstream_model: str
     prices: Prices
     context_window: int
-    max_output_tokens_hard_cap: int
-    default_max_output_tokens: int
+    max_output_tokens_hard_cap: int | None
+    default_max_output_tokens: int | None
     capabilities: tuple[str, ...]
     tokenizer_is_exact: bool
     alias_of: str | None = None
@@ -228,13 +228,13 @@ def hold_microcredits(prices: Prices, prompt_tokens_estimated: int, max_output_t
 
 
 def _output_tokens(request: CompletionRequest, model: CatalogueModel) -> int:
+    cap = model.max_output_tokens_hard_cap or 8_192
     asked = request.max_output_tokens
     if asked is None:
-        return model.default_max_output_tokens
-    if asked > model.max_output_tokens_hard_cap:
+        return model.default_max_output_tokens or min(1_024, cap)
+    if asked > cap:
         raise InvalidRequest(
-            f"max_tokens is {asked}; {model.slug} answers with at most "
-            f"{model.max_output_tokens_hard_cap} tokens.",
+            f"max_tokens is {asked}; {model.slug} answers with at most {cap} tokens.",
             param="max_tokens",
             reason="max_tokens_exceeds_hard_cap",
         )
@@ -325,7 +325,7 @@ def _configured(slug: str, model: ModelConfig) -> CatalogueModel:
         slug=slug,
         provider=model.provider,
         upstream_model=model.upstream_model,
-        prices=Prices(model.input_credits_per_million, model.output_credits_per_million),
+        prices=Prices(int(model.input_credits_per_million), int(model.output_credits_per_million)),
         context_window=model.context_window,
         max_output_tokens_hard_cap=model.max_output_tokens_hard_cap,
         default_max_output_tokens=model.default_max_output_tokens,

@@ -53,15 +53,19 @@ class Settings:
     actors_warm: int = _setting(4, "free ones that a node's pool grows towards, ahead of need")
     admission_timeout_s: float = _setting(30.0, "how long a start waits for a free one")
 
+    hold_step_tokens: int = _setting(4_096, "output tokens that are held for at a time")
+
     # How long things may take.
     headers_after_s: float = _setting(1.0, "when a stream's headers go out, answer or not")
     keep_alive_s: float = _setting(15.0, "silence before a stream gets a keep-alive")
-    connect_timeout_s: float = _setting(10.0, "until a provider answers; the completion fails")
-    first_token_timeout_s: float = _setting(60.0, "until its first token; fails")
-    idle_timeout_s: float = _setting(60.0, "between tokens; fails")
-    total_timeout_s: float = _setting(900.0, "of a completion; cancelled as `deadline`, charged")
+    connect_timeout_s: float = _setting(600.0, "until a provider answers; the completion fails")
+    first_token_timeout_s: float = _setting(
+        600.0, "until its first token, the answer's wait included; fails"
+    )
+    idle_timeout_s: float = _setting(300.0, "between tokens; fails")
+    total_timeout_s: float = _setting(3_600.0, "of a completion; cancelled as `deadline`, charged")
     cancel_timeout_s: float = _setting(5.0, "until a cancel says that it could not be done")
-    reader_grace_s: float = _setting(5.0, "that a completion waits for a reader it has lost")
+    reader_grace_s: float = _setting(30.0, "that a completion waits for a reader it has lost")
     drain_timeout_s: float = _setting(10.0, "for what runs to be settled when it stops")
     body_timeout_s: float = _setting(30.0, "for a request's body to arrive")
 
@@ -70,10 +74,16 @@ class Settings:
     log_bytes_max: int = _setting(16 * 1024**2, "a completion's log; at it, cancelled as `budget`")
     frame_bytes_max: int = _setting(4 * 1024**2, "one frame of a provider's stream")
     record_ttl_s: float = _setting(86_400.0, "how long a settled completion is kept")
+    responses_ttl_s: float = _setting(
+        30 * 86_400.0, "how long a stored response's items can be referred to"
+    )
     records_bytes_max: int = _setting(10 * 1024**3, "all records; the oldest settled go first")
     object_store_bytes: int = _setting(256 * 1024**2, "Ray's object store in `/dev/shm`")
 
     # What the surfaces do.
+    strict_contracts: bool = _setting(
+        False, "whether the primary pages' refusals stand where they hurt real clients"
+    )
     strict_openai_cancel: bool = _setting(
         False, "whether only background responses may be cancelled, as at OpenAI's"
     )

@@ -25,6 +25,7 @@ from importlib.util import find_spec, module_from_spec
 from typing import Protocol, cast
 
 from actors.core.request import (
+    FilePart,
     ImagePart,
     Message,
     Part,
@@ -49,6 +50,7 @@ TOKENS_PRIMING = 3  # every answer is primed with the assistant's role
 IMAGE_TOKENS = 765  # fixed: the size of an image is not known before it is fetched
 IMAGE_TOKENS_LOW_DETAIL = 85
 VIDEO_TOKENS = 8 * IMAGE_TOKENS  # fixed: as eight frames
+FILE_TOKENS = 4 * IMAGE_TOKENS  # fixed: as four pages
 
 CACHED_CHARACTERS_MAX = 32  # a delta's text; longer ones seldom repeat
 CACHED_TEXTS_MAX = 8192  # the oldest are forgotten; about 1 MB
@@ -97,11 +99,13 @@ def _count_part(part: Part) -> int:
         case ToolCallPart():
             return count_text(part.name) + count_text(part.arguments)
         case ToolResultPart():
-            return 0  # counted with its own message
+            return sum(map(_count_part, part.media))  # its text is counted with its own message
         case ImagePart():
             return IMAGE_TOKENS_LOW_DETAIL if part.detail == "low" else IMAGE_TOKENS
         case VideoPart():
             return VIDEO_TOKENS
+        case FilePart():
+            return FILE_TOKENS
 
 
 def _tool_text(tool: Tool) -> str:

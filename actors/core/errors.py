@@ -74,12 +74,20 @@ class FailureCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What a FAILED completion records. `message` is safe to show."""
+    """What a FAILED completion records. `message` is safe to show.
+
+    Of a refusal (UPSTREAM_REJECTED) it is the provider's own, without keys and addresses, and
+    `upstream_type`, `upstream_code` and `param` are what else its error object said: a client that
+    speaks that provider's format is told all of it as it was. None where it said nothing.
+    """
 
     code: FailureCode
     message: str
     upstream_status: int | None = None
     retry_after_s: float | None = None
+    upstream_type: str | None = None
+    upstream_code: str | None = None
+    param: str | None = None
 
 
 class CompletionRuntimeError(Exception):

@@ -11,12 +11,13 @@ store and the channel between actor and replica are made of such rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from actors.core.errors import Failure, FailureCode
+from actors.core.request import Dialect, ToolKind
 
 __all__ = [
     "BlockFinished",
@@ -27,6 +28,7 @@ __all__ = [
     "Event",
     "FinishReason",
     "Finished",
+    "Opaque",
     "ReasoningDelta",
     "RefusalDelta",
     "Started",
@@ -158,18 +160,40 @@ class RefusalDelta:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallStarted:
+    """`kind` and `namespace` are the called tool's, as the client defined it."""
+
     block: int
     call_id: str
     name: str
     tokens: int
+    kind: ToolKind = ToolKind.FUNCTION
+    namespace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """A piece of the call's arguments, JSON text as the model writes it."""
+    """A piece of the call's arguments, JSON text as the model writes it; of a CUSTOM tool its input."""
 
     block: int
     arguments: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """What only readers of the same wire format are shown, as it came.
+
+    Args:
+        block: a block of its own (a hosted tool's call or result), or the block that it belongs to
+            (a citation of a text, a vendor's member of a call).
+        format: the dialect whose wire format it is of; readers of all others pass over it.
+        payload: the JSON object, without numbers and places: those are the writer's.
+        tokens: what it counts as output; 0 where the provider reports it in another figure.
+    """
+
+    block: int
+    format: Dialect
+    payload: Mapping[str, Any]
     tokens: int
 
 
@@ -211,7 +235,7 @@ class Finished:
 
 
 Delta = TextDelta | ReasoningDelta | RefusalDelta | ToolCallStarted | ToolCallDelta
-Event = Started | Delta | BlockFinished | UsageReported | Finished
+Event = Started | Delta | Opaque | BlockFinished | UsageReported | Finished
 
 
 def to_row(event: Event) -> list[Any]:
@@ -239,6 +263,28 @@ def _usage_row(usage: Usage) -> list[Any]:
     ]
 
 
+def _call_row(event: ToolCallStarted) -> list[Any]:
+    row = ["call", event.block, event.call_id, event.name, event.tokens]
+    if event.kind is ToolKind.FUNCTION and event.namespace is None:
+        return row
+    return [*row, event.kind.value, event.namespace]
+
+
+def _call_from(
+    block: int,
+    call_id: str,
+    name: str,
+    tokens: int,
+    kind: str = ToolKind.FUNCTION,
+    namespace: str | None = None,
+) -> ToolCallStarted:
+    return ToolCallStarted(block, call_id, name, tokens, ToolKind(kind), namespace)
+
+
+def _opaque_from(block: int, format: str, payload: Mapping[str, Any], tokens: int) -> Opaque:
+    return Opaque(block, Dialect(format), payload, tokens)
+
+
 def _block_row(event: BlockFinished) -> list[Any]:
     row = ["block", event.block, event.is_complete]
     return row if event.signature is None else [*row, event.signature]
@@ -251,16 +297,26 @@ def _usage_from(row: Sequence[Any]) -> Usage:
     return Usage(prompt, completion, reasoning, cached, cache_write, pairs)
 
 
+def _failure_row(failure: Failure) -> list[Any]:
+    return [
+        failure.code.value,
+        failure.message,
+        failure.upstream_status,
+        failure.retry_after_s,
+        failure.upstream_type,
+        failure.upstream_code,
+        failure.param,
+    ]
+
+
 def _finished_row(event: Finished) -> list[Any]:
-    error, charge = event.error, event.charge
+    charge = event.charge
     return [
         "end",
         event.status.value,
         event.finish_reason.value,
         event.source.value if event.source else None,
-        [error.code.value, error.message, error.upstream_status, error.retry_after_s]
-        if error
-        else None,
+        _failure_row(event.error) if event.error else None,
         _usage_row(event.usage),
         [
             charge.input_microcredits,
@@ -312,8 +368,9 @@ _WRITE: dict[type, Callable[[Any], list[Any]]] = {
     TextDelta: lambda e: ["text", e.block, e.text, e.tokens],
     ReasoningDelta: lambda e: ["reasoning", e.block, e.text, e.tokens],
     RefusalDelta: lambda e: ["refusal", e.block, e.text, e.tokens],
-    ToolCallStarted: lambda e: ["call", e.block, e.call_id, e.name, e.tokens],
+    ToolCallStarted: _call_row,
     ToolCallDelta: lambda e: ["arguments", e.block, e.arguments, e.tokens],
+    Opaque: lambda e: ["opaque", e.block, e.format.value, dict(e.payload), e.tokens],
     BlockFinished: _block_row,
     UsageReported: lambda e: ["usage", _usage_row(e.usage)],
     Finished: _finished_row,
@@ -324,8 +381,9 @@ _READ: dict[str, Callable[..., Event]] = {
     "text": TextDelta,
     "reasoning": ReasoningDelta,
     "refusal": RefusalDelta,
-    "call": ToolCallStarted,
+    "call": _call_from,
     "arguments": ToolCallDelta,
+    "opaque": _opaque_from,
     "block": BlockFinished,
     "usage": lambda row: UsageReported(_usage_from(row)),
     "end": _finished_from,

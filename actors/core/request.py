@@ -17,6 +17,7 @@ __all__ = [
     "CompletionRequest",
     "Dialect",
     "DisconnectPolicy",
+    "FilePart",
     "IdempotencyKey",
     "ImagePart",
     "Message",
@@ -33,6 +34,7 @@ __all__ = [
     "ToolCallPart",
     "ToolChoice",
     "ToolChoiceMode",
+    "ToolKind",
     "ToolResultPart",
     "VideoPart",
 ]
@@ -86,26 +88,63 @@ class VideoPart:
 
 
 @dataclass(frozen=True, slots=True)
+class FilePart:
+    """A document; `url` is http(s) or a data URL with its media type; `name` is what it is called."""
+
+    url: str
+    name: str | None = None
+
+
+class ToolKind(StrEnum):
+    """Who runs a tool, and how a call of it is written.
+
+    All but HOSTED run at the client. A wire format that has no such kind is given a function in its
+    place (`core.wire.flattened`), and the calls come back as the client knows them.
+    """
+
+    FUNCTION = "function"
+    CUSTOM = "custom"  # its input is free text, not JSON
+    TOOL_SEARCH = "tool_search"
+    LOCAL_SHELL = "local_shell"
+    HOSTED = "hosted"  # the provider runs it: a web search, a code interpreter
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCallPart:
-    """A call that the assistant made earlier; `arguments` is JSON text as the model wrote it."""
+    """A call that the assistant made earlier.
+
+    `arguments` is JSON text as the model wrote it; of a CUSTOM tool it is the input itself.
+    `namespace` is the group that the tool stands in, where the client's format has groups.
+    """
 
     call_id: str
     name: str
     arguments: str
+    kind: ToolKind = ToolKind.FUNCTION
+    namespace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ToolResultPart:
-    """`is_error` says that the tool failed; a wire format without the member leaves it out."""
+    """`is_error` says that the tool failed; a wire format without the member leaves it out.
+
+    `media` are the images and documents of the result, in their order, after its text. `kind` is the
+    called tool's.
+    """
 
     call_id: str
     text: str
     is_error: bool = False
+    media: tuple[ImagePart | FilePart, ...] = ()
+    kind: ToolKind = ToolKind.FUNCTION
 
 
 @dataclass(frozen=True, slots=True)
 class ReasoningPart:
-    """What an assistant thought earlier; `signature` is the provider's own seal on it, opaque."""
+    """What an assistant thought earlier; `signature` is the provider's own seal on it, opaque.
+
+    The seal is good at the provider that made it alone: `core.wire.seals` says whose it is.
+    """
 
     text: str
     signature: str | None = None
@@ -117,7 +156,14 @@ class RefusalPart:
 
 
 Part = (
-    TextPart | ImagePart | VideoPart | ToolCallPart | ToolResultPart | ReasoningPart | RefusalPart
+    TextPart
+    | ImagePart
+    | FilePart
+    | VideoPart
+    | ToolCallPart
+    | ToolResultPart
+    | ReasoningPart
+    | RefusalPart
 )
 
 
@@ -130,12 +176,22 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function the model may call; `parameters` is its JSON schema."""
+    """A tool the model may call; `parameters` is a function's JSON schema.
+
+    Args:
+        kind: what it is; of a HOSTED one `name` is its type.
+        namespace: the group that it stands in, where the client's format has groups.
+        definition: what the client said of it that the other members have no place for, as it came:
+            the grammar of a CUSTOM tool's input, all of a HOSTED one.
+    """
 
     name: str
     description: str | None = None
     parameters: Mapping[str, Any] | None = None
     strict: bool | None = None
+    kind: ToolKind = ToolKind.FUNCTION
+    namespace: str | None = None
+    definition: Mapping[str, Any] | None = None
 
 
 class ToolChoiceMode(StrEnum):
@@ -147,10 +203,14 @@ class ToolChoiceMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """`name` is set exactly when the mode is NAMED."""
+    """`name` is set exactly when the mode is NAMED.
+
+    `allowed` names the tools that the choice is limited to (OpenAI's `allowed_tools`); empty is all.
+    """
 
     mode: ToolChoiceMode
     name: str | None = None
+    allowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +237,11 @@ class CompletionRequest:
     speaks the dialect's own wire format, and are named in `Midstream-Ignored` elsewhere.
     `is_reasoning` is None where the caller said neither; a budget of reasoning is part of the output
     limit. `echo` is what the dialect shows again with the completion, as JSON; nobody else reads it.
+
+    `body` is the client's own JSON, with what the dialect looked up put in its place (earlier responses,
+    referenced items). A provider of the same wire format is asked with it, but for the members that
+    Midstream acts on; None where the dialect is no provider's wire format. `headers` are the client's
+    that belong to it, names in lower case (`anthropic-beta`); they go where the body goes.
     """
 
     model: str
@@ -191,6 +256,8 @@ class CompletionRequest:
     reasoning_budget_tokens: int | None = None
     is_reasoning: bool | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
     echo: Mapping[str, Any] = field(default_factory=dict)
     retention: Retention = Retention.FULL
     stream: bool = False
@@ -225,11 +292,12 @@ class StartCommand:
         model: the slug shown to the client; `upstream_model` is what the provider is asked for.
         prompt_tokens_estimated: by our tokenizer; `tokenizer_is_exact` says whether the provider's
             own would count the same.
-        max_output_tokens: sent upstream and held for, even where the request named none.
+        max_output_tokens: sent upstream; the client's, else the operator's, None where neither gave one.
         created_at_s: wall clock, seconds since 1970, set once by the replica.
         total_timeout_s: from dispatch; past it the completion is cancelled with source `deadline`.
         retention: the request's or the team's, whichever keeps less.
         ignored: members of the request that its provider will not see, for `Midstream-Ignored`.
+        adjusted: members that were changed, as `name=value`, for `Midstream-Adjusted`.
     """
 
     completion_id: str
@@ -244,10 +312,11 @@ class StartCommand:
     prices: Prices
     prompt_tokens_estimated: int
     tokenizer_is_exact: bool
-    max_output_tokens: int
+    max_output_tokens: int | None
     hold_microcredits: int
     created_at_s: float
     total_timeout_s: float
     idempotency: IdempotencyKey | None = None
     retention: Retention = Retention.FULL
     ignored: tuple[str, ...] = ()
+    adjusted: tuple[str, ...] = ()

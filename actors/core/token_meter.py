@@ -13,7 +13,7 @@ The charge is never above the hold; the excess is recorded as absorbed.
 
 from __future__ import annotations
 
-from actors.core.events import Charge, ChargeBasis, Delta, ReasoningDelta, Status, Usage
+from actors.core.events import Charge, ChargeBasis, Delta, Opaque, ReasoningDelta, Status, Usage
 from actors.core.request import Prices
 
 __all__ = ["TokenMeter"]
@@ -81,7 +81,7 @@ class TokenMeter:
         limit = self.tokens_output_max
         return limit is None or self.tokens_output + tokens <= limit
 
-    def count(self, delta: Delta) -> None:
+    def count(self, delta: Delta | Opaque) -> None:
         """Add a delta that was logged."""
         if isinstance(delta, ReasoningDelta):
             self._reasoning_tokens += delta.tokens

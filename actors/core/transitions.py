@@ -19,6 +19,7 @@ from actors.core.events import (
     Delta,
     Finished,
     FinishReason,
+    Opaque,
     Usage,
     UsageReported,
 )
@@ -90,7 +91,7 @@ class UpstreamOpened:
 class DeltasReceived:
     """What one segment brought, in order, with the provider's running figures where it sends them."""
 
-    events: tuple[Delta | BlockFinished | UsageReported, ...]
+    events: tuple[Delta | Opaque | BlockFinished | UsageReported, ...]
     running: Usage | None = None
 
 

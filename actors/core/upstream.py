@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from actors.core.errors import Failure
-from actors.core.events import BlockFinished, Delta, FinishReason, Usage, UsageReported
+from actors.core.events import BlockFinished, Delta, FinishReason, Opaque, Usage, UsageReported
 
 __all__ = ["StreamDecoder", "TokenCount", "UpstreamBatch"]
 
@@ -32,7 +32,7 @@ class UpstreamBatch:
         is_end: the provider said that nothing more will come.
     """
 
-    events: tuple[Delta | BlockFinished | UsageReported, ...] = ()
+    events: tuple[Delta | Opaque | BlockFinished | UsageReported, ...] = ()
     running: Usage | None = None
     finish_reason: FinishReason | None = None
     failure: Failure | None = None

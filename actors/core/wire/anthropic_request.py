@@ -20,6 +20,7 @@ from typing import Any
 
 from actors.core.request import (
     CompletionRequest,
+    FilePart,
     ImagePart,
     Message,
     Part,
@@ -174,7 +175,7 @@ def _block(part: Part) -> list[dict[str, Any]]:
             return [_result(part)]
         case ReasoningPart():
             return _reasoning(part)
-        case VideoPart():
+        case VideoPart() | FilePart():
             return []
 
 

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from actors.core.errors import Failure
-from actors.core.events import BlockFinished, Delta, FinishReason, Usage, UsageReported
+from actors.core.events import BlockFinished, Delta, FinishReason, Opaque, Usage, UsageReported
 from actors.core.sse import FrameTooLarge, ServerSentEvent, SSEDecoder
 from actors.core.upstream import TokenCount, UpstreamBatch
 from actors.core.wire.failures import BROKEN_STREAM
@@ -45,7 +45,7 @@ class Batch:
     __slots__ = ("events", "finish_reason", "is_end", "running", "stop_sequence")
 
     def __init__(self) -> None:
-        self.events: list[Delta | BlockFinished | UsageReported] = []
+        self.events: list[Delta | Opaque | BlockFinished | UsageReported] = []
         self.running: Usage | None = None
         self.finish_reason: FinishReason | None = None
         self.stop_sequence: str | None = None
