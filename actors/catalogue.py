@@ -51,7 +51,7 @@ from actors.simulator.models import (
     OUTPUT_TOKENS_MAX,
     SimulatedModel,
 )
-from actors.tokenizer import count_prompt
+from actors.tokenizer import count_prompt, count_text
 from actors.wire_formats import WIRE_FORMATS
 
 __all__ = [
@@ -167,6 +167,8 @@ class Catalogue:
         output_tokens = _output_tokens(request, model)
         _check_tool_choice(request, model)
         prompt_tokens = count_prompt(request.messages, request.tools)
+        if self._carries_body(request, model, dialect):
+            prompt_tokens += sum(count_text(beyond.text) for beyond in request.body_only)
         if prompt_tokens > model.context_window:
             raise InvalidRequest(
                 f"The prompt is about {prompt_tokens} tokens long; the context window of "
@@ -216,9 +218,22 @@ class Catalogue:
             raise _unsupported(f"{model.slug} cannot think.", "thinking")
         for member in wire.refused(request):
             raise _unsupported(f"The provider of {model.slug} has no {member}.", member)
-        if wire.dialect is dialect or not request.extra:
+        if self._carries_body(request, model, dialect):
             return request, wire.ignored(request)
-        return replace(request, extra={}), (*request.extra, *wire.ignored(request))
+        for beyond in request.body_only:
+            if beyond.refusal is not None:
+                raise _unsupported(beyond.refusal, beyond.path)
+        ignored = (*(beyond.path for beyond in request.body_only), *wire.ignored(request))
+        if wire.dialect is dialect:
+            return request, ignored
+        return replace(request, extra={}, body=None, headers={}), (*request.extra, *ignored)
+
+    def _carries_body(
+        self, request: CompletionRequest, model: CatalogueModel, dialect: Dialect
+    ) -> bool:
+        """Return whether the provider speaks the client's own wire format, and is asked in it."""
+        wire = WIRE_FORMATS[self._kinds[model.provider]]
+        return wire.dialect is dialect and request.body is not None
 
 
 def hold_microcredits(prices: Prices, prompt_tokens_estimated: int, max_output_tokens: int) -> int:

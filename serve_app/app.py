@@ -21,10 +21,7 @@ from serve_app.account import AccountEndpoints
 from serve_app.admin import AdminEndpoints
 from serve_app.auth import Authenticator
 from serve_app.dialects.base import Dialect, Operation
-from serve_app.dialects.chat import CHAT
-from serve_app.dialects.messages import MESSAGES
-from serve_app.dialects.model_response import MODEL_RESPONSE
-from serve_app.dialects.responses import RESPONSES
+from serve_app.dialects.offered import Dialects
 from serve_app.docs_endpoints import DocsEndpoints
 from serve_app.endpoints import CompletionEndpoints
 from serve_app.health import HealthEndpoints
@@ -64,6 +61,7 @@ def create_app(
         now_s=now_s,
         is_draining=is_draining,
         replica=replica,
+        dialects=Dialects.made(is_strict=settings.strict_contracts),
     )
     app = Starlette(routes=_routes(shell), middleware=_middleware(settings))
     app.router.redirect_slashes = False
@@ -75,18 +73,17 @@ def _routes(shell: Shell) -> list[Route]:
     def route(
         path: str,
         operation: Operation = Operation.OTHER,
-        dialect: Dialect = CHAT,
+        dialect: Dialect = shell.dialects.chat,
         **handlers: Handler,
     ) -> Route:
         return Route(path, Endpoint(shell, dialect, handlers, operation))
 
     create, read, cancel = Operation.CREATE, Operation.READ, Operation.CANCEL
-    chat = CompletionEndpoints(shell, CHAT)
+    dialects = shell.dialects
+    chat = CompletionEndpoints(shell, dialects.chat)
     response = ModelResponseEndpoints(shell)
-    account = AccountEndpoints(shell, CHAT)
-    admin = AdminEndpoints(
-        shell, {dialect.name: dialect for dialect in (CHAT, MESSAGES, MODEL_RESPONSE, RESPONSES)}
-    )
+    account = AccountEndpoints(shell, dialects.chat)
+    admin = AdminEndpoints(shell, dialects.by_name())
     health = HealthEndpoints(shell)
     routes: list[Route] = []
     docs = DocsEndpoints(routes)
@@ -94,11 +91,11 @@ def _routes(shell: Shell) -> list[Route]:
         route("/v1/chat/completions", create, POST=chat.create),
         route("/v1/chat/completions/{id}", read, GET=chat.read),
         route("/v1/chat/completions/{id}/cancel", cancel, POST=chat.cancel),
-        route("/v1/model/response", create, MODEL_RESPONSE, POST=response.create),
+        route("/v1/model/response", create, dialects.model_response, POST=response.create),
         route(
             "/v1/model/response/{id}",
             cancel,
-            MODEL_RESPONSE,
+            dialects.model_response,
             GET=response.read,
             DELETE=response.cancel,
         ),
@@ -128,7 +125,9 @@ def _routes(shell: Shell) -> list[Route]:
 
 def _responses_routes(shell: Shell) -> list[Route]:
     def route(path: str, operation: Operation = Operation.OTHER, **handlers: Handler) -> Route:
-        return Route(f"/v1/responses{path}", Endpoint(shell, RESPONSES, handlers, operation))
+        return Route(
+            f"/v1/responses{path}", Endpoint(shell, shell.dialects.responses, handlers, operation)
+        )
 
     responses = ResponsesEndpoints(shell)
     return [
@@ -145,7 +144,9 @@ def _messages_routes(shell: Shell, prefix: str) -> list[Route]:
     """Return the routes of the messages dialect; its hosted edition has them behind a prefix."""
 
     def route(path: str, operation: Operation = Operation.OTHER, **handlers: Handler) -> Route:
-        return Route(f"{prefix}/v1/messages{path}", Endpoint(shell, MESSAGES, handlers, operation))
+        dialects = shell.dialects
+        dialect = dialects.async_messages if path.startswith("/async") else dialects.messages
+        return Route(f"{prefix}/v1/messages{path}", Endpoint(shell, dialect, handlers, operation))
 
     create, read, cancel = Operation.CREATE, Operation.READ, Operation.CANCEL
     messages, background = MessagesEndpoints(shell), AsyncMessagesEndpoints(shell)
@@ -163,7 +164,7 @@ def _messages_routes(shell: Shell, prefix: str) -> list[Route]:
 
 def _nowhere(shell: Shell) -> ASGIApp:
     """Return what answers where no route does."""
-    endpoint = Endpoint(shell, CHAT, {})
+    endpoint = Endpoint(shell, shell.dialects.chat, {})
 
     async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":

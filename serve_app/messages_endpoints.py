@@ -16,8 +16,9 @@ from actors.ledger import Principal
 from actors.tokenizer import count_prompt
 from serve_app.dialect_endpoints import work_on_body
 from serve_app.dialects.base import CreateCall
-from serve_app.dialects.messages import MESSAGES, MessagesDialect
+from serve_app.dialects.messages import MessagesDialect
 from serve_app.dialects.messages.errors import StreamNotFound
+from serve_app.dialects.offered import Dialects
 from serve_app.endpoints import CompletionEndpoints
 from serve_app.exchange import Exchange
 from serve_app.shell import Shell
@@ -31,7 +32,11 @@ class MessagesEndpoints(CompletionEndpoints):
     _dialect: MessagesDialect
 
     def __init__(self, shell: Shell) -> None:
-        super().__init__(shell, MESSAGES)
+        super().__init__(shell, self._dialect_of(shell.dialects))
+
+    @staticmethod
+    def _dialect_of(dialects: Dialects) -> MessagesDialect:
+        return dialects.messages
 
     def _name(self, exchange: Exchange) -> str | None:
         try:
@@ -74,6 +79,10 @@ class MessagesEndpoints(CompletionEndpoints):
 
 class AsyncMessagesEndpoints(MessagesEndpoints):
     """The handlers of the asynchronous API; `create` initiates, `read` streams."""
+
+    @staticmethod
+    def _dialect_of(dialects: Dialects) -> MessagesDialect:
+        return dialects.async_messages
 
     async def _understand(
         self, exchange: Exchange, principal: Principal, body: bytes

@@ -12,8 +12,7 @@ from actors.core.errors import Forbidden
 from actors.ledger import CompletionKey, Principal
 from actors.record import CompletionRecord
 from serve_app.dialects.base import CreateCall
-from serve_app.dialects.model_response import MODEL_RESPONSE
-from serve_app.dialects.model_response.dialect import ModelResponseCall
+from serve_app.dialects.model_response.dialect import ModelResponseCall, ModelResponseDialect
 from serve_app.dialects.model_response.request import organization_of
 from serve_app.endpoints import CompletionEndpoints
 from serve_app.exchange import Exchange
@@ -25,8 +24,10 @@ __all__ = ["ModelResponseEndpoints"]
 class ModelResponseEndpoints(CompletionEndpoints):
     """The handlers of `/v1/model/response`."""
 
+    _dialect: ModelResponseDialect
+
     def __init__(self, shell: Shell) -> None:
-        super().__init__(shell, MODEL_RESPONSE)
+        super().__init__(shell, shell.dialects.model_response)
 
     async def _understand(
         self, exchange: Exchange, principal: Principal, body: bytes
@@ -41,7 +42,7 @@ class ModelResponseEndpoints(CompletionEndpoints):
         return super()._key(exchange, principal)
 
     async def _reply_record(self, exchange: Exchange, record: CompletionRecord) -> None:
-        await exchange.json(200, MODEL_RESPONSE.status(await self._shown(record)))
+        await exchange.json(200, self._dialect.status(await self._shown(record)))
 
 
 def _admit(exchange: Exchange, principal: Principal, organization: str) -> None:

@@ -27,7 +27,7 @@ from actors.tokenizer import count_prompt
 from serve_app.dialect_endpoints import work_on_body
 from serve_app.dialects.base import CreateCall, Reply, render
 from serve_app.dialects.json_body import parse_object
-from serve_app.dialects.responses import RESPONSES, ResponsesDialect
+from serve_app.dialects.responses import ResponsesDialect
 from serve_app.dialects.responses.errors import NotBackground
 from serve_app.dialects.responses.items import messages_of
 from serve_app.dialects.responses.request import conversation
@@ -47,7 +47,7 @@ class ResponsesEndpoints(CompletionEndpoints):
     _dialect: ResponsesDialect
 
     def __init__(self, shell: Shell) -> None:
-        super().__init__(shell, RESPONSES)
+        super().__init__(shell, shell.dialects.responses)
 
     async def read(self, exchange: Exchange) -> None:
         await self._here_or_natively(exchange, super().read, NativeOperation.RETRIEVE)

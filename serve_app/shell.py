@@ -22,6 +22,7 @@ from serve_app.auth import Authenticator
 from serve_app.background import Background
 from serve_app.client_watch import ClientWatch
 from serve_app.dialects.base import Dialect, Operation, RawHeaders
+from serve_app.dialects.offered import Dialects
 from serve_app.exchange import ClientGone, Exchange
 from serve_app.http_errors import MethodNotAllowed, RouteNotFound
 
@@ -41,6 +42,7 @@ class Shell:
         now_s: wall clock, seconds since 1970.
         is_draining: whether this replica is being shut down; a disconnect then means nothing.
         replica: who answers, as `NODE/PID`: every answer says it, "" says nothing.
+        dialects: as the settings have them.
     """
 
     runtime: CompletionRuntime
@@ -52,6 +54,7 @@ class Shell:
     is_draining: Callable[[], bool]
     replica: str = ""
     background: Background = field(default_factory=Background)
+    dialects: Dialects = field(default_factory=Dialects.made)
 
     @property
     def replica_headers(self) -> RawHeaders:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 __all__ = [
+    "BodyOnly",
     "CompletionRequest",
     "Dialect",
     "DisconnectPolicy",
@@ -229,6 +230,23 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class BodyOnly:
+    """What a client sent that only `CompletionRequest.body` carries.
+
+    A provider of the same wire format sees it there, as it came. For all others it is left out and
+    named by its `path`, or, where `refusal` is set, the request is refused with that sentence.
+
+    Args:
+        path: dotted path of the member, as the client would write it.
+        text: what of it a model reads, so that it is counted with the prompt.
+    """
+
+    path: str
+    refusal: str | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CompletionRequest:
     """One completion, as asked for.
 
@@ -241,7 +259,8 @@ class CompletionRequest:
     `body` is the client's own JSON, with what the dialect looked up put in its place (earlier responses,
     referenced items). A provider of the same wire format is asked with it, but for the members that
     Midstream acts on; None where the dialect is no provider's wire format. `headers` are the client's
-    that belong to it, names in lower case (`anthropic-beta`); they go where the body goes.
+    that belong to it, names in lower case (`anthropic-beta`); they go where the body goes. `body_only`
+    is what it says beyond the other members here.
     """
 
     model: str
@@ -258,6 +277,7 @@ class CompletionRequest:
     extra: Mapping[str, Any] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    body_only: tuple[BodyOnly, ...] = ()
     echo: Mapping[str, Any] = field(default_factory=dict)
     retention: Retention = Retention.FULL
     stream: bool = False

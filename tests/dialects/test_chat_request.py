@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -38,7 +39,10 @@ def parse(headers: dict[str, str] | None = None, **members: Any) -> CreateCall:
 
 
 def request(**members: Any) -> CompletionRequest:
-    return parse(**members).request
+    """Return what was understood; the body beside it is the client's own JSON."""
+    parsed = parse(**members).request
+    assert parsed.body == {"model": "sim", "messages": [USER], **members}
+    return replace(parsed, body=None)
 
 
 def said(*messages: dict[str, Any]) -> tuple[Message, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,7 +41,22 @@ def parsed(
 
 
 def request(**members: Any) -> CompletionRequest:
-    return parsed(**members).request
+    """Return what was understood; the body beside it is the client's own JSON."""
+    asked = parsed(**members).request
+    assert asked.body == {"model": "sim", "max_tokens": 64, "messages": [HELLO]} | members
+    return replace(asked, body=None)
+
+
+def test_headers_that_belong_to_the_body_go_with_it() -> None:
+    headers = {
+        "anthropic-beta": "context-management-2025-06-27, mid-conversation-system",
+        "anthropic-version": "2023-06-01",
+        "x-api-key": "secret",
+    }
+    del (asked := parsed(headers=headers).request.headers | {})["anthropic-version"]
+    assert asked == {"anthropic-beta": headers["anthropic-beta"]}
+    for bad in ("", "a\x7f", "caf\xe9", "x" * 3_000):
+        assert parsed(headers={"anthropic-beta": bad}).request.headers == {}
 
 
 def parts(role: str, *blocks: Any) -> tuple[Any, ...]:

@@ -1,6 +1,6 @@
 """The chat dialect, put together: headers, parsing, frames, bodies and errors behind one object.
 
-It is stateless; `CHAT` is the one instance.
+It is stateless. `CHAT` is as an installation has it that sets nothing; `strict_contracts` makes another.
 
 Source: contract of the chat dialect, sections 1, 2 and 7.
 """
@@ -62,7 +62,14 @@ _WARNING = b"data: %b\n\n" % render(
 
 
 class ChatDialect:
-    """See `dialects.base.Dialect`."""
+    """See `dialects.base.Dialect`.
+
+    Args:
+        is_strict: whether the primary page's refusals stand where they hurt real clients.
+    """
+
+    def __init__(self, *, is_strict: bool = False) -> None:
+        self._is_strict = is_strict
 
     name = DialectName.CHAT
     keep_alive = b": keep-alive\n\n"

@@ -93,6 +93,7 @@ def completion_request(value: dict[str, Any], on_disconnect: DisconnectPolicy) -
         response_format=None if body.response_format is None else value["response_format"],
         reasoning_effort=body.reasoning_effort,
         extra=extra,
+        body=value,
         stream=bool(body.stream),
         on_disconnect=on_disconnect,
     )

@@ -1,7 +1,9 @@
 """The messages dialect, put together: headers, parsing, frames, bodies and errors behind one object.
 
-It is stateless; `MESSAGES` is the one instance. Both APIs, the synchronous and the asynchronous one,
-are this dialect: an id of the one is an id of the other.
+It is stateless. `MESSAGES` is as an installation has it that sets nothing; `strict_contracts` makes
+another. Both APIs, the synchronous and the asynchronous one, are this dialect: an id of the one is an
+id of the other. They differ in the status of a request that is not valid: the asynchronous one's is
+422, as its page has it, and the synchronous one's 400, as Anthropic has it.
 
 A stream is taken up by `Last-Event-ID` or `?after=`; where both are there, the later one counts: a
 browser reconnects to the address it had first.
@@ -34,6 +36,7 @@ from serve_app.dialects.base import (
     render,
 )
 from serve_app.dialects.json_body import parse_object
+from serve_app.dialects.messages.carried import carried_headers
 from serve_app.dialects.messages.encoder import MessagesEncoder
 from serve_app.dialects.messages.errors import error_reply, validation_detail
 from serve_app.dialects.messages.render import (
@@ -54,7 +57,16 @@ __all__ = ["MESSAGES", "MessagesDialect"]
 
 
 class MessagesDialect:
-    """See `dialects.base.Dialect`, `BackgroundDialect` and `DeletingDialect`."""
+    """See `dialects.base.Dialect`, `BackgroundDialect` and `DeletingDialect`.
+
+    Args:
+        is_strict: whether the primary page's refusals stand where they hurt real clients.
+        is_async: whether it speaks for the asynchronous API.
+    """
+
+    def __init__(self, *, is_strict: bool = False, is_async: bool = False) -> None:
+        self._is_strict = is_strict
+        self._is_async = is_async
 
     name = DialectName.MESSAGES
     keep_alive = PING
@@ -96,7 +108,7 @@ class MessagesDialect:
         wire_id = self.client_name(call)
         policy = disconnect_policy(call.headers)
         value = parse_object(call.body)
-        request = completion_request(value, policy)
+        request = replace(completion_request(value, policy), headers=carried_headers(call.headers))
         return CreateCall(request, wire_id, ignored=ignored_members(value))
 
     def parse_background(self, call: Call) -> CreateCall:

@@ -116,6 +116,7 @@ def completion_request(value: dict[str, Any], on_disconnect: DisconnectPolicy) -
         reasoning_budget_tokens=_budget(body.thinking, max_tokens),
         is_reasoning=_is_reasoning(body.thinking),
         extra=extra,
+        body=value,
         echo={
             "message_count": len(body.messages),
             "thinking_enabled": bool(_is_reasoning(body.thinking)),

@@ -1,7 +1,8 @@
 """The Responses dialect, put together: headers, parsing, events, bodies and errors.
 
-It is stateless; `RESPONSES` is the one instance. What an earlier response adds to a conversation, and
-providers that are asked natively, are the endpoints' business: a dialect looks nothing up.
+It is stateless. `RESPONSES` is as an installation has it that sets nothing; `strict_contracts` makes
+another. What an earlier response adds to a conversation, and providers that are asked natively, are the
+endpoints' business: a dialect looks nothing up.
 
 Source: contract of the Responses dialect, sections 1, 4 and 7.
 """
@@ -50,7 +51,14 @@ _LIMIT_DEFAULT, _LIMIT_MAX = "20", 100
 
 
 class ResponsesDialect:
-    """See `dialects.base.Dialect`, `BackgroundDialect` and `DeletingDialect`."""
+    """See `dialects.base.Dialect`, `BackgroundDialect` and `DeletingDialect`.
+
+    Args:
+        is_strict: whether the primary page's refusals stand where they hurt real clients.
+    """
+
+    def __init__(self, *, is_strict: bool = False) -> None:
+        self._is_strict = is_strict
 
     name = DialectName.RESPONSES
     keep_alive = b": keep-alive\n\n"
