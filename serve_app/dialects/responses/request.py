@@ -114,6 +114,7 @@ def completion_request(value: dict[str, Any], on_disconnect: DisconnectPolicy) -
         response_format=_response_format(value),
         reasoning_effort=body.reasoning.effort if body.reasoning else None,
         extra=_extra(body, value),
+        body=value,
         echo=echo | {"input": items},
         retention=_retention(stores=body.store is not False, is_background=is_background),
         stream=bool(body.stream),
