@@ -83,10 +83,11 @@ class ChargeBasis(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens. `completion_tokens` excludes reasoning; the two cache figures are part of the prompt.
+    """Tokens. `completion_tokens` excludes reasoning; the cache figures are part of the prompt.
 
-    `raw` has the provider's own figures that have no place here, as it named them; bounded by whoever
-    reads them off the wire.
+    `cache_write_1h_tokens` are those of `cache_write_tokens` that are kept for an hour. A figure of 0 says
+    nothing. `raw` has the provider's own figures that have no place here, as it named them; bounded by
+    whoever reads them off the wire.
     """
 
     prompt_tokens: int = 0
@@ -95,10 +96,29 @@ class Usage:
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     raw: tuple[tuple[str, int], ...] = ()
+    cache_write_1h_tokens: int = 0
+
+    @property
+    def output_tokens(self) -> int:
+        return self.completion_tokens + self.reasoning_tokens
 
     @property
     def total_tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens + self.reasoning_tokens
+        return self.prompt_tokens + self.output_tokens
+
+    def followed_by(self, later: Usage) -> Usage:
+        """Return what both reports say together: per component the latest figure that is one."""
+        prompt = later if later.prompt_tokens else self
+        output = later if later.output_tokens else self
+        return Usage(
+            prompt.prompt_tokens,
+            output.completion_tokens,
+            output.reasoning_tokens,
+            prompt.cached_tokens,
+            prompt.cache_write_tokens,
+            later.raw or self.raw,
+            prompt.cache_write_1h_tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +273,7 @@ def from_row(row: Sequence[Any]) -> Event:
 
 
 def _usage_row(usage: Usage) -> list[Any]:
-    return [
+    row = [
         usage.prompt_tokens,
         usage.completion_tokens,
         usage.reasoning_tokens,
@@ -261,6 +281,7 @@ def _usage_row(usage: Usage) -> list[Any]:
         usage.cache_write_tokens,
         [list(figure) for figure in usage.raw],
     ]
+    return [*row, usage.cache_write_1h_tokens] if usage.cache_write_1h_tokens else row
 
 
 def _call_row(event: ToolCallStarted) -> list[Any]:
@@ -292,9 +313,9 @@ def _block_row(event: BlockFinished) -> list[Any]:
 
 def _usage_from(row: Sequence[Any]) -> Usage:
     prompt, completion, reasoning, cached, *later = row
-    cache_write, raw = later or (0, ())  # Rows of the first schema end before them.
+    cache_write, raw, *hour = later or (0, ())  # Rows of the first schema end before them.
     pairs = tuple((name, figure) for name, figure in raw)
-    return Usage(prompt, completion, reasoning, cached, cache_write, pairs)
+    return Usage(prompt, completion, reasoning, cached, cache_write, pairs, *hour)
 
 
 def _failure_row(failure: Failure) -> list[Any]:

@@ -3,7 +3,8 @@
 Integers only: a price of N credits per million tokens is N micro-credits per token. The rule of the
 charge is one for all dialects:
 
-- COMPLETED: the provider's usage where it reported one, else the tokens of the deltas.
+- COMPLETED: the provider's usage where it reported one, else the tokens of the deltas; each of prompt
+  and output by itself, so that one bad report frees nothing. A 0 beside content is no report.
 - CANCELLED: the prompt if it was dispatched (the provider's figure where it came, else our
   estimate), and the tokens that are in the log.
 - FAILED: nothing.
@@ -12,6 +13,8 @@ The charge is never above the hold; the excess is recorded as absorbed.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from actors.core.events import Charge, ChargeBasis, Delta, Opaque, ReasoningDelta, Status, Usage
 from actors.core.request import Prices
@@ -48,7 +51,7 @@ class TokenMeter:
         self._completion_tokens = 0
         self._reasoning_tokens = 0
         self._running: Usage | None = None
-        self._reported: Usage | None = None
+        self._said = Usage()  # Reports so far; of running figures, the prompt's.
 
     def __repr__(self) -> str:
         return f"<TokenMeter {self.tokens_output} tokens of {self.tokens_output_max}>"
@@ -91,20 +94,19 @@ class TokenMeter:
     def run(self, usage: Usage) -> None:
         """Take the provider's running figures, which the deltas' tokens are increments of."""
         self._running = usage
+        self._said = self._said.followed_by(replace(usage, completion_tokens=0, reasoning_tokens=0))
 
     def report(self, usage: Usage) -> None:
-        """Take the usage that the provider reported; a later report replaces an earlier one."""
-        self._reported = usage
+        """Take the usage that the provider reported: per component the latest figure stands."""
+        self._said = self._said.followed_by(usage)
 
     def usage(self) -> Usage:
         """Return the figures so far, as a reader is shown them while the completion runs."""
-        reported = self._reported or Usage()
-        return Usage(
-            self._prompt_tokens(),
-            self._completion_tokens,
-            self._reasoning_tokens,
-            reported.cached_tokens,
-            reported.cache_write_tokens,
+        return replace(
+            self._said,
+            prompt_tokens=self._prompt_tokens(),
+            completion_tokens=self._completion_tokens,
+            reasoning_tokens=self._reasoning_tokens,
         )
 
     def settle(self, status: Status, *, was_dispatched: bool) -> tuple[Usage, Charge]:
@@ -114,23 +116,22 @@ class TokenMeter:
             return Usage(), Charge(pricing_version=version)
         if status is Status.FAILED:
             return self.usage(), Charge(pricing_version=version)
-        if status is Status.COMPLETED and self._reported is not None:
-            usage, output_basis = self._reported, ChargeBasis.PROVIDER_USAGE
-        else:
-            usage, output_basis = self.usage(), self._output_basis()
+        usage, output_basis = self.usage(), self._output_basis()
+        if status is Status.COMPLETED and self._is_output_said():
+            output_basis = ChargeBasis.PROVIDER_USAGE
+            usage = replace(self._said, prompt_tokens=usage.prompt_tokens)
         return usage, self._charge(usage, self._prompt_basis(), output_basis)
 
+    def _is_output_said(self) -> bool:
+        """Whether the provider told what the answer took; a 0 beside content tells nothing."""
+        said = self._said
+        return said.output_tokens > 0 or (said.prompt_tokens > 0 and not self.tokens_output)
+
     def _prompt_tokens(self) -> int:
-        reported = self._reported or self._running
-        if reported is not None and reported.prompt_tokens:
-            return reported.prompt_tokens
-        return self._prompt_tokens_estimated
+        return self._said.prompt_tokens or self._prompt_tokens_estimated
 
     def _prompt_basis(self) -> ChargeBasis:
-        reported = self._reported or self._running
-        if reported is not None and reported.prompt_tokens:
-            return ChargeBasis.PROVIDER_USAGE
-        return self._own_basis()
+        return ChargeBasis.PROVIDER_USAGE if self._said.prompt_tokens else self._own_basis()
 
     def _output_basis(self) -> ChargeBasis:
         return ChargeBasis.PROVIDER_USAGE if self._running is not None else self._own_basis()

@@ -133,7 +133,7 @@ class Answer:
         block.is_complete, block.signature = event.is_complete, event.signature
 
     def _usage_reported(self, event: UsageReported) -> None:
-        self._reported = event.usage
+        self._reported = self._reported.followed_by(event.usage)
 
     def _finished(self, event: Finished) -> None:
         self.finished = event

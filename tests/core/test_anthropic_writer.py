@@ -213,11 +213,12 @@ def test_the_body_is_a_fold_over_the_events() -> None:
     [
         (Usage(9, 4), {"input_tokens": 9, "output_tokens": 4}),
         (
-            Usage(9, 4, 2, 3, 1),
+            Usage(9, 4, 2, 3, 1, cache_write_1h_tokens=1),
             {
                 "input_tokens": 5,
                 "cache_creation_input_tokens": 1,
                 "cache_read_input_tokens": 3,
+                "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 1},
                 "output_tokens": 6,
                 "output_tokens_details": {"thinking_tokens": 2, "reasoning_tokens": 2},
             },
@@ -232,9 +233,8 @@ def test_usage_in_both_directions(usage: Usage, value: dict[str, Any]) -> None:
 def test_figures_without_a_place_are_kept_and_bounded() -> None:
     value = {f"figure_{n}": n for n in range(40)} | {"speed": "fast", "x" * 65: 1, "flag": True}
     assert usage_from(value).raw == tuple((f"figure_{n}", n) for n in range(16))
-    cache = {"cache_creation": {"ephemeral_5m_input_tokens": 7, "kind": "x"}}
-    first = usage_from(cache)
-    assert first.raw == (("cache_creation.ephemeral_5m_input_tokens", 7),)
+    first = usage_from({"server_tool_use": {"web_search_requests": 7, "kind": "x"}})
+    assert first.raw == (("server_tool_use.web_search_requests", 7),)
     assert usage_from({"output_tokens": 2}, first).raw == first.raw
 
 

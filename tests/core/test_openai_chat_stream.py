@@ -359,10 +359,18 @@ def test_running_usage_that_begins_late_counts_on_from_what_was_given() -> None:
         ({}, Usage()),
         ({"prompt_tokens": -1, "completion_tokens": "7", "total_tokens": None}, Usage()),
         ({"prompt_tokens": True, "completion_tokens": 1.5}, Usage()),
-        ({"prompt_tokens": 10**30, "completion_tokens": 2}, Usage(2**31 - 1, 2)),
+        ({"prompt_tokens": 10**30, "completion_tokens": 2}, Usage(0, 2)),
+        ({"prompt_tokens": 1e300, "completion_tokens": 2.0}, Usage(0, 2)),
+        ({"input_tokens": 3, "output_tokens": 2}, Usage(3, 2)),
+        ({"prompt_tokens": 9, "prompt_cache_hit_tokens": 4}, Usage(9, 0, 0, 4)),
+        (
+            {"completion_tokens": 7, "completion_tokens_details": {"reasoning_tokens": 5}},
+            Usage(0, 2, 5),
+        ),
+        # More reasoning than there is of the whole: it was left out.
         (
             {"completion_tokens": 2, "completion_tokens_details": {"reasoning_tokens": 5}},
-            Usage(0, 0, 5),
+            Usage(0, 2, 5),
         ),
         ({"completion_tokens": 5, "completion_tokens_details": None}, Usage(0, 5)),
         # Providers whose completion_tokens leave reasoning out; their total tells.

@@ -8,6 +8,8 @@ from actors.core.events import ChargeBasis, Status, TextDelta, Usage
 from actors.core.request import Prices
 from actors.core.token_meter import TokenMeter
 
+PROVIDER, ESTIMATED = ChargeBasis.PROVIDER_USAGE, ChargeBasis.ESTIMATED
+
 PROMPT_ESTIMATED = 20
 OUTPUT_MAX = 40
 HOLD = (11 * PROMPT_ESTIMATED * 75 + 9) // 10 + OUTPUT_MAX * 450
@@ -45,3 +47,32 @@ def test_the_output_stops_where_the_hold_ends(prompt: int) -> None:
     assert running.tokens_output_max is not None
     assert running.tokens_output_max * 450 <= HOLD
     assert not running.has_room(running.tokens_output_max + 1)
+
+
+@pytest.mark.parametrize(
+    ("reports", "usage", "bases"),
+    [
+        ([Usage()], Usage(12, 5), (ESTIMATED, ESTIMATED)),
+        ([Usage(20, 7), Usage()], Usage(20, 7), (PROVIDER, PROVIDER)),
+        ([Usage(20, 0)], Usage(20, 5), (PROVIDER, ESTIMATED)),
+        ([Usage(0, 7)], Usage(12, 7), (ESTIMATED, PROVIDER)),
+        ([Usage(20, 0, 0, 4), Usage(0, 7)], Usage(20, 7, 0, 4), (PROVIDER, PROVIDER)),
+        ([Usage(20, 7, 0, 4), Usage(30, 0)], Usage(30, 7), (PROVIDER, PROVIDER)),
+    ],
+)
+def test_a_figure_of_nothing_is_none(
+    reports: list[Usage], usage: Usage, bases: tuple[ChargeBasis, ChargeBasis]
+) -> None:
+    metered = TokenMeter(
+        prices=Prices(75, 450),
+        prompt_tokens_estimated=12,
+        hold_microcredits=10**6,
+        is_exact=False,
+    )
+    metered.count(TextDelta(0, "x", 5))
+    for report in reports:
+        metered.report(report)
+    settled, charge = metered.settle(Status.COMPLETED, was_dispatched=True)
+    assert settled == usage
+    assert (charge.prompt_basis, charge.output_basis) == bases
+    assert charge.total_microcredits == usage.prompt_tokens * 75 + usage.output_tokens * 450

@@ -115,6 +115,7 @@ def test_the_start_quotes_the_provider_where_it_spoke_first() -> None:
         "input_tokens": 3,
         "cache_creation_input_tokens": 10,
         "cache_read_input_tokens": 20,
+        "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 0},
         "output_tokens": 0,
     }
     assert data_of(Started(9)) == []

@@ -4,7 +4,8 @@ Owns what the provider's figures mean in ours: the format's `input_tokens` exclu
 from a cache or written to one, our prompt includes both; its `output_tokens` includes thinking, our
 `completion_tokens` does not.
 
-Rules: a later object replaces the figures that it has; those that it leaves out stay as they were.
+Rules: a later object replaces the figures that it has; those that it leaves out, or gives as 0, stay as
+they were.
 What has no place in ours is kept as the provider named it, at most `_RAW_MAX` figures.
 
 Source: Anthropic API reference, "Messages", `usage`; the `Usage` and `MessageDeltaUsage` types of
@@ -33,6 +34,7 @@ _PLACED = frozenset(
         "cache_read_input_tokens",
         "cache_creation_input_tokens",
         "output_tokens_details",
+        "cache_creation",
     }
 )
 
@@ -45,7 +47,11 @@ def usage_from(value: dict[str, Any], known: Usage = _NONE) -> Usage:
     """
     fresh_before = known.prompt_tokens - known.cached_tokens - known.cache_write_tokens
     cached = _later(value, "cache_read_input_tokens", known.cached_tokens)
+    split = value.get("cache_creation")
+    hour, minutes = _split(split) if isinstance(split, dict) else (0, 0)
+    hour = hour or known.cache_write_1h_tokens
     written = _later(value, "cache_creation_input_tokens", known.cache_write_tokens)
+    written = max(written, hour + minutes)
     fresh = _later(value, "input_tokens", fresh_before)
     prompt = min(fresh + cached + written, TOKENS_MAX)
     details = value.get("output_tokens_details")
@@ -55,7 +61,9 @@ def usage_from(value: dict[str, Any], known: Usage = _NONE) -> Usage:
     reasoning = min(reasoning, output)
     cached = min(cached, prompt)
     written = min(written, prompt - cached)
-    return Usage(prompt, output - reasoning, reasoning, cached, written, _raw(value, known.raw))
+    raw = _raw(value, known.raw)
+    hour = min(hour, written)
+    return Usage(prompt, output - reasoning, reasoning, cached, written, raw, hour)
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
@@ -65,6 +73,12 @@ def usage_object(usage: Usage) -> dict[str, Any]:
     if cached or written:
         value["cache_creation_input_tokens"] = written
         value["cache_read_input_tokens"] = cached
+    if written:
+        hour = usage.cache_write_1h_tokens
+        value["cache_creation"] = {
+            "ephemeral_5m_input_tokens": written - hour,
+            "ephemeral_1h_input_tokens": hour,
+        }
     value["output_tokens"] = usage.completion_tokens + usage.reasoning_tokens
     if usage.reasoning_tokens:
         # Two names for one figure: Anthropic's, and the one of servers that copy OpenAI's.
@@ -76,7 +90,13 @@ def usage_object(usage: Usage) -> dict[str, Any]:
 
 
 def _later(value: dict[str, Any], name: str, known: int) -> int:
-    return known if value.get(name) is None else token_figure(value[name])
+    return token_figure(value.get(name)) or known
+
+
+def _split(value: dict[str, Any]) -> tuple[int, int]:
+    """Return what of a write is kept for an hour, and what for five minutes."""
+    hour = token_figure(value.get("ephemeral_1h_input_tokens"))
+    return hour, token_figure(value.get("ephemeral_5m_input_tokens"))
 
 
 def _thinking(details: dict[str, Any]) -> int:

@@ -4,7 +4,7 @@ Owns what the provider's figures mean in ours: `Usage.completion_tokens` exclude
 format's `output_tokens` includes it. Two families of detail members are in use, OpenAI's and that of
 gateways which keep the chat names; both are read, and both are written, all members always.
 
-Rules: a figure that is no whole number at or above 0 is none, and none is above `TOKENS_MAX`; of
+Rules: what is a figure at all, `untrusted` says; of
 figures that have no place in `Usage` at most `_RAW_MAX` are kept, by dotted names.
 
 Source: OpenAI API reference, "Response usage"; contract of the Responses dialect, section 3; both
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from actors.core.events import Usage
-from actors.core.wire.untrusted import TOKENS_MAX
+from actors.core.wire.untrusted import token_figure
 
 __all__ = ["usage_from", "usage_object"]
 
@@ -28,7 +28,7 @@ _INPUT = ("input_tokens_details", "prompt_tokens_details")
 _OUTPUT = ("output_tokens_details", "completion_tokens_details")
 
 _KNOWN = frozenset(
-    {"input_tokens", "output_tokens", "total_tokens"}
+    {"input_tokens", "output_tokens", "prompt_tokens", "completion_tokens", "total_tokens"}
     | {f"{family}.{name}" for family in _INPUT for name in ("cached_tokens", "cache_write_tokens")}
     | {f"{family}.reasoning_tokens" for family in _OUTPUT}
 )
@@ -38,13 +38,14 @@ _KNOWN = frozenset(
 def usage_from(value: Mapping[str, Any]) -> Usage:
     """Return the figures of a `usage` object, whatever is in it."""
     figures = dict(_figures(value))
-    prompt, output = figures.get("input_tokens", 0), figures.get("output_tokens", 0)
+    prompt = figures.get("input_tokens", 0) or figures.get("prompt_tokens", 0)
+    output = figures.get("output_tokens", 0) or figures.get("completion_tokens", 0)
     reasoning = _first(figures, _OUTPUT, "reasoning_tokens")
-    if figures.get("total_tokens") == prompt + output + reasoning:
+    if reasoning > output or figures.get("total_tokens") == prompt + output + reasoning:
         completion = output  # A server that leaves reasoning out of its output.
     else:
         completion = max(0, output - reasoning)
-    raw = tuple(figure for figure in figures.items() if figure[0] not in _KNOWN and figure[1])
+    raw = tuple(figure for figure in figures.items() if figure[0] not in _KNOWN)
     return Usage(
         prompt,
         completion,
@@ -84,22 +85,17 @@ def usage_object(usage: Usage) -> dict[str, Any]:
 
 
 def _figures(value: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """Yield every whole number of the object and of the objects in it, by dotted name."""
+    """Yield every figure above 0 of the object and of the objects in it, by dotted name."""
     for name, member in value.items():
         if len(name) > _RAW_NAME_MAX:
             continue
         if isinstance(member, dict):
-            for inner, figure in member.items():
-                if _is_figure(figure) and len(inner) <= _RAW_NAME_MAX:
+            for inner, value_ in member.items():
+                if len(inner) <= _RAW_NAME_MAX and (figure := token_figure(value_)):
                     # What a gateway calls raw already has the name that its provider gave.
-                    dotted = inner if name == "raw_usage" else f"{name}.{inner}"
-                    yield dotted, min(figure, TOKENS_MAX)
-        elif _is_figure(member):
-            yield name, min(member, TOKENS_MAX)
-
-
-def _is_figure(value: Any) -> bool:
-    return type(value) is int and value >= 0  # `type`, since a bool is an int.
+                    yield (inner if name == "raw_usage" else f"{name}.{inner}"), figure
+        elif figure := token_figure(member):
+            yield name, figure
 
 
 def _first(figures: Mapping[str, int], families: tuple[str, ...], name: str) -> int:

@@ -1,8 +1,8 @@
 """What a provider sent, read without trust: JSON, its members, figures, the status that an error names.
 
 Rules: what is no JSON object, or not of the type that a member has, is `Broken`. Half of a surrogate
-pair, which JSON can carry and no encoder can, is replaced. A figure that is none counts as 0, and
-none is above `TOKENS_MAX`.
+pair, which JSON can carry and no encoder can, is replaced. A figure of tokens is a whole number, also one
+that is written as a float; what is none, or beyond reason, counts as 0: it says nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from actors.core.wire.failures import BROKEN_STREAM, failure_of_status
 
 __all__ = ["TOKENS_MAX", "Broken", "error_failure", "json_object", "text_member", "token_figure"]
 
-TOKENS_MAX = 2**31 - 1
-"""Above every count of tokens, and so low that no provider can make an amount overflow."""
+TOKENS_MAX = 2**24
+"""Above the largest context windows, also where a provider's own tools fill one several times. A larger
+figure is a fault of the provider's, and nobody is charged by it."""
 
 
 class Broken(Exception):
@@ -72,10 +73,12 @@ def text_member(value: dict[str, Any], name: str) -> str:
 
 
 def token_figure(figure: Any) -> int:
-    """Return a count of tokens, 0 for what is no whole number at or above 0."""
-    if type(figure) is not int or figure < 0:  # `type`, since a bool is an int.
+    """Return a count of tokens, 0 for what is no whole number from 0 to `TOKENS_MAX`."""
+    if type(figure) is float and figure.is_integer():
+        figure = int(figure)
+    if type(figure) is not int or not 0 <= figure <= TOKENS_MAX:  # `type`, since a bool is an int.
         return 0
-    return min(figure, TOKENS_MAX)
+    return figure
 
 
 def error_failure(

@@ -110,6 +110,7 @@ class MessagesEncoder:
                 usage.prompt_tokens,
                 cached_tokens=usage.cached_tokens,
                 cache_write_tokens=usage.cache_write_tokens,
+                cache_write_1h_tokens=usage.cache_write_1h_tokens,
             )
         if isinstance(event, Finished):
             return Usage(event.usage.prompt_tokens)
