@@ -18,8 +18,8 @@ Rules:
    `sim@responses` and `sim@background` are `sim`, asked for in those words. They are not listed;
    a model of the configuration with that very name comes first.
 
-The simulator's models may answer with up to 65,536 tokens, not the 8,192 of a configured model's
-default: `sim` speaks 50 tokens/s and has to be able to outlast any timeout.
+The simulator's models may answer with up to 65,536 tokens: `sim-long` speaks 50 tokens/s and has to
+be able to outlast any timeout.
 
 Source: contracts of the chat dialect, sections 6 and 8, read 2026-11-22.
 """
@@ -46,7 +46,7 @@ from actors.settings import Settings
 from actors.simulator.models import (
     ALIASES,
     CONTEXT_WINDOW,
-    DEFAULT_OUTPUT_TOKENS,
+    LONG_TOKENS_DEFAULT,
     MODELS,
     OUTPUT_TOKENS_MAX,
     SimulatedModel,
@@ -329,7 +329,7 @@ def _simulated(model: SimulatedModel) -> CatalogueModel:
         prices=PRICES,
         context_window=CONTEXT_WINDOW,
         max_output_tokens_hard_cap=OUTPUT_TOKENS_MAX,
-        default_max_output_tokens=DEFAULT_OUTPUT_TOKENS,
+        default_max_output_tokens=LONG_TOKENS_DEFAULT if model.tokens_said is None else None,
         capabilities=model.capabilities,
         tokenizer_is_exact=True,
     )

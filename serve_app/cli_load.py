@@ -79,7 +79,7 @@ def register(app: typer.Typer) -> None:
 def load(
     url: _Url = None,
     dialect: _Dialect = "chat",
-    model: _Model = "sim",
+    model: _Model = "sim-long",
     streams: _Streams = None,
     rate: _Rate = None,
     arrivals: _Arrivals = None,

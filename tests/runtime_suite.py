@@ -69,7 +69,7 @@ class Bench:
 
     def command(
         self,
-        model: str = "sim",
+        model: str = "sim-long",
         *,
         tokens: int = 10,
         idempotency: IdempotencyKey | None = None,

@@ -81,7 +81,7 @@ def test_the_built_in_models_share_price_limits_and_an_exact_tokenizer() -> None
     for model in models:
         assert model.provider == SIMULATOR
         assert model.prices == Prices(75, 450)
-        assert model.default_max_output_tokens == 64
+        assert model.default_max_output_tokens == (1024 if "long" in model.slug else None)
         assert model.max_output_tokens_hard_cap == 65_536
         assert model.tokenizer_is_exact
 
@@ -214,7 +214,7 @@ def test_a_request_becomes_a_command() -> None:
 
 
 def test_without_a_limit_the_models_default_is_held_and_sent() -> None:
-    assert resolve(catalogue(), ask()).max_output_tokens == 64
+    assert resolve(catalogue(), ask("sim-long")).max_output_tokens == 1024
     assert resolve(catalogue(**CONFIGURED), ask("tiny")).max_output_tokens == 20
 
 

@@ -43,7 +43,7 @@ def answer(parts: list[bytes]) -> bytes:
 def row(words: list[str], **changes: Any) -> dict[str, Any]:
     """Return the upstream's log of an answer of these words."""
     return {
-        "model": "sim-slow",
+        "model": "sim-long-slow",
         "text_sent": "".join(words),
         "tokens_sent": len(words),
         "prompt_tokens": 10,

@@ -55,9 +55,16 @@ def test_the_multi_byte_words_are_multi_byte() -> None:
     assert all(len(word.encode()) > len(word) for word in MULTI_BYTE_WORDS)
 
 
-@pytest.mark.parametrize("tokens", [1, 2, 7, 64, 1000])
-@pytest.mark.parametrize("model", ["sim", "sim-multi", "sim-utf8", "sim-reasoning", "sim-refusal"])
-def test_an_answer_has_exactly_the_tokens_asked_for(model: str, tokens: int) -> None:
+WORDY = ["sim", "sim-slow", "sim-multi", "sim-utf8", "sim-reasoning", "sim-refusal"]
+LONG = ["sim-long", "sim-long-instant", "sim-long-slow", "sim-long-utf8"]
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens"),
+    [(model, tokens) for model in WORDY for tokens in (1, 2, 7, 63)]
+    + [(model, tokens) for model in LONG for tokens in (1, 7, 64, 1000)],
+)
+def test_a_limit_cuts_an_answer(model: str, tokens: int) -> None:
     of = answer(model, max_tokens=tokens)
     assert sum(delta.tokens for delta in of) == tokens
     assert all(delta.tokens == count_text(text_of(delta)) for delta in of)
@@ -65,8 +72,19 @@ def test_an_answer_has_exactly_the_tokens_asked_for(model: str, tokens: int) -> 
     assert of.finish_reason is FinishReason.LENGTH
 
 
-def test_without_a_limit_an_answer_has_64_tokens() -> None:
-    assert sum(delta.tokens for delta in answer()) == 64
+@pytest.mark.parametrize("model", [*WORDY, "sim-instant", "sim-tools", "sim-no-usage"])
+@pytest.mark.parametrize("limit", [{}, {"max_tokens": 64}, {"max_tokens": 1000}])
+def test_a_model_has_64_tokens_to_say_and_stops(model: str, limit: dict[str, int]) -> None:
+    of = answer(model, **limit)
+    assert sum(delta.tokens for delta in of) == count_text(text(of)) == 64
+    assert of.finish_reason is FinishReason.STOP
+
+
+@pytest.mark.parametrize("model", LONG)
+def test_a_long_model_says_1024_tokens_where_it_has_no_limit(model: str) -> None:
+    of = answer(model)
+    assert sum(delta.tokens for delta in of) == 1024
+    assert of.finish_reason is FinishReason.LENGTH
 
 
 def test_max_completion_tokens_is_max_tokens() -> None:
@@ -87,7 +105,9 @@ def test_the_words_follow_from_model_messages_and_seed() -> None:
 
 
 def test_a_longer_answer_begins_with_the_shorter_one() -> None:
-    assert text(answer(max_tokens=100)).startswith(text(answer(max_tokens=10)))
+    assert text(answer("sim-long", max_tokens=100)).startswith(
+        text(answer("sim-long", max_tokens=10))
+    )
 
 
 def test_each_model_says_what_it_is_for() -> None:
@@ -118,14 +138,85 @@ def test_a_tool_call_beyond_the_limit_is_cut() -> None:
     ("members", "calls"),
     [
         ({"tools": [TOOL]}, True),
+        ({"tools": [TOOL], "tool_choice": "auto"}, True),
         ({"tools": [TOOL], "tool_choice": "required"}, True),
         ({"tools": [TOOL], "tool_choice": "none"}, False),
+        ({"tools": [{"type": "web_search"}]}, False),
+        ({"tools": []}, False),
         ({}, False),
     ],
 )
 def test_only_a_wanted_tool_is_called(members: dict[str, Any], calls: bool) -> None:
     assert (answer("sim-tools", **members).finish_reason is FinishReason.TOOL_CALLS) is calls
-    assert answer("sim", **members).finish_reason is FinishReason.LENGTH
+
+
+@pytest.mark.parametrize(
+    ("choice", "calls"),
+    [("auto", False), ("required", True), ({"function": {"name": "get_weather"}}, True)],
+)
+def test_another_model_calls_a_tool_where_it_has_to(choice: Any, calls: bool) -> None:
+    of = answer("sim", tools=[TOOL], tool_choice=choice)
+    assert (of.finish_reason is FinishReason.TOOL_CALLS) is calls
+
+
+USER = {"role": "user", "content": "Is it raining in Turin?"}
+CALL = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [
+        {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+    ],
+}
+RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "rain"}
+TEXT = {"role": "assistant", "content": "It rains."}
+FINAL = {"type": "function", "function": {"name": "final_answer"}}
+
+
+@pytest.mark.parametrize(
+    ("messages", "called"),
+    [
+        ([USER], "get_weather"),
+        ([USER, CALL, RESULT], None),
+        ([USER, CALL, RESULT, {"role": "user", "content": "The tool's picture."}], None),
+        ([USER, CALL, RESULT, TEXT, USER], "get_weather"),
+        ([USER, TEXT, USER], "get_weather"),
+    ],
+)
+def test_a_loop_ends_when_its_tools_result_is_there(
+    messages: list[dict[str, Any]], called: str | None
+) -> None:
+    of = answer("sim-tools", tools=[TOOL, FINAL], messages=messages)
+    assert getattr(next(iter(of)), "name", None) == called
+    assert of.finish_reason is (FinishReason.TOOL_CALLS if called else FinishReason.STOP)
+
+
+@pytest.mark.parametrize(
+    ("messages", "called"), [([USER], "get_weather"), ([USER, CALL, RESULT], "final_answer")]
+)
+def test_a_loop_that_ends_with_a_tool_of_its_own_ends(
+    messages: list[dict[str, Any]], called: str
+) -> None:
+    of = answer("sim-tools", tools=[TOOL, FINAL], tool_choice="required", messages=messages)
+    assert getattr(next(iter(of)), "name", None) == called
+
+
+def test_a_custom_tool_is_called_with_free_text() -> None:
+    tool = {"type": "custom", "custom": {"name": "patch"}}
+    first, *others = answer("sim-tools", tools=[tool])
+    assert (getattr(first, "name", None), getattr(first, "kind", None)) == ("patch", "custom")
+    assert not text_of(others[0]).startswith("{")
+
+
+def test_the_tools_that_may_be_called_can_be_fewer() -> None:
+    choice = {
+        "type": "allowed_tools",
+        "allowed_tools": {
+            "mode": "auto",
+            "tools": [{"type": "function", "function": {"name": "final_answer"}}],
+        },
+    }
+    of = answer("sim-tools", tools=[TOOL, FINAL], tool_choice=choice)
+    assert getattr(next(iter(of)), "name", None) == "final_answer"
 
 
 def test_a_named_tool_is_the_one_that_is_called() -> None:
@@ -198,10 +289,7 @@ def test_a_json_object_is_valid_and_a_limit_cuts_it() -> None:
         ({"stream_options": []}, "stream_options"),
         ({"response_format": {"type": "poem"}}, "response_format.type"),
         ({"tools": [{}]}, "tools[0].function.name"),
-        (
-            {"tools": [TOOL], "tool_choice": {"function": {"name": "nope"}}},
-            "tool_choice.function.name",
-        ),
+        ({"tools": [TOOL], "tool_choice": {"function": {"name": "nope"}}}, "tool_choice"),
     ],
 )
 def test_a_wrong_member_is_named(members: dict[str, Any], param: str) -> None:

@@ -4,9 +4,10 @@ Owns which deltas an answer has and how many tokens each one is. It must not kno
 connections. An answer can be iterated again and gives the same deltas, so that the log can tell
 what was sent without keeping it.
 
-Rules: an answer has exactly as many tokens as were asked for and ends with `length`; a tool call
-and a JSON answer have as many as they need, and end with `tool_calls` and `stop`, unless the limit
-cuts them. A delta's tokens are those of its own text: their sum is what is reported.
+Rules: a model says what it has to say and ends with `stop`, or with `length` where the request's
+limit cuts it; the long ones say exactly what the limit allows. A tool call and a JSON answer have as
+many tokens as they need, and end with `tool_calls` and `stop`, unless the limit cuts them. A delta's
+tokens are those of its own text: their sum is what is reported.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from actors.core.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from actors.core.request import Tool
+from actors.core.request import Tool, ToolKind
 from actors.simulator.json_answers import arguments_text, json_text
-from actors.simulator.models import DEFAULT_OUTPUT_TOKENS, Content, SimulatedModel
+from actors.simulator.models import LONG_TOKENS_DEFAULT, Content, SimulatedModel
 from actors.simulator.request import Ask
 from actors.simulator.vocabulary import MULTI_BYTE_WORDS, WORDS, draw, seed_of
 from actors.tokenizer import count_text
@@ -35,6 +36,8 @@ from actors.tokenizer import count_text
 __all__ = ["NOTHING", "Answer", "compose", "text_of"]
 
 _Words = TextDelta | ReasoningDelta | RefusalDelta
+
+_FREE_INPUT_WORDS = 4  # of a tool whose input is no JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +83,17 @@ def text_of(delta: Delta) -> str:
 def compose(model: SimulatedModel, ask: Ask) -> Answer:
     """Return what the model answers."""
     seed = seed_of(model.slug, ask.prompt, ask.seed)
-    tokens = ask.output_tokens_max or DEFAULT_OUTPUT_TOKENS
-    if model.tokens_max is not None:
-        tokens = min(tokens, model.tokens_max)
-    if model.content is Content.TOOL_CALL and ask.tool is not None:
-        return _tool_call(ask.tool, seed, tokens)
+    limits = [limit for limit in (ask.output_tokens_max, model.tokens_max) if limit is not None]
+    limit = min(limits, default=None)
+    if ask.tool is not None and (ask.is_tool_forced or model.content is Content.TOOL_CALL):
+        return _tool_call(ask.tool, seed, limit)
     if ask.response_format is not None:
         pieces = _pieces(json_text(ask.response_format, _plain_words(seed)))
         texts = [TextDelta(0, piece, count_text(piece)) for piece in pieces]
-        return _within(tokens, texts, FinishReason.STOP)
+        return _within(limit, texts, FinishReason.STOP)
+    if model.tokens_said is not None and (limit is None or model.tokens_said <= limit):
+        return Answer(_speech(model, seed, model.tokens_said), FinishReason.STOP)
+    tokens = LONG_TOKENS_DEFAULT if limit is None else limit
     return Answer(_speech(model, seed, tokens), FinishReason.LENGTH)
 
 
@@ -103,20 +108,25 @@ def _speech(model: SimulatedModel, seed: int, tokens: int) -> tuple[_Speech, ...
     return (_Speech(seed, tokens, _TABLES.get(model.content, _TEXT), per_delta),)
 
 
-def _tool_call(tool: Tool, seed: int, tokens_max: int) -> Answer:
-    started = ToolCallStarted(0, f"call_{seed:016x}", tool.name, count_text(tool.name))
-    pieces = _pieces(arguments_text(tool.parameters, _plain_words(seed)))
-    arguments = [ToolCallDelta(0, piece, count_text(piece)) for piece in pieces]
+def _tool_call(tool: Tool, seed: int, tokens_max: int | None) -> Answer:
+    tokens, words = count_text(tool.name), _plain_words(seed)
+    call_id = f"call_{seed:016x}"
+    started = ToolCallStarted(0, call_id, tool.name, tokens, tool.kind, tool.namespace)
+    if tool.kind is ToolKind.FUNCTION:
+        text = arguments_text(tool.parameters, words)
+    else:
+        text = " ".join(islice(words, _FREE_INPUT_WORDS))
+    arguments = [ToolCallDelta(0, piece, count_text(piece)) for piece in _pieces(text)]
     return _within(tokens_max, [started, *arguments], FinishReason.TOOL_CALLS)
 
 
-def _within(tokens_max: int, deltas: Iterable[Delta], finish_reason: FinishReason) -> Answer:
+def _within(tokens_max: int | None, deltas: Iterable[Delta], finish_reason: FinishReason) -> Answer:
     """Return the deltas, as many of them as the limit allows."""
     tokens = 0
     allowed: list[Delta] = []
     for delta in deltas:
         tokens += delta.tokens
-        if tokens > tokens_max:
+        if tokens_max is not None and tokens > tokens_max:
             return Answer((allowed,), FinishReason.LENGTH)
         allowed.append(delta)
     return Answer((allowed,), finish_reason)

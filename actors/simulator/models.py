@@ -1,4 +1,4 @@
-"""The simulated models: how fast each one speaks, what it says, and how it ends.
+"""The simulated models: how fast each one speaks, how much it says, and how it ends.
 
 A table of values and nothing else. The catalogue sells the listed ones; the others exist for tests
 of one property each, and are sold too, since a client of the runtime may want to see them.
@@ -12,15 +12,21 @@ from enum import StrEnum
 __all__ = [
     "ALIASES",
     "CONTEXT_WINDOW",
-    "DEFAULT_OUTPUT_TOKENS",
+    "LONG_TOKENS_DEFAULT",
     "MODELS",
     "OUTPUT_TOKENS_MAX",
     "Content",
     "Ending",
+    "TOKENS_SAID",
     "SimulatedModel",
 ]
 
-DEFAULT_OUTPUT_TOKENS = 64
+TOKENS_SAID = 64
+"""What a model has to say, unless it is one that says as much as it may."""
+
+LONG_TOKENS_DEFAULT = 1_024
+"""What such a one says where nobody gave it a limit."""
+
 OUTPUT_TOKENS_MAX = 65_536  # 20 minutes at 50 tokens/s, longer than any total timeout by default
 CONTEXT_WINDOW = 262_144
 
@@ -30,7 +36,7 @@ class Content(StrEnum):
 
     WORDS = "words"
     MULTI_BYTE_WORDS = "multi_byte_words"
-    TOOL_CALL = "tool_call"  # where the request names a tool and allows it; else words
+    TOOL_CALL = "tool_call"  # where there is a tool to call, and no result of one yet; else words
     REASONING = "reasoning"  # half of the tokens, then words
     REFUSAL = "refusal"
 
@@ -52,7 +58,8 @@ class SimulatedModel:
 
     Args:
         tokens_per_s: None is as fast as the connection takes them.
-        tokens_max: the model ends after so many tokens, whatever was asked for.
+        tokens_said: of words; None is exactly as many as the request allows.
+        tokens_max: the model ends after so many tokens, whatever it had to say.
         is_split: the body travels in segments that end in the middle of characters.
     """
 
@@ -61,6 +68,7 @@ class SimulatedModel:
     tokens_per_s: float | None = None
     content: Content = Content.WORDS
     ending: Ending = Ending.FINISH
+    tokens_said: int | None = TOKENS_SAID
     tokens_max: int | None = None
     tokens_per_frame: int = 1
     reports_usage: bool = True
@@ -74,6 +82,11 @@ MODELS: dict[str, SimulatedModel] = {
         SimulatedModel("sim", first_token_delay_s=0.05, tokens_per_s=50.0),
         SimulatedModel("sim-instant"),
         SimulatedModel("sim-slow", first_token_delay_s=0.05, tokens_per_s=2.0),
+        SimulatedModel("sim-long", first_token_delay_s=0.05, tokens_per_s=50.0, tokens_said=None),
+        SimulatedModel("sim-long-instant", tokens_said=None),
+        SimulatedModel(
+            "sim-long-slow", first_token_delay_s=0.05, tokens_per_s=2.0, tokens_said=None
+        ),
         SimulatedModel(
             "sim-error",
             first_token_delay_s=0.05,
@@ -91,6 +104,13 @@ MODELS: dict[str, SimulatedModel] = {
         SimulatedModel("sim-multi", tokens_per_s=50.0, tokens_per_frame=4),
         SimulatedModel(
             "sim-utf8", tokens_per_s=50.0, content=Content.MULTI_BYTE_WORDS, is_split=True
+        ),
+        SimulatedModel(
+            "sim-long-utf8",
+            tokens_per_s=50.0,
+            content=Content.MULTI_BYTE_WORDS,
+            tokens_said=None,
+            is_split=True,
         ),
         SimulatedModel("sim-no-usage", tokens_per_s=50.0, reports_usage=False),
         SimulatedModel(

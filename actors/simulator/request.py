@@ -59,7 +59,8 @@ class Ask:
 
     Args:
         prompt: what the words follow from, as the body has it.
-        tool: the one that a model that calls tools has to call.
+        tool: the one that a model that calls tools has to call; `is_tool_forced` says that any other
+            model has to call it too.
         response_format: in the chat format's words; None for plain text.
         has_usage: whether a stream's end tells the figures.
         has_running_usage: whether every frame does.
@@ -73,6 +74,7 @@ class Ask:
     body: Mapping[str, Any]
     tools: tuple[Tool, ...] = ()
     tool: Tool | None = None
+    is_tool_forced: bool = False
     output_tokens_max: int | None = None
     seed: int | None = None
     response_format: Mapping[str, Any] | None = None

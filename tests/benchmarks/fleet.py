@@ -63,7 +63,7 @@ class Fleet:
         self,
         count: int,
         *,
-        model: str = "sim-slow",
+        model: str = "sim-long-slow",
         max_tokens: int = 8_000,
         over_s: float = 0.0,
         pause_s: float = 0.0,

@@ -52,7 +52,7 @@ _CALM_SHARE = 0.9
 
 _FAST_TOKENS_PER_S = 50
 _BODY = {
-    "model": "sim-instant",
+    "model": "sim-long-instant",
     "messages": [{"role": "user", "content": "Name a lake."}],
     "max_tokens": 1,
 }
@@ -232,7 +232,7 @@ async def _level(
     )
     level = Level(count, actors, windows, windows[-1], Starts(shares({}), [], 0.0), pss, empty)
     tokens = int(_FAST_TOKENS_PER_S * (sizes.window_s + 60))
-    fast = await fleet.open(sizes.fast_streams, model="sim", max_tokens=tokens)
+    fast = await fleet.open(sizes.fast_streams, model="sim-long", max_tokens=tokens)
     await asyncio.sleep(sizes.settle_s)
     level.fast = await watch(group, fleet, sizes.window_s)
     await fleet.cancel(fast)

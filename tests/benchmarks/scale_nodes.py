@@ -39,7 +39,7 @@ _TOKENS = 2_000
 _WARM_STARTS = 20
 _CALM_SHARE = 0.9
 _BODY = {
-    "model": "sim-instant",
+    "model": "sim-long-instant",
     "messages": [{"role": "user", "content": "Name a lake."}],
     "max_tokens": 1,
 }

@@ -29,7 +29,7 @@ def observers(instance: Instance, sizes: Sizes) -> bool:
     ensure_descriptors(sizes.observed_streams * (1 + max(sizes.observers)))
     rows, is_clean = asyncio.run(_observers(instance, sizes))
     print_table(
-        f"dense: {sizes.observed_streams} sim-slow streams, observers beside each one's"
+        f"dense: {sizes.observed_streams} sim-long-slow streams, observers beside each one's"
         f" creator; CPU above idle, {sizes.rounds} windows of {sizes.window_s:g} s:"
         " median (smallest - largest)",
         [
@@ -126,8 +126,8 @@ async def _slow_reader(instance: Instance, sizes: Sizes) -> tuple[list[list[str]
     fleet = Fleet.of(instance, "slow-reader")
     cases = (
         ("nobody", "", 0),
-        ("sim, read at a tenth of its speed", "sim", _tokens(sizes)),
-        (f"{_LONG_TOKENS:,} tokens at once, read at 5/s", "sim-instant", _LONG_TOKENS),
+        ("sim-long, read at a tenth of its speed", "sim-long", _tokens(sizes)),
+        (f"{_LONG_TOKENS:,} tokens at once, read at 5/s", "sim-long-instant", _LONG_TOKENS),
         ("nobody", "", 0),
     )
     rows, faults = [], 0
@@ -146,7 +146,7 @@ async def _beside(
     slow = []
     if model:
         slow = await fleet.open(1, model=model, max_tokens=tokens, pause_s=_SLOW_PAUSE_S)
-    streams = await fleet.open(sizes.neighbours, model="sim", max_tokens=_tokens(sizes))
+    streams = await fleet.open(sizes.neighbours, model="sim-long", max_tokens=_tokens(sizes))
     await asyncio.sleep(sizes.settle_s)
     before, began_at = group.cpu(), time.time()
     read = [len(stream.words) for stream in slow]

@@ -22,7 +22,7 @@ from tests.instance import Instance
 
 __all__ = ["run"]
 
-_MODEL = "sim"
+_MODEL = "sim-long"
 _TOKENS = 32
 _CANCELLED_EACH = 10
 _SAMPLES = 60

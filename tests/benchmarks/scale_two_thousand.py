@@ -86,7 +86,7 @@ async def _open_controls(simulator: str, sizes: Sizes, lives_s: float) -> list[R
     controls = []
     for number in range(count):
         body: dict[str, Any] = {
-            "model": "sim-slow",
+            "model": "sim-long-slow",
             "messages": [{"role": "user", "content": f"Name a river, reader {number}."}],
             "max_tokens": round(_TOKENS_PER_S * lives_s),
         }
@@ -217,7 +217,7 @@ def _print_facts(
         ["server memory, PSS, MB", f"{pss / 1e6:,.0f}"],
     ]
     print_table(
-        f"dense: {sizes.streams:,} live sim-slow streams for {sizes.seconds:g} s, a reader each"
+        f"dense: {sizes.streams:,} live sim-long-slow streams for {sizes.seconds:g} s, a reader each"
         f" (seed {sizes.seed})",
         ["", "figure"],
         rows,

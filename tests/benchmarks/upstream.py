@@ -34,12 +34,12 @@ __all__ = [
     "wait_until_idle",
 ]
 
-INSTANT, PACED, SLOW = "sim-instant", "sim", "sim-slow"
-BURST = SimulatedModel("sim-burst", first_token_delay_s=0.05, tokens_per_s=5.0)
+INSTANT, PACED, SLOW = "sim-long-instant", "sim-long", "sim-long-slow"
+BURST = SimulatedModel("sim-burst", first_token_delay_s=0.05, tokens_per_s=5.0, tokens_said=None)
 MODELS = (INSTANT, PACED, SLOW, BURST.slug)
 PACED_FIRST_S = 0.05
 PACED_TOKENS_PER_S = 50.0
-"""What `sim` does: 50 ms to its first token, then so many a second."""
+"""What `sim-long` does: 50 ms to its first token, then so many a second."""
 
 _START_TIMEOUT_S = 60.0
 _IDLE_TIMEOUT_S = 60.0

@@ -93,7 +93,7 @@ def refuses_a_name_twice(instance: Instance, client: DialectClient) -> None:
 
 def cancels_in_flight(instance: Instance, client: DialectClient) -> None:
     name = new_name()
-    with Streaming(instance, client, name, client.body("sim", 2_000)) as stream:
+    with Streaming(instance, client, name, client.body("sim-long", 2_000)) as stream:
         stream.wait_for_text()
         answer = cancel(instance, client, name)
         assert answer.status_code == 200, answer.text
@@ -113,7 +113,7 @@ def cancels_a_caller_that_waits(instance: Instance, client: DialectClient) -> No
     """A completion that was not asked for as a stream can be stopped as well."""
     name = new_name()
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(create, instance, client, name, client.body("sim", 2_000))
+        waiting = pool.submit(create, instance, client, name, client.body("sim-long", 2_000))
         wait_until(lambda: ask(instance, client.read(name)).status_code == 200, "it can be found")
         assert cancel(instance, client, name).status_code == 200
         answer = waiting.result(60)
@@ -123,7 +123,7 @@ def cancels_a_caller_that_waits(instance: Instance, client: DialectClient) -> No
 
 def joins_while_settling(instance: Instance, client: DialectClient) -> None:
     name = new_name()
-    with Streaming(instance, client, name, client.body("sim", 2_000)) as stream:
+    with Streaming(instance, client, name, client.body("sim-long", 2_000)) as stream:
         stream.wait_for_text()
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: cancel(instance, client, name), range(8)))
@@ -176,7 +176,7 @@ def forgets_what_is_deleted(instance: Instance, client: DialectClient) -> None:
     if client.delete is None:
         raise NotApplicable("no DELETE of content")
     name = new_name()
-    with Streaming(instance, client, name, client.body("sim", 2_000)) as stream:
+    with Streaming(instance, client, name, client.body("sim-long", 2_000)) as stream:
         stream.wait_for_text()
         answer = ask(instance, client.delete(name))
         assert answer.status_code in (200, 204), answer.text
@@ -192,7 +192,7 @@ def remembers_a_cancel_before_the_start(instance: Instance, client: DialectClien
     answer = cancel(instance, client, name, headers=REMEMBER)
     assert answer.status_code == 202, answer.text
     assert answer.json()["status"] == "remembered"
-    with Streaming(instance, client, name, client.body("sim", 2_000)) as stream:
+    with Streaming(instance, client, name, client.body("sim-long", 2_000)) as stream:
         stream.join()
     assert stream.text == ""
     assert state(instance, client, name) == "cancelled"
@@ -204,7 +204,7 @@ def remembers_a_cancel_before_the_start(instance: Instance, client: DialectClien
 
 def follows_the_last_reader(instance: Instance, client: DialectClient) -> None:
     name = new_name()
-    with Streaming(instance, client, name, client.body("sim", 2_000)) as stream:
+    with Streaming(instance, client, name, client.body("sim-long", 2_000)) as stream:
         stream.wait_for_text()
     assert settled(instance, client, name) == "cancelled"
     assert admin_record(instance, client, name)["source"] == "client_disconnect"
@@ -215,7 +215,7 @@ def misses_a_caller_that_waited(instance: Instance, client: DialectClient) -> No
     headers = client.named(name)
     with instance.client(timeout=httpx.Timeout(60, read=2.0)) as http:
         try:
-            http.post(client.path, json=client.body("sim", 2_000), headers=headers)
+            http.post(client.path, json=client.body("sim-long", 2_000), headers=headers)
         except httpx.ReadTimeout:
             pass
         else:

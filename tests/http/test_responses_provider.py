@@ -104,8 +104,8 @@ def test_a_cancel_reaches_the_provider(
     async def run_it() -> None:
         async with rig(tmp_path, simulator=True) as run:
             asked = {
-                CHAT: prompt("sim" + wire, max_tokens=5_000, stream=True),
-                PATH: body(model="sim" + wire, max_output_tokens=5_000, stream=True),
+                CHAT: prompt("sim-long" + wire, max_tokens=5_000, stream=True),
+                PATH: body(model="sim-long" + wire, max_output_tokens=5_000, stream=True),
             }[path]
             name = {"midstream-completion-id": "job-7"}
             call = run.call("POST", path, asked, headers=name).start()
@@ -210,7 +210,7 @@ def test_openais_sdk_runs_in_the_background(tmp_path: Path, wire: str) -> None:
                 base_url=f"{url}/v1", api_key=run.key, max_retries=0, http_client=http
             ) as sdk,
         ):
-            asked: Any = body(model="sim" + wire, max_output_tokens=2_000, background=True)
+            asked: Any = body(model="sim-long" + wire, max_output_tokens=2_000, background=True)
             made = await sdk.responses.create(**asked)
             assert made.status == "queued"
             stream = await sdk.responses.retrieve(made.id, stream=True, starting_after=2)

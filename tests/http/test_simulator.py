@@ -119,7 +119,7 @@ def expected_text(content: dict[str, Any]) -> str:
 def test_each_frame_is_one_token_and_the_answer_ends_with_length(
     client: httpx.Client, tokens: int
 ) -> None:
-    content = body("sim-instant", max_tokens=tokens, stream_options={"include_usage": True})
+    content = body("sim-long-instant", max_tokens=tokens, stream_options={"include_usage": True})
     answer = complete(client, content)
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.content.endswith(b"data: [DONE]\n\n")
@@ -351,7 +351,7 @@ def test_a_stalled_stream_stays_open_after_five_tokens(url: str, truth: GroundTr
 def test_a_client_that_reads_nothing_holds_up_its_own_stream_alone(
     url: str, client: httpx.Client, truth: GroundTruth
 ) -> None:
-    with open_stream(url, body("sim-instant", max_tokens=65_536), "cmp_slow_reader"):
+    with open_stream(url, body("sim-long-instant", max_tokens=65_536), "cmp_slow_reader"):
         assert complete(client, body("sim-instant", max_tokens=5)).status_code == 200
         row = truth.of("cmp_slow_reader")[0]
         assert row["tokens_sent"] < 65_536

@@ -195,7 +195,7 @@ def test_a_reader_gets_what_follows_its_cursor_during_the_answer_and_after_it() 
 
 def test_a_long_answer_without_pace_is_read_whole() -> None:
     async def test(client: Client) -> None:
-        path = await client.create("sim-instant", 5000)
+        path = await client.create("sim-long-instant", 5000)
         cursor = {"stream": "true", "starting_after": "4000"}
         frames = data((await client.http.get(path, params=cursor)).content)
         assert len(frames) == 2 + 5000 + 1 - 4001
@@ -206,7 +206,7 @@ def test_a_long_answer_without_pace_is_read_whole() -> None:
 
 def test_a_cancel_stops_the_tokens_tells_the_readers_and_stands() -> None:
     async def test(client: Client) -> None:
-        path = await client.create("sim", 1000)
+        path = await client.create("sim-long", 1000)
         reader = asyncio.ensure_future(client.http.get(path, params={"stream": "true"}))
         await client.until(lambda: client.entry.tokens_sent >= 3)
         first = await client.http.post(f"{path}/cancel")
@@ -260,7 +260,7 @@ def test_a_silent_model_can_be_cancelled() -> None:
 
 def test_what_is_deleted_or_was_never_there_is_unknown() -> None:
     async def test(client: Client) -> None:
-        path = await client.create("sim", 1000)
+        path = await client.create("sim-long", 1000)
         shown = path.rpartition("/")[2]
         assert (await client.http.delete(path)).json() == {"id": shown, "deleted": True}
         assert client.entry.closed_by is ClosedBy.CANCEL

@@ -203,7 +203,7 @@ def test_the_sdk_calls_a_tool_and_sends_its_result(sdk: anthropic.Anthropic) -> 
 def test_the_sdk_gets_json_of_a_schema(sdk: anthropic.Anthropic) -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     message = sdk.messages.create(
-        model="sim-instant",
+        model="sim-long-instant",
         max_tokens=200,
         messages=MESSAGES,
         output_config={"format": {"type": "json_schema", "schema": schema}},

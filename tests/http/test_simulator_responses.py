@@ -87,7 +87,7 @@ def test_a_body_and_a_stream_say_the_same(url: str) -> None:
         ({"input": []}, "input"),
         ({"input": [{"type": "item_reference"}]}, "input[0].type"),
         ({"input": [{"role": "tool", "content": "x"}]}, "input[0].role"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"tools": [{"name": "x"}]}, "tools[0].type"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"text": {"format": {"type": "xml"}}}, "text.format.type"),
         ({"background": True, "store": False}, "store"),

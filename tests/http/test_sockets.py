@@ -56,7 +56,7 @@ def test_a_client_that_hangs_up_stops_the_model(tmp_path: Path) -> None:
             run.serve() as url,
             client(run, url) as http,
         ):
-            request = chat_body(model="sim", max_tokens=5_000, stream=True)
+            request = chat_body(model="sim-long", max_tokens=5_000, stream=True)
             async with http.stream("POST", PATH, json=request) as response:
                 completion_id = response.headers["midstream-completion-id"]
                 await read_until(response, 3)
@@ -79,7 +79,7 @@ def test_a_whole_callers_hanging_up_stops_the_model_too(tmp_path: Path) -> None:
             client(run, url) as http,
         ):
             headers = {"midstream-completion-id": "job-7"}
-            request = chat_body(model="sim", max_tokens=5_000)
+            request = chat_body(model="sim-long", max_tokens=5_000)
             waiting = asyncio.ensure_future(http.post(PATH, json=request, headers=headers))
             await until(
                 # Not before the model was asked: there would be nothing to stop.
@@ -103,7 +103,7 @@ def test_a_cancel_from_a_second_connection(tmp_path: Path) -> None:
             run.serve() as url,
             client(run, url) as http,
         ):
-            request = chat_body(model="sim", max_tokens=5_000, stream=True)
+            request = chat_body(model="sim-long", max_tokens=5_000, stream=True)
             async with http.stream("POST", PATH, json=request) as response:
                 completion_id = response.headers["midstream-completion-id"]
                 pieces = response.aiter_raw()

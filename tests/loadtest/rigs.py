@@ -61,7 +61,7 @@ class Target:
         plan = Plan(
             url=self.url,
             dialect=Dialect.CHAT,
-            model="sim-instant",
+            model="sim-long-instant",
             load=Load(Arrival.CLOSED, streams=4),
             api_key=self.run.key,
             organization="org",

@@ -135,7 +135,7 @@ def environment(server: Target) -> dict[str, str]:
 def test_a_run_prints_its_tables_and_writes_its_files(tmp_path: Path) -> None:
     page, figures = tmp_path / "load.html", tmp_path / "load.json"
     arguments = ["--count", "6", "--streams", "2", "--warmup", "0s", "--max-tokens", "10"]
-    arguments += ["--model", "sim-instant", "--slo", "ttft=1m"]
+    arguments += ["--model", "sim-long-instant", "--slo", "ttft=1m"]
     code, out, err = ran(tmp_path, None, *arguments, "--html", str(page), "--json", str(figures))
     assert code == 0, err
     assert "credits while it runs" in err
@@ -157,7 +157,7 @@ def test_a_run_that_found_a_fault_says_so_and_fails(tmp_path: Path) -> None:
         "--prompt-tokens",
         "100",
         "--model",
-        "sim-instant",
+        "sim-long-instant",
     )
     code, out, err = ran(tmp_path, lambda provider: Changed(provider, one_token_more), *arguments)
     assert code == 1

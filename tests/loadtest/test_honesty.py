@@ -48,7 +48,7 @@ def truth(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 CANCELS = {
-    "model": "sim",
+    "model": "sim-long",
     "max_tokens": Length(100, 100),
     "cancel_fraction": 1.0,
     "cancel_after": CancelAfter(tokens=2),

@@ -63,7 +63,7 @@ GOLDEN = Path(__file__).parent.parent / "dialects" / "golden"
 PLAN = Plan(
     url="http://127.0.0.1:8000",
     dialect=Dialect.CHAT,
-    model="sim",
+    model="sim-long",
     load=Load(Arrival.POISSON, rate_per_s=50.0),
     count=100,
     max_tokens=Length(10, 30),

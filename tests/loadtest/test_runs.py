@@ -35,7 +35,7 @@ def test_every_dialect_with_every_fate(tmp_path: Path, dialect: Dialect) -> None
     async def body(server: Target) -> dict[str, Any]:
         return await server.load(
             dialect=dialect,
-            model="sim",
+            model="sim-long",
             load=Load(Arrival.CLOSED, streams=8),
             count=16,
             max_tokens=Length(20, 20),
@@ -170,7 +170,7 @@ _NO_RIG: Any = _NoRig()
 
 
 def test_a_simulator_asked_directly_tells_its_truth() -> None:
-    figures = on_simulator(create_simulator(), disconnect_fraction=0.5, model="sim")
+    figures = on_simulator(create_simulator(), disconnect_fraction=0.5, model="sim-long")
     level = figures["levels"][0]
     assert not figures["is_midstream"]
     assert level["truth"]["checked"] == 8

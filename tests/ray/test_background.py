@@ -41,7 +41,9 @@ def start(instance: Instance, dialect: str, model: str, tokens: int) -> tuple[st
 
 def test_it_outlives_the_replica_that_created_it_and_a_redeploy(midstream: Instance) -> None:
     """One per dialect, all at once: their replica is killed, then every replica is replaced."""
-    started = {dialect: start(midstream, dialect, "sim", TOKENS * 3) for dialect in IN_BACKGROUND}
+    started = {
+        dialect: start(midstream, dialect, "sim-long", TOKENS * 3) for dialect in IN_BACKGROUND
+    }
     for _, pid in started.values():
         if is_alive(pid):
             os.kill(pid, signal.SIGKILL)
@@ -74,7 +76,7 @@ def test_it_outlives_the_replica_that_created_it_and_a_redeploy(midstream: Insta
 
 def test_a_native_cancel_stops_the_provider_itself(midstream: Instance) -> None:
     """Its answer runs in the background over there: closing the connection would stop nothing."""
-    name, _ = start(midstream, "responses", "sim@background", 2_000)
+    name, _ = start(midstream, "responses", "sim-long@background", 2_000)
     wait_until(lambda: RESPONSES.text(read(midstream, RESPONSES, name)), "text comes")
     answer = cancel(midstream, RESPONSES, name)
     assert answer.status_code == 200, answer.text
@@ -90,7 +92,7 @@ def test_a_native_cancel_stops_the_provider_itself(midstream: Instance) -> None:
 
 def wait_for_tokens_of_another(instance: Instance, count: int) -> None:
     """Let the simulator make so many tokens more, of a completion that is as fast: that is the clock."""
-    clock = stream(instance, "sim", max_tokens=2_000).wait_for_tokens(1)
+    clock = stream(instance, "sim-long", max_tokens=2_000).wait_for_tokens(1)
     try:
         made = instance.simulated(clock.completion_id)["tokens_sent"]
         wait_until(
@@ -111,7 +113,7 @@ def test_an_answer_of_a_native_provider_is_whole(midstream: Instance) -> None:
 
 def test_nobody_reaches_a_foreign_response_through_its_provider(midstream: Instance) -> None:
     """A team without the right gets the 404 of an unknown id, and no provider is asked."""
-    name, _ = start(midstream, "responses", "sim@background", 2_000)
+    name, _ = start(midstream, "responses", "sim-long@background", 2_000)
     try:
         key = midstream.new_team(f"stranger-{name}")
         for query in ("", "?provider=simulator-background"):

@@ -36,7 +36,7 @@ def without_request_id(data: bytes) -> bytes:
 def test_a_cancel_stops_the_stream_and_charges_exactly_what_was_produced(
     midstream: Instance,
 ) -> None:
-    reader = stream(midstream, "sim", max_tokens=2_000).wait_for_tokens(5)
+    reader = stream(midstream, "sim-long", max_tokens=2_000).wait_for_tokens(5)
     answer = cancel(midstream, reader.completion_id)
     reader.join()
     seen = midstream.simulated(reader.completion_id)
@@ -61,7 +61,7 @@ def test_a_cancel_stops_the_stream_and_charges_exactly_what_was_produced(
 
 
 def test_a_second_cancel_is_refused(midstream: Instance) -> None:
-    reader = stream(midstream, "sim", max_tokens=500).wait_for_tokens(1)
+    reader = stream(midstream, "sim-long", max_tokens=500).wait_for_tokens(1)
     assert cancel(midstream, reader.completion_id).status_code == 200
     again = cancel(midstream, reader.completion_id)
     reader.join()
@@ -71,7 +71,7 @@ def test_a_second_cancel_is_refused(midstream: Instance) -> None:
 
 def test_another_teams_id_is_as_unknown_as_one_that_never_was(midstream: Instance) -> None:
     key = midstream.new_team("strangers")
-    reader = stream(midstream, "sim", max_tokens=500).wait_for_tokens(1)
+    reader = stream(midstream, "sim-long", max_tokens=500).wait_for_tokens(1)
     foreign = cancel(midstream, reader.completion_id, key=key)
     unknown = cancel(midstream, "cmp_01JB3T9K5N6P7Q8R9S0T1V2W3X", key=key)
     assert foreign.status_code == unknown.status_code == 404
@@ -92,7 +92,7 @@ def test_a_waiting_caller_is_told_of_the_cancel(midstream: Instance) -> None:
         waiting = pool.submit(
             client.post,
             "/v1/chat/completions",
-            json=body("sim", max_tokens=2_000),
+            json=body("sim-long", max_tokens=2_000),
             headers={"Midstream-Completion-Id": "waiting-caller"},
         )
         wait_until(
@@ -144,7 +144,7 @@ def _credits(instance: Instance) -> float:
 
 
 def test_hanging_up_cancels_and_continue_does_not(midstream: Instance) -> None:
-    leaver = stream(midstream, "sim", max_tokens=2_000).wait_for_tokens(3)
+    leaver = stream(midstream, "sim-long", max_tokens=2_000).wait_for_tokens(3)
     leaver.close()
     wait_until(
         lambda: midstream.simulated(leaver.completion_id)["closed_by"] == "client",

@@ -72,7 +72,7 @@ async def _live_at_once(
 ) -> tuple[list[_Reader], list[dict[str, Any]]]:
     """Open that many streams; when all are live look at the running ones, then cancel them all."""
     readers = [_Reader() for _ in range(count)]
-    request = body("sim-slow", max_tokens=TOKENS_MAX, stream=True)
+    request = body("sim-long-slow", max_tokens=TOKENS_MAX, stream=True)
     reading = [asyncio.create_task(r.read(instance.url, request)) for r in readers]
     await _while_reading(reading, [r.has_tokens(1) for r in readers])
     path = f"/admin/v1/completions?limit={min(1000, count + 100)}"

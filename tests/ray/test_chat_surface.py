@@ -50,7 +50,7 @@ def limited_team(instance: Instance, team: str, **limits: int) -> str:
 
 
 def test_a_running_completion_is_shown_as_it_is(midstream: Instance) -> None:
-    reader = stream(midstream, "sim", max_tokens=2_000).wait_for_tokens(5)
+    reader = stream(midstream, "sim-long", max_tokens=2_000).wait_for_tokens(5)
     with midstream.client() as client:
         begun = "".join(reader.tokens)
         first, second = read(client, reader.completion_id), read(client, reader.completion_id)
@@ -138,7 +138,7 @@ def test_a_repeated_key_is_answered_from_the_record(midstream: Instance) -> None
 
 
 def test_a_key_whose_first_call_still_runs_is_refused(midstream: Instance) -> None:
-    request = body("sim", max_tokens=2_000)
+    request = body("sim-long", max_tokens=2_000)
     headers = {"Idempotency-Key": "still-running", "Midstream-Completion-Id": "still-running"}
     with midstream.client() as client, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.post, CREATE, json=request, headers=headers)
@@ -216,7 +216,7 @@ def test_a_teams_concurrency_is_kept_and_its_cancels_are_never_refused(
     midstream: Instance,
 ) -> None:
     key = limited_team(midstream, "narrow", requests_per_minute=3, completions_concurrent=1)
-    reader = stream(midstream, "sim", max_tokens=2_000, key=key).wait_for_tokens(2)
+    reader = stream(midstream, "sim-long", max_tokens=2_000, key=key).wait_for_tokens(2)
     with midstream.client(key) as client:
         second = client.post(CREATE, json=body("sim-instant", max_tokens=2))
         client.post(CREATE, json=body("sim-instant", max_tokens=2))
@@ -251,7 +251,7 @@ def test_the_place_of_an_ended_completion_is_free(midstream: Instance) -> None:
 def test_a_revoked_key_starts_nothing_and_what_it_started_goes_on(midstream: Instance) -> None:
     midstream.new_team("revoked")
     made = midstream.admin("POST", "/admin/v1/teams/revoked/keys", json={"name": "to revoke"})
-    reader = stream(midstream, "sim", max_tokens=2_000, key=made["key"]).wait_for_tokens(2)
+    reader = stream(midstream, "sim-long", max_tokens=2_000, key=made["key"]).wait_for_tokens(2)
     with midstream.client(made["key"]) as client:
         midstream.admin("DELETE", f"/admin/v1/keys/{made['key_id']}")
         # Two replicas may each know the key for a moment more.
@@ -304,7 +304,7 @@ def test_models_and_balance_are_told(midstream: Instance) -> None:
     with midstream.client(key) as client:
         rows = {row["id"]: row for row in client.get("/v1/models").json()["data"]}
         whole = balance(client)
-        reader = stream(midstream, "sim", max_tokens=1_000, key=key).wait_for_tokens(1)
+        reader = stream(midstream, "sim-long", max_tokens=1_000, key=key).wait_for_tokens(1)
         held = balance(client)
         client.post(f"{CREATE}/{reader.completion_id}/cancel")
         left = balance(client)
@@ -374,7 +374,7 @@ def test_a_clients_timeout_header_ends_nothing(midstream: Instance, is_stream: b
 
 def test_a_client_cannot_hide_that_it_left(midstream: Instance) -> None:
     headers = {"x-request-disconnect-disabled": "?1"}
-    leaver = stream(midstream, "sim", max_tokens=5_000, headers=headers).wait_for_tokens(3)
+    leaver = stream(midstream, "sim-long", max_tokens=5_000, headers=headers).wait_for_tokens(3)
     leaver.close()
     assert ended(midstream, leaver)["error"]["code"] == "cancelled_client_disconnect"
 
@@ -385,7 +385,7 @@ def test_a_caller_that_does_not_wait_for_its_body_has_left(
 ) -> None:
     """Streaming or not, the rule is the same; and however the request was sent."""
     name = f"does-not-wait-{segments}"
-    content = json.dumps(body("sim", max_tokens=20_000)).encode()
+    content = json.dumps(body("sim-long", max_tokens=20_000)).encode()
     head = (
         f"POST {CREATE} HTTP/1.1\r\nHost: midstream\r\nAuthorization: Bearer {DEMO_KEY}\r\n"
         f"Midstream-Completion-Id: {name}\r\nContent-Length: {len(content)}\r\n\r\n"

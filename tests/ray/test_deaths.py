@@ -54,7 +54,7 @@ def replica_pids(instance: Instance) -> set[int]:
 def test_a_killed_replica_costs_the_completion_nothing(midstream: Instance) -> None:
     before = replica_pids(midstream)
     reader = stream(
-        midstream, "sim", max_tokens=150, headers={"Midstream-On-Disconnect": "continue"}
+        midstream, "sim-long", max_tokens=150, headers={"Midstream-On-Disconnect": "continue"}
     ).wait_for_tokens(3)
     name = reader.completion_id
     kill(int(reader.answer_headers["midstream-replica"].split("/")[1]))
@@ -72,7 +72,7 @@ def test_a_killed_replica_costs_the_completion_nothing(midstream: Instance) -> N
 
 
 def test_a_killed_actor_fails_its_completion_and_voids_the_hold(midstream: Instance) -> None:
-    reader = stream(midstream, "sim", max_tokens=2_000).wait_for_tokens(3)
+    reader = stream(midstream, "sim-long", max_tokens=2_000).wait_for_tokens(3)
     name = reader.completion_id
     with midstream.client() as client:
         before = client.get("/v1/balance").json()
@@ -95,7 +95,7 @@ def test_a_killed_actor_fails_its_completion_and_voids_the_hold(midstream: Insta
 
 
 def test_a_killed_registry_is_missed_by_nobody(midstream: Instance) -> None:
-    reader = stream(midstream, "sim", max_tokens=2_000).wait_for_tokens(3)
+    reader = stream(midstream, "sim-long", max_tokens=2_000).wait_for_tokens(3)
     pool = midstream.admin("GET", "/readyz")["pool"]
     kill(int(pool["pid"]))
     count = len(reader.tokens)
@@ -121,7 +121,7 @@ def _registry_pid(instance: Instance) -> int | None:
 
 
 def test_a_killed_ledger_comes_back_with_everything(midstream: Instance) -> None:
-    reader = stream(midstream, "sim", max_tokens=400).wait_for_tokens(3)
+    reader = stream(midstream, "sim-long", max_tokens=400).wait_for_tokens(3)
     kill(int(midstream.admin("GET", "/readyz")["ledger"]["pid"]))
     reader.join()
     assert reader.has_done

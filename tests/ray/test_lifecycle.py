@@ -88,7 +88,7 @@ class Stream:
 
     def _read(self) -> None:
         body = {
-            "model": "sim-slow",
+            "model": "sim-long-slow",
             "stream": True,
             "max_tokens": 1_000,
             "messages": [{"role": "user", "content": "Hi"}],

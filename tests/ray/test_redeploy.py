@@ -59,10 +59,10 @@ def cancel(instance: Instance, completion_id: str) -> httpx.Response:
 
 def test_streams_outlive_the_replicas_that_started_them(midstream: Instance) -> None:
     before = replica_pids(midstream)
-    reader = stream(midstream, "sim", max_tokens=20_000).wait_for_tokens(3)
-    keeper = stream(midstream, "sim", max_tokens=20_000, headers=KEEP).wait_for_tokens(3)
+    reader = stream(midstream, "sim-long", max_tokens=20_000).wait_for_tokens(3)
+    keeper = stream(midstream, "sim-long", max_tokens=20_000, headers=KEEP).wait_for_tokens(3)
     keeper.close()
-    leaver = stream(midstream, "sim", max_tokens=20_000).wait_for_tokens(3)
+    leaver = stream(midstream, "sim-long", max_tokens=20_000).wait_for_tokens(3)
     assert {replica_of(s.answer_headers) for s in (reader, keeper, leaver)} <= before
 
     redeploy(midstream)

@@ -92,7 +92,7 @@ def read_in_pieces(instance: Instance, completion_id: str, seed: int) -> tuple[F
 def test_readers_that_are_cut_off_anywhere_have_every_frame_once(midstream: Instance) -> None:
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
-    creator = stream(midstream, "sim-utf8", max_tokens=200, headers=KEEP).wait_for_tokens(3)
+    creator = stream(midstream, "sim-long-utf8", max_tokens=200, headers=KEEP).wait_for_tokens(3)
     with ThreadPoolExecutor(READERS) as pool:
         read = list(
             pool.map(
@@ -125,7 +125,7 @@ def test_a_cursor_beyond_the_end_is_no_silent_end(midstream: Instance) -> None:
 
 
 def test_many_observers_see_the_same_while_it_runs(midstream: Instance) -> None:
-    reader = stream(midstream, "sim", max_tokens=2_000).wait_for_tokens(3)
+    reader = stream(midstream, "sim-long", max_tokens=2_000).wait_for_tokens(3)
     observed = [Frames() for _ in range(8)]
 
     def observe(frames: Frames) -> None:
@@ -157,7 +157,7 @@ def test_a_reader_that_does_not_read_slows_nobody(midstream: Instance) -> None:
     """The provider is read to its end, and others too, while one reader takes nothing."""
     key = midstream.new_team("slow-readers")
     tokens = 40_000  # more bytes than all sockets on the way take
-    request = body("sim-instant", max_tokens=tokens, stream=True)
+    request = body("sim-long-instant", max_tokens=tokens, stream=True)
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         slow.settimeout(60)

@@ -112,7 +112,7 @@ def test_readers_that_are_reset_anywhere_have_what_an_uncut_one_has(
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
     name = f"resumed-{seed}"
-    request = client.body("sim-utf8", TOKENS, stream=True)
+    request = client.body("sim-long-utf8", TOKENS, stream=True)
     headers = client.named(name, **{"Midstream-On-Disconnect": "continue"})
 
     async def whole() -> tuple[list[Frame], list[Reader]]:

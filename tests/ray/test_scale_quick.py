@@ -14,7 +14,7 @@ TABLES = (
     "dense: CPU per token",
     "dense: CPU per start and settlement",
     "dense: memory, summed PSS",
-    "dense: 20 live sim-slow streams",
+    "dense: 20 live sim-long-slow streams",
     "relay lag, while 20 were live",
     "dense: cancel latency",
 )

@@ -255,7 +255,7 @@ def test_members_reach_the_upstream(midstream: Instance, mine: anthropic.Anthrop
     }
 
 
-@pytest.mark.parametrize("model", ["sim", "sim@messages"])
+@pytest.mark.parametrize("model", ["sim-long", "sim-long@messages"])
 def test_a_stream_that_is_cancelled_elsewhere_ends_for_the_sdk(
     midstream: Instance, mine: anthropic.Anthropic, model: str
 ) -> None:
@@ -283,7 +283,7 @@ def test_a_stream_that_is_cancelled_elsewhere_ends_for_the_sdk(
 
 
 def test_leaving_the_sdks_stream_cancels(midstream: Instance, mine: anthropic.Anthropic) -> None:
-    with mine.messages.stream(model="sim", messages=MESSAGES, max_tokens=2_000) as stream:
+    with mine.messages.stream(model="sim-long", messages=MESSAGES, max_tokens=2_000) as stream:
         next(iter(stream.text_stream))
         name = stream.current_message_snapshot.id
 

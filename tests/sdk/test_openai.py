@@ -185,7 +185,7 @@ def test_a_stream_that_is_cancelled_elsewhere_ends_for_the_sdk(
 ) -> None:
     texts, reasons, last = [], [], None
     with mine.chat.completions.create(
-        model="sim", messages=MESSAGES, max_tokens=2_000, stream=True
+        model="sim-long", messages=MESSAGES, max_tokens=2_000, stream=True
     ) as stream:
         for chunk in stream:
             last = chunk
@@ -209,7 +209,7 @@ def test_a_stream_that_is_cancelled_elsewhere_ends_for_the_sdk(
 
 def test_leaving_the_sdks_stream_cancels(midstream: Instance, mine: openai.OpenAI) -> None:
     with mine.chat.completions.create(
-        model="sim", messages=MESSAGES, max_tokens=2_000, stream=True
+        model="sim-long", messages=MESSAGES, max_tokens=2_000, stream=True
     ) as stream:
         name = next(iter(stream)).id
     seen = wait_until(

@@ -199,7 +199,7 @@ def test_a_stream_is_taken_up_where_it_was_left(asked: Asked[openai.OpenAI]) -> 
 
 def test_a_background_response_is_cancelled(asked: Asked[openai.OpenAI]) -> None:
     response = asked.client.responses.create(
-        model="sim" + asked.suffix, input=PROMPT, max_output_tokens=2_000, background=True
+        model="sim-long" + asked.suffix, input=PROMPT, max_output_tokens=2_000, background=True
     )
     wait_until(lambda: asked.client.responses.retrieve(response.id).output_text, "its first token")
     cancelled = asked.client.responses.cancel(response.id)
@@ -241,7 +241,7 @@ def test_input_is_counted(asked: Asked[openai.OpenAI]) -> None:
     assert counted.input_tokens == response.usage.input_tokens
 
 
-@pytest.mark.parametrize("model", ["sim", "sim@responses", "sim@background"])
+@pytest.mark.parametrize("model", ["sim-long", "sim-long@responses", "sim-long@background"])
 def test_a_stream_that_is_cancelled_elsewhere_ends_for_the_sdk(
     midstream: Instance, mine: openai.OpenAI, model: str
 ) -> None:
@@ -263,7 +263,7 @@ def test_a_stream_that_is_cancelled_elsewhere_ends_for_the_sdk(
     assert response.output_text == "".join(deltas)
     assert response.usage.output_tokens == len(deltas)
     seen = midstream.simulated(completion_id(response))
-    assert seen["closed_by"] == ("cancel" if model == "sim@background" else "client")
+    assert seen["closed_by"] == ("cancel" if model == "sim-long@background" else "client")
     assert seen["text_sent"].startswith(response.output_text)
     charged = response.to_dict()["midstream"]["hold"]["charged_credits"]
     assert charged == credits_of(seen["prompt_tokens"], len(deltas))
@@ -367,7 +367,7 @@ def test_an_unknown_response_is_not_found(asked: Asked[openai.OpenAI]) -> None:
 
 def test_leaving_the_sdks_stream_cancels(midstream: Instance, mine: openai.OpenAI) -> None:
     with mine.responses.create(
-        model="sim", input=PROMPT, max_output_tokens=2_000, stream=True
+        model="sim-long", input=PROMPT, max_output_tokens=2_000, stream=True
     ) as stream:
         name = completion_id(next(iter(stream)).response)
     seen = wait_until(

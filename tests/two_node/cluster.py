@@ -119,7 +119,7 @@ class TwoNodes:
 
     def stream(self, host: Host) -> ChatStream:
         """Open a stream that would last for minutes; return when it has begun."""
-        request = body("sim", max_tokens=5_000)
+        request = body("sim-long", max_tokens=5_000)
         return ChatStream(self.url(host), request).open().wait_for_tokens(5)
 
     def cancel(self, host: Host, completion_id: str) -> httpx.Response:

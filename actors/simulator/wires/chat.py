@@ -13,6 +13,7 @@ from typing import Any
 
 from actors.core.events import BlockFinished, Delta, FinishReason, Usage
 from actors.core.request import (
+    FilePart,
     ImagePart,
     Message,
     Part,
@@ -22,6 +23,9 @@ from actors.core.request import (
     TextPart,
     Tool,
     ToolCallPart,
+    ToolChoice,
+    ToolChoiceMode,
+    ToolKind,
     ToolResultPart,
     VideoPart,
 )
@@ -43,6 +47,7 @@ from actors.simulator.request import (
     object_member,
     text_member,
 )
+from actors.simulator.tools import AUTO, tool_to_call
 from actors.simulator.wires.base import Heading, Wire
 
 __all__ = ["CHAT"]
@@ -122,15 +127,17 @@ def _ask(value: dict[str, Any]) -> Ask:
     if value.get("n") not in (None, 1):
         raise AskRefused("Only one choice is supported.", param="n", code="unsupported_value")
     prompt = value.get("messages")
-    tools = _tools(value.get("tools"))
+    messages, tools = _messages(prompt), _tools(value.get("tools"))
+    tool, is_tool_forced = tool_to_call(tools, _tool_choice(value.get("tool_choice")), messages)
     options = object_member(value, "stream_options")
     return Ask(
         model=model,
         prompt=prompt,
-        messages=_messages(prompt),
+        messages=messages,
         body=value,
         tools=tools,
-        tool=_tool_to_call(tools, value.get("tool_choice")),
+        tool=tool,
+        is_tool_forced=is_tool_forced,
         output_tokens_max=_output_tokens_max(value),
         seed=integer_member(value, "seed"),
         response_format=_response_format(value),
@@ -186,13 +193,19 @@ def _asides(value: Mapping[str, Any], path: str) -> Iterator[Part]:
     if value.get("refusal") is not None:
         yield RefusalPart(text_member(value, "refusal", path))
     for i, call in enumerate(list_member(value.get("tool_calls"), f"{path}.tool_calls")):
-        where = f"{path}.tool_calls[{i}]"
-        function = object_member(call, "function") if isinstance(call, dict) else {}
-        yield ToolCallPart(
-            str(call.get("id", "")) if isinstance(call, dict) else "",
-            text_member(function, "name", f"{where}.function"),
-            text_member(function, "arguments", f"{where}.function"),
-        )
+        yield _call(call if isinstance(call, dict) else {}, f"{path}.tool_calls[{i}]")
+
+
+def _call(value: Mapping[str, Any], path: str) -> ToolCallPart:
+    is_custom = value.get("type") == "custom"
+    kind, arguments = ("custom", "input") if is_custom else ("function", "arguments")
+    member, where = object_member(value, kind), f"{path}.{kind}"
+    return ToolCallPart(
+        str(value.get("id", "")),
+        text_member(member, "name", where),
+        text_member(member, arguments, where),
+        ToolKind(kind),
+    )
 
 
 def _content(value: Any, path: str) -> Iterator[Part]:
@@ -219,6 +232,11 @@ def _part(value: Any, path: str) -> Part:
             return VideoPart(
                 text_member(object_member(value, "video_url"), "url", f"{path}.video_url")
             )
+        case "file":
+            file = object_member(value, "file")
+            return FilePart(str(file.get("file_data") or file.get("file_id") or ""))
+        case "input_audio":
+            return FilePart("data:audio")
     raise AskRefused(f"Invalid value for '{path}.type'.", param=f"{path}.type")
 
 
@@ -227,28 +245,40 @@ def _tools(value: Any) -> tuple[Tool, ...]:
 
 
 def _tool(value: Any, path: str) -> Tool:
-    function = object_member(value, "function") if isinstance(value, dict) else {}
-    description, parameters = function.get("description"), function.get("parameters")
+    kind = value.get("type", "function") if isinstance(value, dict) else "function"
+    if kind not in ("function", "custom"):
+        return Tool(str(kind), kind=ToolKind.HOSTED, definition=value)
+    member = object_member(value, kind) if isinstance(value, dict) else {}
+    description, parameters = member.get("description"), member.get("parameters")
     return Tool(
-        name=text_member(function, "name", f"{path}.function"),
+        name=text_member(member, "name", f"{path}.{kind}"),
         description=description if isinstance(description, str) else None,
         parameters=parameters if isinstance(parameters, dict) else None,
+        kind=ToolKind(kind),
     )
 
 
-def _tool_to_call(tools: tuple[Tool, ...], choice: Any) -> Tool | None:
-    """Return the named tool, else the first one, None where the client wants none called."""
-    if not tools or choice == "none":
-        return None
-    if isinstance(choice, dict):
-        name = text_member(object_member(choice, "function"), "name", "tool_choice.function")
-        named = next((tool for tool in tools if tool.name == name), None)
-        if named is None:
-            raise AskRefused(
-                f"Tool choice '{name}' not found in 'tools'.", param="tool_choice.function.name"
-            )
-        return named
-    return tools[0]
+def _tool_choice(value: Any) -> ToolChoice:
+    if isinstance(value, str) and value in ("none", "required"):
+        return ToolChoice(ToolChoiceMode(value))
+    if not isinstance(value, dict):
+        return AUTO
+    if value.get("type") == "allowed_tools":
+        allowed = object_member(value, "allowed_tools")
+        names = tuple(
+            _name_of(tool, f"tool_choice.allowed_tools.tools[{i}]")
+            for i, tool in enumerate(list_member(allowed.get("tools"), "tool_choice"))
+        )
+        is_required = allowed.get("mode") == "required"
+        mode = ToolChoiceMode.REQUIRED if is_required else ToolChoiceMode.AUTO
+        return ToolChoice(mode, allowed=names)
+    return ToolChoice(ToolChoiceMode.NAMED, _name_of(value, "tool_choice"))
+
+
+def _name_of(value: Any, path: str) -> str:
+    kind = "custom" if isinstance(value, dict) and value.get("type") == "custom" else "function"
+    member = object_member(value, kind) if isinstance(value, dict) else {}
+    return text_member(member, "name", f"{path}.{kind}")
 
 
 CHAT: Wire = _ChatWire()

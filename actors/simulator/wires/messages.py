@@ -29,6 +29,7 @@ from actors.core.events import (
     Usage,
 )
 from actors.core.request import (
+    FilePart,
     ImagePart,
     Message,
     Part,
@@ -37,6 +38,9 @@ from actors.core.request import (
     TextPart,
     Tool,
     ToolCallPart,
+    ToolChoice,
+    ToolChoiceMode,
+    ToolKind,
     ToolResultPart,
 )
 from actors.core.wire.anthropic import (
@@ -60,6 +64,7 @@ from actors.simulator.request import (
     object_member,
     text_member,
 )
+from actors.simulator.tools import tool_to_call
 from actors.simulator.wires.base import Heading, Wire
 from actors.tokenizer import count_prompt
 
@@ -71,6 +76,9 @@ SIGNATURE = "c2ltdWxhdGVkIHRob3VnaHQ="
 """Of all that a simulated model thinks."""
 
 _ROLES = {role.value: role for role in (Role.USER, Role.ASSISTANT, Role.SYSTEM)}
+
+_OTHER_TOOLS = ("server_tool_use", "mcp_tool_use")
+"""Calls of tools that the provider runs."""
 
 _KINDS = {
     400: "invalid_request_error",
@@ -198,14 +206,18 @@ def _ask(value: dict[str, Any]) -> Ask:
     prompt = value.get("messages")
     if not isinstance(prompt, list) or not prompt:
         raise AskRefused("messages: at least one message is required", param="messages")
+    messages = (*_system(value.get("system")), *_messages(prompt))
     tools = _tools(value.get("tools"))
+    choice = _tool_choice(object_member(value, "tool_choice"))
+    tool, is_tool_forced = tool_to_call(tools, choice, messages)
     return Ask(
         model=model,
         prompt=prompt,
-        messages=(*_system(value.get("system")), *_messages(prompt)),
+        messages=messages,
         body=value,
         tools=tools,
-        tool=_tool_to_call(tools, object_member(value, "tool_choice")),
+        tool=tool,
+        is_tool_forced=is_tool_forced,
         output_tokens_max=checked_tokens(value, "max_tokens"),
         seed=integer_member(value, "seed"),
         response_format=_response_format(value),
@@ -215,6 +227,7 @@ def _ask(value: dict[str, Any]) -> Ask:
 
 def _response_format(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
     wanted = object_member(object_member(value, "output_config"), "format")
+    wanted = wanted or object_member(value, "output_format")
     if not wanted:
         return None
     if wanted.get("type") != "json_schema":
@@ -260,19 +273,32 @@ def _part(value: Any, path: str) -> Part:
             call_id = text_member(value, "id", path)
             return ToolCallPart(call_id, text_member(value, "name", path), arguments)
         case "tool_result":
-            text = "".join(
-                part.text
-                for part in _content(value.get("content"), f"{path}.content")
-                if isinstance(part, TextPart)
-            )
+            text = "".join(_result_texts(value.get("content"), f"{path}.content"))
             is_error = value.get("is_error") is True
             return ToolResultPart(text_member(value, "tool_use_id", path), text, is_error)
         case "thinking":
-            signature = text_member(value, "signature", path)
-            return ReasoningPart(text_member(value, "thinking", path), signature)
+            signature = value.get("signature")
+            seal = signature if isinstance(signature, str) else None
+            return ReasoningPart(text_member(value, "thinking", path), seal)
         case "redacted_thinking":
             return ReasoningPart("", redacted_signature(text_member(value, "data", path)))
+        case "document" | "container_upload":
+            return FilePart(str(kind))
+        case str() if kind.startswith(_OTHER_TOOLS) or kind.endswith("_tool_result"):
+            return TextPart(json.dumps(value, ensure_ascii=False))
+        case "search_result" | "compaction":
+            return TextPart(json.dumps(value, ensure_ascii=False))
     raise AskRefused(f"{path}: Input tag found does not match any of the expected tags", param=path)
+
+
+def _result_texts(value: Any, path: str) -> Iterator[str]:
+    """Yield the texts of a tool's result, whatever else is in it."""
+    if isinstance(value, str):
+        yield value
+        return
+    for i, block in enumerate(list_member(value, path)):
+        if isinstance(block, dict) and block.get("type") == "text":
+            yield text_member(block, "text", f"{path}.{i}")
 
 
 def _image_url(source: Mapping[str, Any], path: str) -> str:
@@ -289,6 +315,9 @@ def _tools(value: Any) -> tuple[Tool, ...]:
 def _tool(value: Any, path: str) -> Tool:
     if not isinstance(value, dict):
         raise AskRefused(f"{path}: Input should be an object", param=path)
+    kind = value.get("type", "custom")
+    if kind not in ("custom", None):
+        return Tool(str(value.get("name") or kind), kind=ToolKind.HOSTED, definition=value)
     description = value.get("description")
     return Tool(
         name=text_member(value, "name", path),
@@ -297,17 +326,17 @@ def _tool(value: Any, path: str) -> Tool:
     )
 
 
-def _tool_to_call(tools: tuple[Tool, ...], choice: Mapping[str, Any]) -> Tool | None:
-    """Return the named tool, else the first one, None where the client wants none called."""
-    if not tools or choice.get("type") == "none":
-        return None
-    if choice.get("type") != "tool":
-        return tools[0]
-    name = text_member(choice, "name", "tool_choice")
-    named = next((tool for tool in tools if tool.name == name), None)
-    if named is None:
-        raise AskRefused(f"tool_choice: Tool '{name}' not found in provided tools")
-    return named
+_MODES = {
+    "any": ToolChoiceMode.REQUIRED,
+    "none": ToolChoiceMode.NONE,
+    "tool": ToolChoiceMode.NAMED,
+}
+
+
+def _tool_choice(value: Mapping[str, Any]) -> ToolChoice:
+    mode = _MODES.get(str(value.get("type")), ToolChoiceMode.AUTO)
+    is_named = mode is ToolChoiceMode.NAMED
+    return ToolChoice(mode, text_member(value, "name", "tool_choice") if is_named else None)
 
 
 MESSAGES: Wire = _MessagesWire()

@@ -7,11 +7,13 @@ Source: OpenAI API reference, "Create a model response", read 2026-11-22.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
 from actors.core.request import (
+    FilePart,
     ImagePart,
     Message,
     Part,
@@ -21,6 +23,9 @@ from actors.core.request import (
     TextPart,
     Tool,
     ToolCallPart,
+    ToolChoice,
+    ToolChoiceMode,
+    ToolKind,
     ToolResultPart,
 )
 from actors.simulator.request import (
@@ -32,6 +37,7 @@ from actors.simulator.request import (
     object_member,
     text_member,
 )
+from actors.simulator.tools import AUTO, tool_to_call
 
 __all__ = ["ask_of", "input_items"]
 
@@ -54,17 +60,17 @@ def ask_of(value: dict[str, Any]) -> Ask:
     is_background = value.get("background") is True
     if is_background and value.get("store") is False:
         raise AskRefused("Background responses have to be stored.", param="store")
-    tools = tuple(
-        _tool(tool, f"tools[{i}]")
-        for i, tool in enumerate(list_member(value.get("tools"), "tools"))
-    )
+    messages = (*_instructions(value), *_messages(value.get("input")))
+    tools = tuple(_tools(value.get("tools"), "tools"))
+    tool, is_tool_forced = tool_to_call(tools, _tool_choice(value.get("tool_choice")), messages)
     return Ask(
         model=model,
         prompt=[value.get("instructions"), value.get("input")],
-        messages=(*_instructions(value), *_messages(value.get("input"))),
+        messages=messages,
         body=value,
         tools=tools,
-        tool=_tool_to_call(tools, value.get("tool_choice")),
+        tool=tool,
+        is_tool_forced=is_tool_forced,
         output_tokens_max=checked_tokens(value, "max_output_tokens"),
         seed=integer_member(value, "seed"),
         response_format=_response_format(value),
@@ -117,11 +123,13 @@ def _item(value: Any, path: str) -> Message:
             if role is None:
                 raise AskRefused(f"Invalid value: '{path}.role'.", param=f"{path}.role")
             return Message(role, tuple(_content(value.get("content"), f"{path}.content")))
-        case "function_call":
+        case "function_call" | "custom_tool_call" as kind:
             call_id, name = text_member(value, "call_id", path), text_member(value, "name", path)
-            arguments = text_member(value, "arguments", path)
+            arguments = text_member(
+                value, "arguments" if kind == "function_call" else "input", path
+            )
             return Message(Role.ASSISTANT, (ToolCallPart(call_id, name, arguments),))
-        case "function_call_output":
+        case "function_call_output" | "custom_tool_call_output":
             parts = _content(value.get("output"), f"{path}.output")
             text = "".join(part.text for part in parts if isinstance(part, TextPart))
             return Message(Role.TOOL, (ToolResultPart(text_member(value, "call_id", path), text),))
@@ -131,6 +139,14 @@ def _item(value: Any, path: str) -> Message:
             return Message(Role.ASSISTANT, (ReasoningPart(text),))
         case "compaction":
             return Message(Role.SYSTEM, (TextPart(text_member(value, "encrypted_content", path)),))
+        case str() as kind if kind.endswith("_output"):
+            return Message(
+                Role.TOOL, (ToolResultPart(str(value.get("call_id")), json.dumps(value)),)
+            )
+        case "item_reference":
+            raise AskRefused("Nothing is kept that an item could be of.", param=f"{path}.type")
+        case str():  # What other tools did, and whatever else stands in a history.
+            return Message(Role.ASSISTANT, (TextPart(json.dumps(value, ensure_ascii=False)),))
     raise AskRefused(f"Invalid value: '{path}.type'.", param=f"{path}.type")
 
 
@@ -150,8 +166,10 @@ def _part(value: Any, path: str) -> Part:
             return RefusalPart(text_member(value, "refusal", path))
         case "input_image":
             detail = value.get("detail")
-            url = text_member(value, "image_url", path)
+            url = str(value.get("image_url") or value.get("file_id") or "")
             return ImagePart(url, detail if isinstance(detail, str) else None)
+        case "input_file" | "input_audio":
+            return FilePart(str(value.get("file_data") or value.get("file_url") or ""))
     raise AskRefused(f"Invalid value: '{path}.type'.", param=f"{path}.type")
 
 
@@ -169,27 +187,47 @@ def _response_format(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def _tool(value: Any, path: str) -> Tool:
-    if not isinstance(value, dict) or value.get("type") != "function":
+def _tools(value: Any, path: str, namespace: str | None = None) -> Iterator[Tool]:
+    for i, tool in enumerate(list_member(value, path)):
+        where = f"{path}[{i}]"
+        if isinstance(tool, dict) and tool.get("type") == "namespace":
+            name = text_member(tool, "name", where)
+            yield from _tools(tool.get("tools"), f"{where}.tools", name)
+        else:
+            yield _tool(tool, where, namespace)
+
+
+def _tool(value: Any, path: str, namespace: str | None) -> Tool:
+    kind = value.get("type") if isinstance(value, dict) else None
+    if not isinstance(kind, str):
         raise AskRefused(f"Invalid value: '{path}.type'.", param=f"{path}.type")
+    if kind not in ("function", "custom"):
+        known = ToolKind(kind) if kind in set(ToolKind) else ToolKind.HOSTED
+        return Tool(kind, kind=known, definition=value)
     description, parameters = value.get("description"), value.get("parameters")
     return Tool(
         name=text_member(value, "name", path),
         description=description if isinstance(description, str) else None,
         parameters=parameters if isinstance(parameters, dict) else None,
+        kind=ToolKind(kind),
+        namespace=namespace,
     )
 
 
-def _tool_to_call(tools: tuple[Tool, ...], choice: Any) -> Tool | None:
-    """Return the named tool, else the first one, None where the client wants none called."""
-    if not tools or choice == "none":
-        return None
-    if isinstance(choice, dict):
-        name = text_member(choice, "name", "tool_choice")
-        named = next((tool for tool in tools if tool.name == name), None)
-        if named is None:
-            raise AskRefused(
-                f"Tool choice '{name}' not found in 'tools' parameter.", param="tool_choice"
-            )
-        return named
-    return tools[0]
+def _tool_choice(value: Any) -> ToolChoice:
+    if isinstance(value, str) and value in ("none", "required"):
+        return ToolChoice(ToolChoiceMode(value))
+    if not isinstance(value, dict):
+        return AUTO
+    if value.get("type") == "allowed_tools":
+        names = tuple(
+            str(tool.get("name") or tool.get("type"))
+            for tool in list_member(value.get("tools"), "tool_choice.tools")
+            if isinstance(tool, dict)
+        )
+        is_required = value.get("mode") == "required"
+        mode = ToolChoiceMode.REQUIRED if is_required else ToolChoiceMode.AUTO
+        return ToolChoice(mode, allowed=names)
+    if value.get("type") not in ("function", "custom"):
+        return AUTO  # A tool that the provider runs, and nobody calls.
+    return ToolChoice(ToolChoiceMode.NAMED, text_member(value, "name", "tool_choice"))

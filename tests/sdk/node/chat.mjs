@@ -77,7 +77,7 @@ async function isCancelledElsewhere() {
   let tokens = 0;
   let last;
   const stream = await client.chat.completions.create({
-    model: model("sim"),
+    model: model("sim-long"),
     messages,
     max_tokens: 2000,
     stream: true,

@@ -95,7 +95,7 @@ async function counts() {
 async function isCancelledElsewhere() {
   let text = "";
   let tokens = 0;
-  const stream = client.messages.stream({ model: model("sim"), messages, max_tokens: 2000 });
+  const stream = client.messages.stream({ model: model("sim-long"), messages, max_tokens: 2000 });
   for await (const event of stream) {
     if (event.type !== "content_block_delta") continue;
     text += event.delta.text;

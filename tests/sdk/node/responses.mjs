@@ -136,7 +136,7 @@ async function isTakenUpAgain() {
 
 async function isCancelled() {
   const { id } = await client.responses.create({
-    model: model("sim"),
+    model: model("sim-long"),
     input,
     max_output_tokens: 2000,
     background: true,
@@ -154,7 +154,7 @@ async function isCancelledElsewhere() {
   let tokens = 0;
   let created;
   let last;
-  const body = { model: model("sim"), input, max_output_tokens: 2000, stream: true };
+  const body = { model: model("sim-long"), input, max_output_tokens: 2000, stream: true };
   for await (const event of await client.responses.create(body)) {
     last = event;
     if (event.type === "response.created") created = event.response;
