@@ -41,6 +41,7 @@ from actors.core.request import (
     StartCommand,
     ToolChoiceMode,
 )
+from actors.core.token_meter import hold_microcredits
 from actors.ledger import Principal
 from actors.settings import Settings
 from actors.simulator.models import (
@@ -234,12 +235,6 @@ class Catalogue:
         """Return whether the provider speaks the client's own wire format, and is asked in it."""
         wire = WIRE_FORMATS[self._kinds[model.provider]]
         return wire.dialect is dialect and request.body is not None
-
-
-def hold_microcredits(prices: Prices, prompt_tokens_estimated: int, max_output_tokens: int) -> int:
-    """Return what to hold: a tenth more than the prompt's estimate costs, and the whole output."""
-    prompt = (11 * prompt_tokens_estimated * prices.input_microcredits + 9) // 10
-    return prompt + max_output_tokens * prices.output_microcredits
 
 
 def _output_tokens(request: CompletionRequest, model: CatalogueModel) -> int:

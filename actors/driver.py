@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from actors.clock import Clock, Timer
@@ -23,6 +22,7 @@ from actors.core.errors import (
     CompletionRuntimeError,
     Failure,
     FailureCode,
+    InsufficientCredit,
     Overloaded,
     UpstreamError,
 )
@@ -33,6 +33,9 @@ from actors.core.transitions import (
     CancelRequested,
     CloseUpstream,
     DeltasReceived,
+    ExtendHold,
+    ExtensionRefused,
+    HoldExtended,
     HoldPlaced,
     HoldRefused,
     HoldState,
@@ -46,9 +49,10 @@ from actors.core.transitions import (
     UpstreamFinished,
     UpstreamOpened,
 )
-from actors.ledger import HoldLedger, HoldPlacement, Placed, Settlement
+from actors.ledger import HoldExtension, HoldLedger, HoldPlacement, Placed, Settlement
+from actors.moments import Moments
 from actors.provider import Provider, UpstreamStream
-from actors.record import CompletionHeader, CompletionRecord, Receipt, Timeline
+from actors.record import CompletionHeader, CompletionRecord
 from actors.runtime import CompletionRow
 from actors.settings import Settings
 
@@ -65,30 +69,17 @@ _END_GRACE_S = 5.0
 _CLOSE_TIMEOUT_S = 1.0
 """A close is local work; one that takes longer is given up, and the connection left to the kernel."""
 
-_SETTLE_RETRY_S = (0.05, 1.0)
-"""First and largest pause between tries to settle; they end when the hold has expired."""
+_RETRY_S = (0.05, 1.0)
+"""First and largest pause between tries to settle, which end when the hold has expired, or to extend."""
 
 
 def timeouts_of(command: StartCommand, settings: Settings) -> Timeouts:
     return Timeouts(
-        connect_ns=_ns(settings.connect_timeout_s),
-        first_token_ns=_ns(settings.first_token_timeout_s),
-        idle_ns=_ns(settings.idle_timeout_s),
+        connect_ns=_ns(command.connect_timeout_s or settings.connect_timeout_s),
+        first_token_ns=_ns(command.first_token_timeout_s or settings.first_token_timeout_s),
+        idle_ns=_ns(command.idle_timeout_s or settings.idle_timeout_s),
         total_ns=_ns(command.total_timeout_s),
     )
-
-
-@dataclass
-class _Moments:
-    """Wall-clock seconds of what has happened so far."""
-
-    hold_placed_s: float | None = None
-    dispatched_s: float | None = None
-    opened_s: float | None = None
-    first_token_s: float | None = None
-    finished_s: float | None = None
-    cancel_requested_s: float | None = None
-    upstream_closed_s: float | None = None
 
 
 class CompletionDriver:
@@ -128,7 +119,7 @@ class CompletionDriver:
         self._clock = clock
         self._on_change = on_change
         self._on_settled = on_settled
-        self._moments = _Moments()
+        self._moments = Moments()
         self._timer: Timer | None = None
         self._timer_ns: int | None = None
         self._upstream: UpstreamStream | None = None
@@ -136,8 +127,8 @@ class CompletionDriver:
         self._tasks: set[asyncio.Task[None]] = set()
         self._placed: asyncio.Future[Placed] = asyncio.get_running_loop().create_future()
         self._settled: asyncio.Future[CompletionRecord] = asyncio.get_running_loop().create_future()
-        # (wall seconds, tokens so far) of the latest segments, for the receipt of a cancellation.
-        self._recent: deque[tuple[float, int]] = deque(maxlen=512)
+        self._extending: asyncio.Task[None] | None = None
+        self._may_read = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<CompletionDriver {self.header.completion_id} {self.completion!r}>"
@@ -179,18 +170,12 @@ class CompletionDriver:
 
     def record(self) -> CompletionRecord:
         """Return the completion as it stands, running or settled; the events are a copy."""
-        moments = self._moments
+        completion, moments = self.completion, self._moments
         return CompletionRecord(
             header=self.header,
-            events=tuple(self.completion.log.read_after(-1, len(self.completion.log))),
-            timeline=Timeline(
-                hold_placed_at_s=moments.hold_placed_s,
-                dispatched_at_s=moments.dispatched_s,
-                upstream_opened_at_s=moments.opened_s,
-                first_token_at_s=moments.first_token_s,
-                finished_at_s=moments.finished_s,
-            ),
-            receipt=self._receipt(),
+            events=tuple(completion.log.read_after(-1, len(completion.log))),
+            timeline=moments.timeline(),
+            receipt=moments.receipt(completion.source, completion.meter.tokens_output),
         )
 
     def row(self) -> CompletionRow:
@@ -218,6 +203,7 @@ class CompletionDriver:
 
     def _feed(self, input: Input) -> None:
         self._carry_out(self.completion.handle(input, now_ns=self._clock.now_ns()))
+        self._may_read.set()
         self._on_change(self)
         self._arm()
 
@@ -227,6 +213,8 @@ class CompletionDriver:
                 case OpenUpstream():
                     self._moments.dispatched_s = self._clock.wall_s()
                     self._pumping = self._spawn(self._pump())
+                case ExtendHold():
+                    self._extending = self._spawn(self._extend(effect.to_microcredits))
                 case CloseUpstream():
                     self._spawn(self._close_upstream())
                 case Settle():
@@ -257,6 +245,7 @@ class CompletionDriver:
         if self.readers.handle_timer(now_ns=now_ns):
             self.cancel(CancelSource.CLIENT_DISCONNECT)
         effects = self.completion.handle_timer(now_ns=now_ns)
+        self._may_read.set()
         if effects:
             if self._moments.cancel_requested_s is None:
                 self._moments.cancel_requested_s = self._clock.wall_s()
@@ -292,6 +281,25 @@ class CompletionDriver:
             future.exception()  # Marked as seen: there may be nobody who waits for it.
         self._on_settled(self)
 
+    async def _extend(self, total_microcredits: int) -> None:
+        """Ask for more, again and again while the ledger is away and the stream goes on."""
+        extension = HoldExtension(self.header.completion_id, total_microcredits)
+        pause_s, pause_max_s = _RETRY_S
+        while self.completion.stream is StreamState.STREAMING:
+            try:
+                held_microcredits = await self._ledger.extend(extension)
+            except Overloaded:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, pause_max_s)
+            except CompletionRuntimeError as error:
+                if not isinstance(error, InsufficientCredit):
+                    _log.warning("%s is not extended: %s", self.header.completion_id, error)
+                self._feed(ExtensionRefused())
+                return
+            else:
+                self._feed(HoldExtended(held_microcredits))
+                return
+
     async def _pump(self) -> None:
         """Connect and read until the stream ends; every end is an input, none an exception."""
         upstream = self._upstream = self._provider.open(self.command)
@@ -317,6 +325,9 @@ class CompletionDriver:
                 async for batch in upstream.batches():
                     if batch.events or batch.running is not None:
                         self._receive(batch.events, batch.running)
+                    while self.completion.is_waiting_for_hold:
+                        self._may_read.clear()
+                        await self._may_read.wait()
                     if batch.failure is not None:
                         self._feed(UpstreamFailed(batch.failure))
                         return
@@ -335,7 +346,7 @@ class CompletionDriver:
         if self._moments.first_token_s is None:
             self._moments.first_token_s = now_s
         self._feed(DeltasReceived(events, running))
-        self._recent.append((now_s, self.completion.meter.tokens_output))
+        self._moments.recent.append((now_s, self.completion.meter.tokens_output))
 
     async def _close_upstream(self) -> None:
         """Close the connection, then say so; the pump's own end does nothing more."""
@@ -367,6 +378,8 @@ class CompletionDriver:
         end = stands.finished
         assert end is not None, "the ledger keeps terminal records only"
         self._disarm()
+        if self._extending is not None:
+            self._extending.cancel()
         self._feed(SettlementStood(end, _hold_state(end)))
         self._settled.set_result(stands)
         self._on_settled(self)
@@ -378,7 +391,7 @@ class CompletionDriver:
     async def _settle_durably(self, settlement: Settlement) -> CompletionRecord:
         """Settle, again and again while the ledger is away, until the hold has expired by itself."""
         expires_at_s = self.command.created_at_s + self.command.total_timeout_s + HOLD_SLACK_S
-        pause_s, pause_max_s = _SETTLE_RETRY_S
+        pause_s, pause_max_s = _RETRY_S
         while True:
             try:
                 return await self._ledger.settle(settlement)
@@ -389,18 +402,6 @@ class CompletionDriver:
                     raise Overloaded("The ledger was away until the hold expired.") from error
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, pause_max_s)
-
-    def _receipt(self) -> Receipt | None:
-        source, moments = self.completion.source, self._moments
-        if source is None or moments.cancel_requested_s is None:
-            return None
-        before = max((t for at, t in self._recent if at <= moments.cancel_requested_s), default=0)
-        return Receipt(
-            source=source,
-            requested_at_s=moments.cancel_requested_s,
-            upstream_closed_at_s=moments.upstream_closed_s,
-            tokens_after_request=self.completion.meter.tokens_output - before,
-        )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -437,7 +438,10 @@ def _expired(record: CompletionRecord) -> CompletionRecord:
         None,
         failure,
         end.usage,
-        Charge(),
+        Charge(
+            absorbed_microcredits=end.charge.total_microcredits + end.charge.absorbed_microcredits,
+            held_microcredits=end.charge.held_microcredits,
+        ),
         finished_at_s=end.finished_at_s,
     )
     return CompletionRecord(record.header, (*record.events[:-1], lost), record.timeline)

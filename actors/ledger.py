@@ -17,6 +17,7 @@ __all__ = [
     "POLICY_UNCHANGED",
     "Balance",
     "CompletionKey",
+    "HoldExtension",
     "HoldLedger",
     "HoldPlacement",
     "Located",
@@ -146,6 +147,14 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldExtension:
+    """Hold so much in all for a completion; what is held already makes it a repeat."""
+
+    completion_id: str
+    total_microcredits: int
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """Resolve a completion's hold and write its record, in one transaction.
 
@@ -179,6 +188,17 @@ class HoldLedger(Protocol):
             Overloaded: the ledger is away; the hold may exist, and then the caller voids it by
                 `settle` or it expires.
         Cancel: the hold may have been placed; the caller settles it.
+        """
+        ...
+
+    async def extend(self, extension: HoldExtension) -> int:
+        """Extend an open hold durably; return what is held in all.
+
+        Raises:
+            InsufficientCredit: the team has not so much; what was held is held.
+            CompletionNotFound: there is no such hold, or it was resolved.
+            Overloaded: the ledger is away; call again, it is idempotent.
+        Cancel: the hold may have been extended.
         """
         ...
 

@@ -72,7 +72,12 @@ class LedgerActor:
         )
         service = self._service
         self._server = DirectServer(
-            {"place_many": service.place_many, "settle_many": service.settle_many}, {}
+            {
+                "place_many": service.place_many,
+                "extend_many": service.extend_many,
+                "settle_many": service.settle_many,
+            },
+            {},
         )
         self._endpoint: Endpoint | None = None
         # Ray constructs an actor outside of its loop: what needs one begins with the first call.
@@ -84,7 +89,7 @@ class LedgerActor:
         return f"LedgerActor({getattr(self, '_service', None)!r})"
 
     async def endpoint(self) -> Endpoint:
-        """Return where holds are placed and settled: `place_many`, `settle_many` of the service."""
+        """Return where holds are placed, extended and settled: the service's `..._many`."""
         await self._ready()
         assert self._endpoint is not None, "the opening made it"
         return self._endpoint

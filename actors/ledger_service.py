@@ -23,7 +23,14 @@ from actors.bookkeeping.checks import check_placement, check_text
 from actors.bookkeeping.group_commit import BATCH_MAX, QUEUE_MAX, GroupCommit
 from actors.bookkeeping.writer import LedgerWriter, Operation
 from actors.core.errors import CompletionRuntimeError, Overloaded
-from actors.ledger import CompletionKey, HoldPlacement, Located, Placed, Settlement
+from actors.ledger import (
+    CompletionKey,
+    HoldExtension,
+    HoldPlacement,
+    Located,
+    Placed,
+    Settlement,
+)
 from actors.ledger_accounts import LedgerAccounts, raised
 from actors.record import CompletionRecord
 from actors.runtime import CompletionFilter, CompletionRow, RememberedCancellation
@@ -101,6 +108,21 @@ class LedgerService(LedgerAccounts):
         if self._is_draining:
             return [Overloaded("Midstream is shutting down.") for _ in placements]
         return await self._commits.submit_many([_placing(placement) for placement in placements])
+
+    async def extend(self, extension: HoldExtension) -> int:
+        """Extend an open hold durably; see `actors.ledger.HoldLedger`."""
+        return raised((await self.extend_many([extension]))[0])
+
+    async def extend_many(
+        self, extensions: Sequence[HoldExtension]
+    ) -> list[int | CompletionRuntimeError]:
+        """Extend holds in this order; return what is held then, or an error, for each.
+
+        Cancel: they may have been extended.
+        """
+        return await self._commits.submit_many(
+            [partial(placing.extend, extension=extension) for extension in extensions]
+        )
 
     async def settle(self, settlement: Settlement) -> CompletionRecord:
         """Resolve a hold and keep the record; see `actors.ledger.HoldLedger`.

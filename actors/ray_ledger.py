@@ -17,6 +17,7 @@ from actors.ledger import (
     POLICY_UNCHANGED,
     Balance,
     CompletionKey,
+    HoldExtension,
     HoldPlacement,
     Located,
     Placed,
@@ -46,6 +47,9 @@ _BATCH_MAX = 256
 
 _PLACE_TIMEOUT_S = 10.0
 """How long a start waits for its hold. A settlement waits without: its driver needs it durable."""
+
+_EXTEND_TIMEOUT_S = 5.0
+"""How long an extension waits before it is asked for again."""
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -114,6 +118,9 @@ class RayLedger:
         self._placements: Gathered[HoldPlacement, Placed] = Gathered(
             lambda batch: direct.call("place_many", batch)
         )
+        self._extensions: Gathered[HoldExtension, int] = Gathered(
+            lambda batch: direct.call("extend_many", batch)
+        )
         self._settlements: Gathered[PackedSettlement, CompletionRecord | None] = Gathered(
             lambda batch: direct.call("settle_many", batch)
         )
@@ -124,6 +131,13 @@ class RayLedger:
                 return await self._placements.call(placement)
         except TimeoutError:
             # The hold may be there all the same: the registry finds that nobody carries it.
+            raise ActorAway("The ledger did not answer in time.") from None
+
+    async def extend(self, extension: HoldExtension) -> int:
+        try:
+            async with asyncio.timeout(_EXTEND_TIMEOUT_S):
+                return await self._extensions.call(extension)
+        except TimeoutError:
             raise ActorAway("The ledger did not answer in time.") from None
 
     async def settle(self, settlement: Settlement) -> CompletionRecord:

@@ -65,7 +65,7 @@ class CompletionHeader:
         return replace(self, echo={}) if self.retention is Retention.RECEIPT else self
 
     def to_json(self) -> dict[str, Any]:
-        return {**_members(self), "prices": _members(self.prices)}
+        return {**_members(self), "prices": self.prices.to_json()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> CompletionHeader:
@@ -73,7 +73,7 @@ class CompletionHeader:
             **{
                 **value,
                 "dialect": Dialect(value["dialect"]),
-                "prices": Prices(**value["prices"]),
+                "prices": Prices.from_json(value["prices"]),
                 "tags": tuple((k, v) for k, v in value["tags"]),
                 # Headers of schema 1 do not say it.
                 "retention": Retention(value.get("retention", Retention.FULL)),

@@ -21,7 +21,7 @@ class PackedSettlement:
     """What the ledger needs of a terminal record, and the record as bytes.
 
     `charge_microcredits` is posted; where it is 0 and the completion did not complete, the hold is
-    voided. `body` is `CompletionRecord.to_bytes()`.
+    voided. `failure` is a failed one's code. `body` is `CompletionRecord.to_bytes()`.
     """
 
     completion_id: str
@@ -29,8 +29,10 @@ class PackedSettlement:
     retention: Retention
     status: Status
     source: str | None
+    failure: str | None
     tokens_output: int
     charge_microcredits: int
+    absorbed_microcredits: int
     body: bytes
 
     @property
@@ -54,7 +56,9 @@ class PackedSettlement:
             retention=record.header.retention,
             status=finished.status,
             source=finished.source.value if finished.source else None,
+            failure=finished.error.code.value if finished.error else None,
             tokens_output=finished.usage.completion_tokens + finished.usage.reasoning_tokens,
             charge_microcredits=finished.charge.total_microcredits,
+            absorbed_microcredits=finished.charge.absorbed_microcredits,
             body=record.for_store().to_bytes(),
         )

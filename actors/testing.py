@@ -22,7 +22,14 @@ from actors.core.request import StartCommand
 from actors.core.upstream import UpstreamBatch
 from actors.directory import CarrierLost
 from actors.driver import CompletionDriver
-from actors.ledger import CompletionKey, HoldPlacement, Located, Placed, Settlement
+from actors.ledger import (
+    CompletionKey,
+    HoldExtension,
+    HoldPlacement,
+    Located,
+    Placed,
+    Settlement,
+)
 from actors.linked_runtime import LinkedRuntime
 from actors.native_responses import NativeProviders
 from actors.provider import Provider
@@ -135,22 +142,26 @@ class ScriptedProvider:
 
 
 class ScriptedLedger:
-    """Places and settles in memory; `hold_back` makes callers wait, `errors` are raised first.
+    """Places, extends and settles in memory; `hold_back` makes callers wait, `errors` are raised first.
 
     Args:
-        place_errors, settle_errors: raised one per call, in order, before any call succeeds.
+        place_errors, extend_errors, settle_errors: raised one per call, in order, before any call
+            succeeds.
     """
 
     def __init__(
         self,
         *,
         place_errors: Sequence[CompletionRuntimeError] = (),
+        extend_errors: Sequence[CompletionRuntimeError] = (),
         settle_errors: Sequence[CompletionRuntimeError] = (),
     ) -> None:
         self.placements: list[HoldPlacement] = []
+        self.extensions: list[HoldExtension] = []
         self.settlements: list[Settlement] = []
         self.answer = Placed()
         self._place_errors = list(place_errors)
+        self._extend_errors = list(extend_errors)
         self._settle_errors = list(settle_errors)
         self._gate = asyncio.Event()
         self._gate.set()
@@ -167,6 +178,13 @@ class ScriptedLedger:
             raise self._place_errors.pop(0)
         self.placements.append(placement)
         return self.answer
+
+    async def extend(self, extension: HoldExtension) -> int:
+        await self._gate.wait()
+        if self._extend_errors:
+            raise self._extend_errors.pop(0)
+        self.extensions.append(extension)
+        return extension.total_microcredits
 
     async def settle(self, settlement: Settlement) -> CompletionRecord:
         await self._gate.wait()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors.catalogue import CatalogueModel
+from actors.core.prices import Price, Prices
 from serve_app.dialects.base import Dialect
 from serve_app.dialects.midstream_object import credits
 from serve_app.exchange import Exchange
@@ -58,10 +59,7 @@ def _model_row(model: CatalogueModel) -> dict[str, Any]:
         "created": _MODELS_SINCE,
         "owned_by": model.provider,
         "kind": "chat",
-        "chat_pricing": {
-            "input": {"credits_per_M": model.prices.input_microcredits},
-            "output": {"credits_per_M": model.prices.output_microcredits},
-        },
+        "chat_pricing": _pricing(model.prices),
         "embedding_pricing": None,
         "aurous_metadata": {
             "kind": "chat",
@@ -72,3 +70,21 @@ def _model_row(model: CatalogueModel) -> dict[str, Any]:
             "default_max_output_tokens": model.default_max_output_tokens,
         },
     }
+
+
+def _pricing(prices: Prices) -> dict[str, Any]:
+    """Return the prices; cached input has a member where it has a price of its own."""
+    kinds: dict[str, Price | None] = {
+        "input": prices.input_microcredits,
+        "output": prices.output_microcredits,
+        "cache_read": prices.cache_read_microcredits,
+        "cache_write_5m": prices.cache_write_5m_microcredits,
+        "cache_write_1h": prices.cache_write_1h_microcredits,
+    }
+    return {
+        kind: {"credits_per_M": _shown(price)} for kind, price in kinds.items() if price is not None
+    }
+
+
+def _shown(price: Price) -> int | float:
+    return price if isinstance(price, int) else float(price)

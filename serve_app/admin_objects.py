@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from actors.core.errors import CompletionRuntimeError
-from actors.core.events import Event, to_row
+from actors.core.events import Event, Finished, to_row
 from actors.ledger import Balance
 from actors.record import CompletionRecord, Timeline
 from actors.runtime import CompletionRow, KeyRow
@@ -55,7 +55,7 @@ def completion_detail(record: CompletionRecord, dialect: Dialect) -> dict[str, A
         "created_at": header.created_at_s,
         "tokens_output": usage.completion_tokens + usage.reasoning_tokens,
         "credits": credits(finished.charge.total_microcredits if finished else 0),
-        "hold_credits": credits(header.hold_microcredits),
+        "hold_credits": credits(_held(finished) or header.hold_microcredits),
         "events": len(record.events),
         "owner": {"actor": header.actor, "node_id": header.node_id, "pid": header.pid},
         "timeline": _timeline(record.timeline),
@@ -63,6 +63,11 @@ def completion_detail(record: CompletionRecord, dialect: Dialect) -> dict[str, A
         "tags": dict(header.tags),
         "record": dialect.body(shown),
     }
+
+
+def _held(finished: Finished | None) -> int:
+    """Return what was held in the end of a completion whose hold was extended."""
+    return finished.charge.held_microcredits if finished else 0
 
 
 def balance_object(team: str, balance: Balance) -> dict[str, Any]:

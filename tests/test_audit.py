@@ -51,6 +51,7 @@ def test_right_books_are_counted(store_url: str) -> None:
         "entries": 6,
         "holds_open": 1,
         "problems": [],
+        "absorbed": [],
     }
 
 

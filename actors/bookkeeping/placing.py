@@ -1,4 +1,4 @@
-"""Admission: whether a completion may start, and the hold that says so.
+"""Admission: whether a completion may start, and the hold that says so; and whether it may go on.
 
 The order of the checks is the order of precedence of their errors. The same placement again, while
 its completion runs, is answered as the first time and draws from nothing.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from actors.bookkeeping.books import Books
 from actors.core.errors import (
     CompletionIdInUse,
+    CompletionNotFound,
     CompletionRuntimeError,
     IdempotencyConflict,
     IllegalTransition,
@@ -25,14 +26,14 @@ from actors.core.rate_limit import (
     BucketState,
     is_within_concurrency,
 )
-from actors.ledger import CompletionKey, HoldPlacement, Placed, RateState
+from actors.ledger import CompletionKey, HoldExtension, HoldPlacement, Placed, RateState
 from actors.store import claims, records
 from actors.store.batch import Batch
 from actors.store.claims import IdempotentCall
 from actors.store.records import OpenCompletion
 from actors.store.tables import RUNNING
 
-__all__ = ["IDEMPOTENCY_KEPT_S", "is_answerable", "place"]
+__all__ = ["IDEMPOTENCY_KEPT_S", "extend", "is_answerable", "place"]
 
 IDEMPOTENCY_KEPT_S = 86_400.0
 """How long an idempotency key stands for its completion; the chat contract, section 7."""
@@ -63,6 +64,37 @@ def place(books: Books, batch: Batch, *, placement: HoldPlacement) -> Placed:
     is_cancelled = _meets_cancellation(books, batch, key)
     _open(books, batch, placement, key, is_cancelled=is_cancelled)
     return Placed(is_cancelled, _rate(rate), _is_charged(books, header.completion_id))
+
+
+def extend(books: Books, batch: Batch, *, extension: HoldExtension) -> int:
+    """Extend an open hold; return what is held in all.
+
+    Raises:
+        InsufficientCredit: the team has not so much; what was held is held.
+        CompletionNotFound: there is no such hold, or it was resolved or is past its expiry.
+    """
+    completion = books.open.get(extension.completion_id)
+    if completion is None:
+        raise CompletionNotFound
+    account = books.account(completion.key.team)
+    hold = books.hold(extension.completion_id)
+    batch.touch(account)
+    before_microcredits = hold.total_microcredits
+    result = books.ledger.extend(
+        extension.completion_id, extension.total_microcredits, now_s=batch.now_s
+    )
+    match result:
+        case LedgerResult.CREATED:
+            batch.add_extension(hold)
+            batch.add_entries(books.ledger.take_entries())
+        case LedgerResult.EXISTS:
+            pass
+        case LedgerResult.HOLD_EXPIRED:
+            raise CompletionNotFound
+        case _:
+            needed_microcredits = extension.total_microcredits - before_microcredits
+            raise _refusal(result, needed_microcredits, max(account.available_microcredits, 0))
+    return hold.total_microcredits
 
 
 def is_answerable(call: IdempotentCall | None, now_s: float) -> bool:

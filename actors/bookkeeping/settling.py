@@ -118,7 +118,9 @@ def _lose(
         if result is LedgerResult.HOLD_EXPIRED:
             result = books.ledger.expire(header.completion_id, now_s=batch.now_s)
         assert result is LedgerResult.CREATED, f"An open hold can be given back, not {result}."
-        settled = PackedSettlement.of(Settlement(_lost_record(header, failure, batch.now_s)))
+        held_microcredits = books.hold(header.completion_id).total_microcredits
+        record = _lost_record(header, failure, batch.now_s, held_microcredits)
+        settled = PackedSettlement.of(Settlement(record))
         _close(books, batch, settled, settings)
         lost.append(settled)
     assert len(lost) == len(completion_ids), "Every open completion has its header in the store."
@@ -137,9 +139,13 @@ def _close(books: Books, batch: Batch, settled: PackedSettlement, settings: Sett
     del books.open[settled.completion_id]
 
 
-def _lost_record(header: CompletionHeader, failure: Failure, now_s: float) -> CompletionRecord:
+def _lost_record(
+    header: CompletionHeader, failure: Failure, now_s: float, held_microcredits: int
+) -> CompletionRecord:
+    is_extended = held_microcredits > header.hold_microcredits
+    charge = Charge(held_microcredits=held_microcredits if is_extended else 0)
     finished = Finished(
-        Status.FAILED, FinishReason.ERROR, None, failure, Usage(), Charge(), finished_at_s=now_s
+        Status.FAILED, FinishReason.ERROR, None, failure, Usage(), charge, finished_at_s=now_s
     )
     return CompletionRecord(header, (finished,), Timeline(finished_at_s=now_s))
 

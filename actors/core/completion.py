@@ -16,11 +16,16 @@ exactly one `Settle`. A completion is *settled* when its stream is terminal and 
 pending; only then does the terminal event enter the log, so that what a reader sees as the end is
 durable.
 
+While it streams, the hold is extended before the meter reaches it. What came and is not held for yet
+waits (`is_waiting_for_hold`), and the driver reads no more: for `_HOLD_WAIT_NS` at most, then the stream
+ends with source `budget`, as it does at once where the ledger refuses and what is held is used up.
+
 Which input moves which state where stands in the tables of `actors.core.transitions`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from actors.core.errors import Failure, FailureCode, IllegalTransition
@@ -28,8 +33,10 @@ from actors.core.event_log import EventLog
 from actors.core.events import (
     BlockFinished,
     CancelSource,
+    Delta,
     Finished,
     FinishReason,
+    Opaque,
     Started,
     Status,
     UsageReported,
@@ -44,6 +51,9 @@ from actors.core.transitions import (
     CloseUpstream,
     DeltasReceived,
     Effect,
+    ExtendHold,
+    ExtensionRefused,
+    HoldExtended,
     HoldPlaced,
     HoldRefused,
     HoldState,
@@ -62,6 +72,11 @@ __all__ = ["Completion", "Timeouts"]
 
 
 _MONEY_INPUTS = (HoldPlaced, HoldRefused, SettlementStood)
+
+_HOLD_WAIT_NS = 5_000_000_000
+"""How long what came waits for a ledger that is away."""
+
+_Received = Delta | Opaque | BlockFinished | UsageReported
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +105,9 @@ class Completion:
             prompt_tokens_estimated=command.prompt_tokens_estimated,
             hold_microcredits=command.hold_microcredits,
             is_exact=command.tokenizer_is_exact,
+            output_tokens_max=command.max_output_tokens,
+            hold_step_tokens=command.hold_step_tokens,
+            charges_failed=command.charges_failed,
         )
         self.source: CancelSource | None = None
         self._prompt_tokens_estimated = command.prompt_tokens_estimated
@@ -98,6 +116,15 @@ class Completion:
         self._has_token = False
         self._phase_began_ns = 0
         self._dispatched_ns: int | None = None
+        self._opened_ns: int | None = None
+        self._first_token_ns: int | None = None
+        self._cancelled_ns = 0
+        self._hidden_reasoning_tokens_per_1000_s = command.hidden_reasoning_tokens_per_1000_s
+        # The hold's extension: what was asked for, and what came that is not held for.
+        self._extending_to: int | None = None
+        self._is_extension_refused = False
+        self._waiting: tuple[_Received, ...] = ()
+        self._waiting_since_ns: int | None = None
 
     def __repr__(self) -> str:
         return f"<Completion {self.stream}, hold {self.hold}, {len(self.log)} events>"
@@ -105,6 +132,11 @@ class Completion:
     @property
     def is_settled(self) -> bool:
         return self.stream.is_terminal and self.hold is not HoldState.PENDING
+
+    @property
+    def is_waiting_for_hold(self) -> bool:
+        """Whether nothing more may be read before the hold was extended, or was not."""
+        return self._waiting_since_ns is not None
 
     def handle(self, input: Input, *, now_ns: int) -> tuple[Effect, ...]:
         """Take one input; return what the driver must do, in order.
@@ -121,8 +153,12 @@ class Completion:
         match input:
             case HoldPlaced():
                 return self._hold_placed(before, now_ns)
+            case HoldExtended():
+                return self._extended(input, now_ns)
+            case ExtensionRefused():
+                return self._not_extended(now_ns)
             case UpstreamOpened():
-                self._phase_began_ns = now_ns
+                self._phase_began_ns = self._opened_ns = now_ns
             case DeltasReceived():
                 return self._received(input, now_ns)
             case UpstreamFinished():
@@ -134,6 +170,8 @@ class Completion:
                 return (CloseUpstream(), *settle)
             case CancelRequested():
                 self.source = input.source
+                self._cancelled_ns = now_ns
+                self._stop_waiting()
                 return () if before is StreamState.PENDING else (CloseUpstream(),)
             case UpstreamClosed():
                 return self._terminate(Status.CANCELLED, FinishReason.CANCELLED, None)
@@ -149,6 +187,8 @@ class Completion:
         if self._dispatched_ns is None:
             return None
         total_ns = self._dispatched_ns + self._timeouts.total_ns
+        if self._waiting_since_ns is not None:
+            return min(total_ns, self._waiting_since_ns + _HOLD_WAIT_NS)
         phase = self._phase_timeout_ns()
         return None if phase is None else min(total_ns, self._phase_began_ns + phase)
 
@@ -158,6 +198,8 @@ class Completion:
         if deadline_ns is None or now_ns < deadline_ns:
             return ()
         assert self._dispatched_ns is not None
+        if self._waiting_since_ns is not None and now_ns >= self._waiting_since_ns + _HOLD_WAIT_NS:
+            return self._not_extended(now_ns)
         if now_ns >= self._dispatched_ns + self._timeouts.total_ns:
             return self.handle(CancelRequested(CancelSource.DEADLINE), now_ns=now_ns)
         failure = Failure(FailureCode.UPSTREAM_TIMEOUT, self._timeout_message())
@@ -172,6 +214,8 @@ class Completion:
         # A cancel that came before the hold has no connection whose closing could be told of.
         if isinstance(input, UpstreamClosed) and self._dispatched_ns is None:
             legal = False
+        if isinstance(input, UpstreamFinished) and self.is_waiting_for_hold:
+            legal = False  # It would end before what came of it.
         if not legal:
             raise IllegalTransition(f"{kind.__name__} while {self!r}")
 
@@ -187,19 +231,70 @@ class Completion:
         self._phase_began_ns = now_ns
         if input.running is not None:
             self.meter.run(input.running)
-        for event in input.events:
+        if self._waiting:
+            self._waiting += input.events
+            return ()
+        return self._take(input.events, now_ns)
+
+    def _take(self, events: Sequence[_Received], now_ns: int) -> tuple[Effect, ...]:
+        """Log what is held for; the rest waits for the hold's extension, where there may be one."""
+        for place, event in enumerate(events):
             if isinstance(event, UsageReported):
                 self.meter.report(event.usage)
             elif isinstance(event, BlockFinished):
                 self._open_blocks.discard(event.block)
-            elif self.log.is_full or not self.meter.has_room(event.tokens):
+            elif self.log.is_full or not self.meter.is_within_limit(event.tokens):
                 return self.handle(CancelRequested(CancelSource.BUDGET), now_ns=now_ns)
+            elif not self.meter.is_held(event.tokens):
+                self._waiting = tuple(events[place:])
+                return self._wait_for_hold(event.tokens, now_ns)
             else:
                 self.meter.count(event)
                 self._open_blocks.add(event.block)
                 self._has_token = True
+                if self._first_token_ns is None:
+                    self._first_token_ns = now_ns
             self.log.append(event)
-        return ()
+        effects = self._extension()
+        if self._extending_to is not None and self.meter.is_overdrawn:
+            self._waiting_since_ns = now_ns
+        return effects
+
+    # The hold's extension.
+
+    def _extension(self, tokens: int = 0) -> tuple[Effect, ...]:
+        """Ask for more where the meter comes near to what is held, once at a time."""
+        if self._extending_to is not None or self._is_extension_refused:
+            return ()
+        self._extending_to = self.meter.hold_wanted(tokens)
+        return () if self._extending_to is None else (ExtendHold(self._extending_to),)
+
+    def _wait_for_hold(self, tokens: int, now_ns: int) -> tuple[Effect, ...]:
+        effects = self._extension(tokens)
+        if self._extending_to is None:
+            return self.handle(CancelRequested(CancelSource.BUDGET), now_ns=now_ns)
+        self._waiting_since_ns = now_ns
+        return effects
+
+    def _extended(self, input: HoldExtended, now_ns: int) -> tuple[Effect, ...]:
+        self.meter.extend(input.hold_microcredits)
+        self._extending_to = None
+        if self._waiting_since_ns is None:
+            return self._extension()
+        self._phase_began_ns = now_ns
+        return self._take(self._stop_waiting(), now_ns)
+
+    def _not_extended(self, now_ns: int) -> tuple[Effect, ...]:
+        self._extending_to = None
+        self._is_extension_refused = True
+        if self._stop_waiting():
+            return self.handle(CancelRequested(CancelSource.BUDGET), now_ns=now_ns)
+        return ()  # What is held is used up first; an answer that is whole is not cut for its price.
+
+    def _stop_waiting(self) -> tuple[_Received, ...]:
+        waiting, self._waiting = self._waiting, ()
+        self._waiting_since_ns = None
+        return waiting
 
     def _terminate(
         self,
@@ -213,9 +308,22 @@ class Completion:
         for block in sorted(self._open_blocks):
             self.log.append(BlockFinished(block, is_complete=status is Status.COMPLETED))
         self._open_blocks.clear()
-        usage, charge = self.meter.settle(status, was_dispatched=self._dispatched_ns is not None)
+        self._stop_waiting()
+        usage, charge = self.meter.settle(
+            status,
+            was_dispatched=self._dispatched_ns is not None,
+            hidden_reasoning_tokens=self._hidden_reasoning_tokens(),
+        )
         source = self.source if status is Status.CANCELLED else None
         return (Settle(Finished(status, reason, source, error, usage, charge, stop_sequence)),)
+
+    def _hidden_reasoning_tokens(self) -> int:
+        """Return what the provider is taken to have thought, from its answer's head to a first token."""
+        if self._opened_ns is None:
+            return 0
+        shown_ns = self._cancelled_ns if self._first_token_ns is None else self._first_token_ns
+        hidden_ns = max(0, min(shown_ns, self._cancelled_ns) - self._opened_ns)
+        return hidden_ns * self._hidden_reasoning_tokens_per_1000_s // 1_000_000_000_000
 
     def _phase_timeout_ns(self) -> int | None:
         match self.stream:

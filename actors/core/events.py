@@ -16,6 +16,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from actors.core.charge import (
+    Charge,
+    ChargeBasis,
+    Usage,
+    charge_from,
+    charge_row,
+    usage_from,
+    usage_row,
+)
 from actors.core.errors import Failure, FailureCode
 from actors.core.request import Dialect, ToolKind
 
@@ -70,84 +79,6 @@ class CancelSource(StrEnum):
     ADMIN = "admin"
     SHUTDOWN = "shutdown"
     UNKNOWN = "unknown"
-
-
-class ChargeBasis(StrEnum):
-    """Where a component of a charge comes from."""
-
-    PROVIDER_USAGE = "provider_usage"
-    COUNTED = "counted"
-    ESTIMATED = "estimated"
-    NONE = "none"  # nothing was dispatched, or the completion failed
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens. `completion_tokens` excludes reasoning; the cache figures are part of the prompt.
-
-    `cache_write_1h_tokens` are those of `cache_write_tokens` that are kept for an hour. A figure of 0 says
-    nothing. `raw` has the provider's own figures that have no place here, as it named them; bounded by
-    whoever reads them off the wire.
-    """
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    reasoning_tokens: int = 0
-    cached_tokens: int = 0
-    cache_write_tokens: int = 0
-    raw: tuple[tuple[str, int], ...] = ()
-    cache_write_1h_tokens: int = 0
-
-    @property
-    def output_tokens(self) -> int:
-        return self.completion_tokens + self.reasoning_tokens
-
-    @property
-    def total_tokens(self) -> int:
-        return self.prompt_tokens + self.output_tokens
-
-    def followed_by(self, later: Usage) -> Usage:
-        """Return what both reports say together: per component the latest figure that is one."""
-        prompt = later if later.prompt_tokens else self
-        output = later if later.output_tokens else self
-        return Usage(
-            prompt.prompt_tokens,
-            output.completion_tokens,
-            output.reasoning_tokens,
-            prompt.cached_tokens,
-            prompt.cache_write_tokens,
-            later.raw or self.raw,
-            prompt.cache_write_1h_tokens,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """What a completion cost, in micro-credits; `total` = the three parts and never above the hold.
-
-    Where the actual cost passed the hold, the parts are cut in the order reasoning, output, input
-    and `absorbed_microcredits` has the rest.
-    """
-
-    input_microcredits: int = 0
-    output_microcredits: int = 0
-    reasoning_microcredits: int = 0
-    absorbed_microcredits: int = 0
-    prompt_basis: ChargeBasis = ChargeBasis.NONE
-    output_basis: ChargeBasis = ChargeBasis.NONE
-    pricing_version: int = 1
-
-    @property
-    def total_microcredits(self) -> int:
-        return self.input_microcredits + self.output_microcredits + self.reasoning_microcredits
-
-    def waived(self) -> Charge:
-        """Return what is charged of it to a team that pays nothing."""
-        return Charge(
-            prompt_basis=self.prompt_basis,
-            output_basis=self.output_basis,
-            pricing_version=self.pricing_version,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,18 +203,6 @@ def from_row(row: Sequence[Any]) -> Event:
     return _READ[row[0]](*row[1:])
 
 
-def _usage_row(usage: Usage) -> list[Any]:
-    row = [
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        usage.reasoning_tokens,
-        usage.cached_tokens,
-        usage.cache_write_tokens,
-        [list(figure) for figure in usage.raw],
-    ]
-    return [*row, usage.cache_write_1h_tokens] if usage.cache_write_1h_tokens else row
-
-
 def _call_row(event: ToolCallStarted) -> list[Any]:
     row = ["call", event.block, event.call_id, event.name, event.tokens]
     if event.kind is ToolKind.FUNCTION and event.namespace is None:
@@ -311,13 +230,6 @@ def _block_row(event: BlockFinished) -> list[Any]:
     return row if event.signature is None else [*row, event.signature]
 
 
-def _usage_from(row: Sequence[Any]) -> Usage:
-    prompt, completion, reasoning, cached, *later = row
-    cache_write, raw, *hour = later or (0, ())  # Rows of the first schema end before them.
-    pairs = tuple((name, figure) for name, figure in raw)
-    return Usage(prompt, completion, reasoning, cached, cache_write, pairs, *hour)
-
-
 def _failure_row(failure: Failure) -> list[Any]:
     return [
         failure.code.value,
@@ -331,23 +243,14 @@ def _failure_row(failure: Failure) -> list[Any]:
 
 
 def _finished_row(event: Finished) -> list[Any]:
-    charge = event.charge
     return [
         "end",
         event.status.value,
         event.finish_reason.value,
         event.source.value if event.source else None,
         _failure_row(event.error) if event.error else None,
-        _usage_row(event.usage),
-        [
-            charge.input_microcredits,
-            charge.output_microcredits,
-            charge.reasoning_microcredits,
-            charge.absorbed_microcredits,
-            charge.prompt_basis.value,
-            charge.output_basis.value,
-            charge.pricing_version,
-        ],
+        usage_row(event.usage),
+        charge_row(event.charge),
         event.stop_sequence,
         event.finished_at_s,
     ]
@@ -363,22 +266,13 @@ def _finished_from(
     stop_sequence: str | None = None,  # Rows of the first schema end before it.
     finished_at_s: float = 0.0,
 ) -> Finished:
-    input_u, output_u, reasoning_u, absorbed_u, prompt_basis, output_basis, version = charge
     return Finished(
         Status(status),
         FinishReason(finish_reason),
         CancelSource(source) if source else None,
         Failure(FailureCode(error[0]), *error[1:]) if error else None,
-        _usage_from(usage),
-        Charge(
-            input_u,
-            output_u,
-            reasoning_u,
-            absorbed_u,
-            ChargeBasis(prompt_basis),
-            ChargeBasis(output_basis),
-            version,
-        ),
+        usage_from(usage),
+        charge_from(charge),
         stop_sequence,
         finished_at_s,
     )
@@ -393,7 +287,7 @@ _WRITE: dict[type, Callable[[Any], list[Any]]] = {
     ToolCallDelta: lambda e: ["arguments", e.block, e.arguments, e.tokens],
     Opaque: lambda e: ["opaque", e.block, e.format.value, dict(e.payload), e.tokens],
     BlockFinished: _block_row,
-    UsageReported: lambda e: ["usage", _usage_row(e.usage)],
+    UsageReported: lambda e: ["usage", usage_row(e.usage)],
     Finished: _finished_row,
 }
 
@@ -406,6 +300,6 @@ _READ: dict[str, Callable[..., Event]] = {
     "arguments": ToolCallDelta,
     "opaque": _opaque_from,
     "block": BlockFinished,
-    "usage": lambda row: UsageReported(_usage_from(row)),
+    "usage": lambda row: UsageReported(usage_from(row)),
     "end": _finished_from,
 }

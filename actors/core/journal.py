@@ -17,6 +17,7 @@ __all__ = ["RESOLVING_KINDS", "Entry", "EntryKind", "fold_entries"]
 class EntryKind(StrEnum):
     GRANT = "grant"
     PLACE = "place"
+    EXTEND = "extend"
     POST = "post"
     VOID = "void"
     EXPIRE = "expire"
@@ -30,7 +31,8 @@ RESOLVING_KINDS = (EntryKind.POST, EntryKind.VOID, EntryKind.EXPIRE)
 class Entry:
     """A line of the journal. Immutable; the order of lines is the order of operations.
 
-    `amount_microcredits` is what was granted, held, charged, or given back by a void or an expiry.
+    `amount_microcredits` is what was granted, held (by an extension: more than before), charged, or
+    given back by a void or an expiry.
     Exactly one of `hold_id` and `grant_id` is set.
     """
 
@@ -54,6 +56,10 @@ def fold_entries(entries: Iterable[Entry]) -> Mapping[str, tuple[int, int]]:
             case EntryKind.PLACE:
                 assert entry.hold_id is not None and entry.hold_id not in placed
                 placed[entry.hold_id] = (entry.team, entry.amount_microcredits)
+            case EntryKind.EXTEND:
+                assert entry.hold_id is not None
+                team, amount_microcredits = placed[entry.hold_id]
+                placed[entry.hold_id] = (team, amount_microcredits + entry.amount_microcredits)
             case EntryKind.POST:
                 credits[entry.team] -= entry.amount_microcredits
         if entry.kind in RESOLVING_KINDS:

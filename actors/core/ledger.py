@@ -10,6 +10,8 @@ Rules (the habits are TigerBeetle's):
    than it has, so a post cannot overdraw.
 2. A hold has the id of its completion. It is placed once and resolved once: posted (in whole or in
    part; the rest returns), voided, or expired. Its states are NONE -> PENDING -> {POSTED, VOIDED, EXPIRED}.
+   While it is pending it may be extended to a new total; it never shrinks, so an extension to what is
+   held already, or to less, is a repeat.
 3. Nothing is updated in the journal: each operation that took effect appends one immutable
    `journal.Entry`, and a resolve is a new entry that carries the hold's id. The balances are a
    fold over the entries.
@@ -27,9 +29,9 @@ Source: https://docs.tigerbeetle.com/develop/two-phase-transfers, read 2026-11-2
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from actors.core.holds import Account, BillingMode, Hold, HoldState
 from actors.core.journal import Entry, EntryKind
 
 __all__ = [
@@ -44,21 +46,6 @@ __all__ = [
 
 AMOUNT_MICROCREDITS_MAX = 2**53 - 1
 """The largest amount and balance: exact in a JSON number, and far inside a 64-bit column."""
-
-
-class BillingMode(StrEnum):
-    METERED = "metered"
-    EXEMPT = "exempt"  # never blocked and never charged
-
-
-class HoldState(StrEnum):
-    """NONE is the state of an id that was never placed; no hold is ever kept in it."""
-
-    NONE = "none"
-    PENDING = "pending"
-    POSTED = "posted"
-    VOIDED = "voided"
-    EXPIRED = "expired"
 
 
 class LedgerResult(StrEnum):
@@ -95,42 +82,6 @@ _TRANSIENT = frozenset(
         LedgerResult.EXCEEDS_CREDITS_MAX,  # credits are spent
     }
 )
-
-
-@dataclass(slots=True)
-class Account:
-    team: str
-    billing_mode: BillingMode = BillingMode.METERED
-    credits_microcredits: int = 0
-    held_microcredits: int = 0
-    holds_open: int = 0
-
-    @property
-    def available_microcredits(self) -> int:
-        return self.credits_microcredits - self.held_microcredits
-
-
-@dataclass(slots=True)
-class Hold:
-    """`amount_microcredits` is what was asked for; an exempt hold keeps nothing of it from use."""
-
-    hold_id: str
-    team: str
-    amount_microcredits: int
-    expires_at_s: float
-    billing_mode: BillingMode = BillingMode.METERED
-    state: HoldState = HoldState.PENDING
-    posted_microcredits: int = 0
-
-    @property
-    def reserved_microcredits(self) -> int:
-        """What the hold keeps, or kept while it was open, from being spent."""
-        return 0 if self.billing_mode is BillingMode.EXEMPT else self.amount_microcredits
-
-    @property
-    def charged_microcredits(self) -> int:
-        """What the post took from the account; 0 before it."""
-        return 0 if self.billing_mode is BillingMode.EXEMPT else self.posted_microcredits
 
 
 _RESOLVED: dict[HoldState, LedgerResult] = {
@@ -257,6 +208,35 @@ class Ledger:
         )
         return LedgerResult.CREATED
 
+    def extend(self, hold_id: str, total_microcredits: int, *, now_s: float) -> LedgerResult:
+        """Hold so much in all, where less is held."""
+        hold = self._holds.get(hold_id)
+        if total_microcredits < 0:
+            return LedgerResult.AMOUNT_NEGATIVE
+        if total_microcredits > AMOUNT_MICROCREDITS_MAX:
+            return LedgerResult.AMOUNT_ABOVE_MAX
+        if hold is None:
+            return LedgerResult.HOLD_NOT_FOUND
+        if hold.state is not HoldState.PENDING:
+            return _RESOLVED[hold.state]
+        if hold.expires_at_s <= now_s:
+            return LedgerResult.HOLD_EXPIRED
+        more_microcredits = total_microcredits - hold.total_microcredits
+        if more_microcredits <= 0:
+            return LedgerResult.EXISTS
+        account = self._accounts[hold.team]
+        # The hold's own mode, as in a post: an exempt one reserves nothing.
+        reserved_microcredits = 0 if hold.billing_mode is BillingMode.EXEMPT else more_microcredits
+        if reserved_microcredits > max(account.available_microcredits, 0):
+            return LedgerResult.EXCEEDS_CREDITS
+        # From here the extension must succeed.
+        hold.extended_microcredits += more_microcredits
+        account.held_microcredits += reserved_microcredits
+        self._entries.append(
+            Entry(EntryKind.EXTEND, hold.team, reserved_microcredits, now_s, hold_id)
+        )
+        return LedgerResult.CREATED
+
     def post(self, hold_id: str, amount_microcredits: int, *, now_s: float) -> LedgerResult:
         """Charge at most what is held, and give the rest back."""
         hold = self._holds.get(hold_id)
@@ -272,7 +252,7 @@ class Ledger:
             return _RESOLVED[hold.state]
         if hold.expires_at_s <= now_s:
             return LedgerResult.HOLD_EXPIRED
-        if amount_microcredits > hold.amount_microcredits:
+        if amount_microcredits > hold.total_microcredits:
             return LedgerResult.EXCEEDS_HOLD_AMOUNT
         account = self._accounts[hold.team]
         # Rule 1 makes this impossible, unless the account was restored from an edited balance.

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from actors.core.prices import Prices
+
 __all__ = [
     "BodyOnly",
     "CompletionRequest",
@@ -286,15 +288,6 @@ class CompletionRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
-    """Micro-credits per token, which is credits per million tokens; fixed when the hold is placed."""
-
-    input_microcredits: int
-    output_microcredits: int
-    version: int = 1
-
-
-@dataclass(frozen=True, slots=True)
 class IdempotencyKey:
     """`fingerprint` is a digest of the route and the canonical body; see the chat contract, section 7."""
 
@@ -314,7 +307,14 @@ class StartCommand:
             own would count the same.
         max_output_tokens: sent upstream; the client's, else the operator's, None where neither gave one.
         created_at_s: wall clock, seconds since 1970, set once by the replica.
+        hold_microcredits: what is held before anything is sent; extended by `hold_step_tokens` where
+            that is set, else all that will ever be held.
         total_timeout_s: from dispatch; past it the completion is cancelled with source `deadline`.
+        connect_timeout_s, first_token_timeout_s, idle_timeout_s: the model's or its provider's own;
+            None is the setting's.
+        charges_failed: whether a completion that fails after output pays for what was delivered.
+        hidden_reasoning_tokens_per_1000_s: what the provider is taken to think while it shows nothing;
+            0 where nothing is known of it.
         retention: the request's or the team's, whichever keeps less.
         ignored: members of the request that its provider will not see, for `Midstream-Ignored`.
         adjusted: members that were changed, as `name=value`, for `Midstream-Adjusted`.
@@ -340,3 +340,9 @@ class StartCommand:
     retention: Retention = Retention.FULL
     ignored: tuple[str, ...] = ()
     adjusted: tuple[str, ...] = ()
+    hold_step_tokens: int | None = None
+    connect_timeout_s: float | None = None
+    first_token_timeout_s: float | None = None
+    idle_timeout_s: float | None = None
+    charges_failed: bool = False
+    hidden_reasoning_tokens_per_1000_s: int = 0

@@ -32,6 +32,9 @@ __all__ = [
     "CloseUpstream",
     "DeltasReceived",
     "Effect",
+    "ExtendHold",
+    "ExtensionRefused",
+    "HoldExtended",
     "HoldPlaced",
     "HoldRefused",
     "HoldState",
@@ -80,6 +83,18 @@ class HoldPlaced:
 @dataclass(frozen=True, slots=True)
 class HoldRefused:
     """The ledger said no; nothing is held, and there is nothing to record."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldExtended:
+    """So much is held in all, durably."""
+
+    hold_microcredits: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionRefused:
+    """The ledger holds no more than it did: what is held may be used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +148,8 @@ class SettlementStood:
 Input = (
     HoldPlaced
     | HoldRefused
+    | HoldExtended
+    | ExtensionRefused
     | UpstreamOpened
     | DeltasReceived
     | UpstreamFinished
@@ -152,6 +169,16 @@ class OpenUpstream:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtendHold:
+    """Hold so much in all; answer with HoldExtended or ExtensionRefused.
+
+    While the ledger cannot be asked, ask again: the machine gives up by itself when it has to wait.
+    """
+
+    to_microcredits: int
+
+
+@dataclass(frozen=True, slots=True)
 class CloseUpstream:
     """Close the connection at once; answer with UpstreamClosed."""
 
@@ -163,7 +190,7 @@ class Settle:
     finished: Finished
 
 
-Effect = OpenUpstream | CloseUpstream | Settle
+Effect = OpenUpstream | ExtendHold | CloseUpstream | Settle
 
 _S = StreamState
 
@@ -175,6 +202,8 @@ TRANSITIONS: dict[tuple[StreamState, type], StreamState] = {
     (_S.CONNECTING, UpstreamFailed): _S.FAILED,
     (_S.CONNECTING, CancelRequested): _S.CANCELLING,
     (_S.STREAMING, DeltasReceived): _S.STREAMING,
+    (_S.STREAMING, HoldExtended): _S.STREAMING,
+    (_S.STREAMING, ExtensionRefused): _S.STREAMING,
     (_S.STREAMING, UpstreamFinished): _S.COMPLETED,
     (_S.STREAMING, UpstreamFailed): _S.FAILED,
     (_S.STREAMING, CancelRequested): _S.CANCELLING,
@@ -189,25 +218,36 @@ TRANSITIONS: dict[tuple[StreamState, type], StreamState] = {
 _LATE = "the cancel was first; what the closing connection still brings is not delivered"
 _JOINED = "the first cancel stands, and a later one joins it"
 _STANDS = "the first terminal state stands"
+_NOT_NEEDED = (
+    "the stream had ended when the ledger answered, and what it cost is within what was held"
+)
 
-IGNORED: dict[tuple[StreamState, type], str] = {
-    (_S.CANCELLING, CancelRequested): _JOINED,
-    (_S.CANCELLING, UpstreamOpened): _LATE,
-    (_S.CANCELLING, DeltasReceived): _LATE,
-    (_S.CANCELLING, UpstreamFinished): _LATE,
-    (_S.CANCELLING, UpstreamFailed): _LATE,
-} | {
-    (state, kind): _STANDS
-    for state in (_S.COMPLETED, _S.FAILED, _S.CANCELLED)
-    for kind in (
-        CancelRequested,
-        UpstreamOpened,
-        DeltasReceived,
-        UpstreamFinished,
-        UpstreamFailed,
-        UpstreamClosed,
-    )
-}
+IGNORED: dict[tuple[StreamState, type], str] = (
+    {
+        (_S.CANCELLING, CancelRequested): _JOINED,
+        (_S.CANCELLING, UpstreamOpened): _LATE,
+        (_S.CANCELLING, DeltasReceived): _LATE,
+        (_S.CANCELLING, UpstreamFinished): _LATE,
+        (_S.CANCELLING, UpstreamFailed): _LATE,
+    }
+    | {
+        (state, kind): _STANDS
+        for state in (_S.COMPLETED, _S.FAILED, _S.CANCELLED)
+        for kind in (
+            CancelRequested,
+            UpstreamOpened,
+            DeltasReceived,
+            UpstreamFinished,
+            UpstreamFailed,
+            UpstreamClosed,
+        )
+    }
+    | {
+        (state, kind): _NOT_NEEDED
+        for state in (_S.CANCELLING, _S.COMPLETED, _S.FAILED, _S.CANCELLED)
+        for kind in (HoldExtended, ExtensionRefused)
+    }
+)
 
 HOLD_TRANSITIONS: dict[tuple[HoldState, type], frozenset[HoldState]] = {
     (HoldState.NONE, HoldPlaced): frozenset({HoldState.PENDING}),

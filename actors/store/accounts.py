@@ -78,6 +78,7 @@ def load_holds(connection: Connection) -> Iterator[Hold]:
             row.expires_at_s,
             BillingMode(row.billing_mode),
             HoldState(row.state),
+            extended_microcredits=row.extended_microcredits,
         )
 
 

@@ -66,6 +66,12 @@ _INSERT_ENTRY = Prepared(
 
 _INSERT_RECORD = Prepared(insert(records), ("completion_id", "body"))
 
+_EXTEND_HOLD = Prepared(
+    update(holds)
+    .where(holds.c.hold_id == bindparam("of_hold_id"))
+    .values(extended_microcredits=bindparam("extended_microcredits"))
+)
+
 _RESOLVE_HOLD = Prepared(
     update(holds)
     .where(holds.c.hold_id == bindparam("of_hold_id"))
@@ -82,8 +88,10 @@ _SETTLE_COMPLETION = Prepared(
     .values(
         status=bindparam("status"),
         source=bindparam("source"),
+        failure=bindparam("failure"),
         tokens_output=bindparam("tokens_output"),
         charge_microcredits=bindparam("charge_microcredits"),
+        absorbed_microcredits=bindparam("absorbed_microcredits"),
         record_bytes=bindparam("record_bytes"),
         record_expires_at_s=bindparam("record_expires_at_s"),
         settled_at_s=bindparam("settled_at_s"),
@@ -125,6 +133,7 @@ class Batch:
                 _INSERT_HOLD,
                 _INSERT_COMPLETION,
                 _INSERT_ENTRY,
+                _EXTEND_HOLD,
                 _RESOLVE_HOLD,
                 _SETTLE_COMPLETION,
                 _INSERT_RECORD,
@@ -201,6 +210,15 @@ class Batch:
             }
         )
 
+    def add_extension(self, hold: Hold) -> None:
+        """Add that a hold was extended."""
+        self._rows[_EXTEND_HOLD].append(
+            {
+                "of_hold_id": hold.hold_id,
+                "extended_microcredits": hold.extended_microcredits,
+            }
+        )
+
     def add_resolution(self, hold: Hold) -> None:
         """Add how a hold was resolved."""
         self._rows[_RESOLVE_HOLD].append(
@@ -219,8 +237,10 @@ class Batch:
                 "of_completion_id": settled.completion_id,
                 "status": settled.status.value,
                 "source": settled.source,
+                "failure": settled.failure,
                 "tokens_output": settled.tokens_output,
                 "charge_microcredits": hold.charged_microcredits,
+                "absorbed_microcredits": settled.absorbed_microcredits,
                 "record_bytes": len(settled.body),
                 "record_expires_at_s": self.now_s + kept_for_s,
                 "settled_at_s": self.now_s,

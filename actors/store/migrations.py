@@ -23,6 +23,11 @@ _STEPS: Mapping[int, tuple[str, ...]] = MappingProxyType(
             "ALTER TABLE teams ADD COLUMN native_passthrough BOOLEAN NOT NULL DEFAULT false",
             "ALTER TABLE completions ADD COLUMN deleted_at_s DOUBLE PRECISION",
         ),
+        2: (
+            "ALTER TABLE holds ADD COLUMN extended_microcredits BIGINT NOT NULL DEFAULT 0",
+            "ALTER TABLE completions ADD COLUMN absorbed_microcredits BIGINT NOT NULL DEFAULT 0",
+            "ALTER TABLE completions ADD COLUMN failure TEXT",
+        ),
     }
 )
 

@@ -42,7 +42,7 @@ __all__ = [
     "tombstones",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised with every change of a table, together with a step in `migrations`; a store of a newer schema is
 refused."""
 
@@ -96,6 +96,8 @@ holds = Table(
     Column("placed_at_s", Double, nullable=False),
     Column("expires_at_s", Double, nullable=False),
     Column("resolved_at_s", Double),
+    # What extensions added to the amount that it was placed with.
+    Column("extended_microcredits", BigInteger, nullable=False, server_default=text("0")),
     Index(
         "holds_open",
         "hold_id",
@@ -163,6 +165,9 @@ completions = Table(
     Column("record_expires_at_s", Double),
     Column("content_deleted_at_s", Double),  # the record was evicted
     Column("deleted_at_s", Double),  # by its owner
+    # What it cost and nobody paid: above the hold, or of a failure; `failure` is that one's code.
+    Column("absorbed_microcredits", BigInteger, nullable=False, server_default=text("0")),
+    Column("failure", Text),
     UniqueConstraint("team", "dialect", "wire_id", name="wire_id_in_use"),
     Index("completions_created", "created_at_s", "completion_id"),
     Index(

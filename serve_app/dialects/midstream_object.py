@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.core.events import Finished
+from actors.core.events import ChargeBasis, Finished
 from actors.record import CompletionHeader, Receipt
 
 __all__ = ["credits", "midstream_object", "receipt_object"]
@@ -32,6 +32,8 @@ def midstream_object(header: CompletionHeader, finished: Finished | None) -> dic
         "prompt": charge.prompt_basis.value,
         "output": charge.output_basis.value,
     }
+    if charge.reasoning_basis is not ChargeBasis.NONE:
+        value["charge_basis"]["reasoning"] = charge.reasoning_basis.value
     value["hold"] = _hold_object(header, finished)
     if finished.error is not None:
         value["failure"] = finished.error.code.value
@@ -40,10 +42,11 @@ def midstream_object(header: CompletionHeader, finished: Finished | None) -> dic
 
 def _hold_object(header: CompletionHeader, finished: Finished) -> dict[str, Any]:
     charge = finished.charge
+    held_microcredits = charge.held_microcredits or header.hold_microcredits
     value = {
-        "placed_credits": credits(header.hold_microcredits),
+        "placed_credits": credits(held_microcredits),
         "charged_credits": credits(charge.total_microcredits),
-        "released_credits": credits(header.hold_microcredits - charge.total_microcredits),
+        "released_credits": credits(held_microcredits - charge.total_microcredits),
     }
     if charge.absorbed_microcredits:
         value["absorbed_credits"] = credits(charge.absorbed_microcredits)

@@ -36,6 +36,8 @@ from actors.core.transitions import (
     CancelRequested,
     CloseUpstream,
     DeltasReceived,
+    ExtensionRefused,
+    HoldExtended,
     HoldPlaced,
     HoldRefused,
     HoldState,
@@ -60,6 +62,8 @@ TIMEOUTS = Timeouts(10 * SECOND_NS, 20 * SECOND_NS, 30 * SECOND_NS, 100 * SECOND
 INPUTS: tuple[Input, ...] = (
     HoldPlaced(),
     HoldRefused(),
+    HoldExtended(20_000),
+    ExtensionRefused(),
     UpstreamOpened(),
     DeltasReceived((TEXT,)),
     UpstreamFinished(FinishReason.STOP),
@@ -232,14 +236,33 @@ def test_the_meter_stops_the_stream_before_its_hold_is_passed() -> None:
 
 
 def test_a_foreign_tokenizer_has_slack_and_its_excess_is_absorbed() -> None:
+    """Our count of two pieces may be six tokens where the provider's is four."""
     completion = machine(*OPENED, max_output_tokens=4, exact=False)
-    completion.handle(DeltasReceived((TEXT,) * 6), now_ns=0)
+    piece = TextDelta(0, " three of ours", 3)
+    completion.handle(DeltasReceived((piece,) * 2), now_ns=0)
     (effect,) = completion.handle(UpstreamFinished(FinishReason.LENGTH), now_ns=0)
     assert isinstance(effect, Settle)
     charge = effect.finished.charge
     assert charge.output_basis is ChargeBasis.ESTIMATED
     assert charge.total_microcredits == command(max_output_tokens=4).hold_microcredits
     assert charge.absorbed_microcredits == 12 * 75 + 6 * 450 - charge.total_microcredits
+
+
+def test_a_provider_that_passes_the_limit_is_stopped_at_it() -> None:
+    """Sixty pieces have sixty tokens at least, whoever counts: not what a limit of forty pays for."""
+    completion = machine(*OPENED, max_output_tokens=40, exact=False)
+    assert completion.handle(DeltasReceived((TEXT,) * 60), now_ns=0) == (CloseUpstream(),)
+    assert completion.source is CancelSource.BUDGET
+    assert completion.meter.tokens_output == 40
+
+
+def test_running_figures_end_the_slack() -> None:
+    completion = machine(*OPENED, max_output_tokens=4, exact=False)
+    piece = TextDelta(0, " three", 3)
+    completion.handle(DeltasReceived((piece,), running=Usage(12, 3)), now_ns=0)
+    completion.handle(DeltasReceived((piece,), running=Usage(12, 6)), now_ns=0)
+    assert completion.source is CancelSource.BUDGET
+    assert completion.meter.tokens_output == 3
 
 
 def test_a_full_log_ends_the_completion() -> None:
