@@ -108,7 +108,7 @@ class EventRows:
         return [b"id: %d\nevent: %b\ndata: %b\n\n" % (sequence, tag.encode("ascii"), render(value))]
 
     def interrupted(self, error: CompletionRuntimeError) -> bytes:
-        value = envelope(error, Operation.READ, self._request_id)
+        value = envelope(error, Operation.READ, self._request_id, is_strict=False)
         return b"event: error\ndata: %b\n\n" % render(value)
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "RouteNotFound",
     "UnsupportedVersion",
     "error_headers",
+    "refusal_status",
 ]
 
 
@@ -94,3 +95,16 @@ def error_headers(error: CompletionRuntimeError) -> list[tuple[bytes, bytes]]:
     if seconds is None:
         return []
     return [(b"retry-after", b"%d" % max(1, math.ceil(seconds)))]
+
+
+_REFUSAL_STATUSES = frozenset({400, 404, 409, 413, 415, 422})
+
+
+def refusal_status(upstream_status: int | None) -> int:
+    """Return the status of a request that the provider refused: its own, where it is about the request.
+
+    What a provider says of our key or our account is no fault of the caller.
+    """
+    if upstream_status in _REFUSAL_STATUSES:
+        return upstream_status
+    return 400

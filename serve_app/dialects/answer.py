@@ -6,7 +6,7 @@ finished one: it is what there is so far.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -15,6 +15,8 @@ from actors.core.events import (
     BlockFinished,
     Event,
     Finished,
+    FinishReason,
+    Opaque,
     ReasoningDelta,
     RefusalDelta,
     Started,
@@ -24,8 +26,9 @@ from actors.core.events import (
     Usage,
     UsageReported,
 )
+from actors.core.request import Dialect, ToolKind
 
-__all__ = ["Answer", "Block", "BlockKind"]
+__all__ = ["Answer", "Block", "BlockKind", "agreed_reason"]
 
 
 class BlockKind(Enum):
@@ -33,6 +36,7 @@ class BlockKind(Enum):
     REASONING = "reasoning"
     REFUSAL = "refusal"
     TOOL_CALL = "tool_call"
+    OPAQUE = "opaque"  # shown as it came, to readers of the wire format that it came in
 
 
 @dataclass(slots=True)
@@ -40,6 +44,7 @@ class Block:
     """One content block; `pieces` are its text, or the arguments of its call.
 
     `is_complete` is False until the block was closed whole: a call that is not must not be called.
+    `opaque` is what only readers of one wire format are shown of it, by format, in its order.
     """
 
     kind: BlockKind
@@ -48,10 +53,16 @@ class Block:
     pieces: list[str] = field(default_factory=list)
     is_complete: bool = False
     signature: str | None = None
+    tool: ToolKind = ToolKind.FUNCTION
+    namespace: str | None = None
+    opaque: list[tuple[Dialect, Mapping[str, Any]]] = field(default_factory=list)
 
     @property
     def text(self) -> str:
         return "".join(self.pieces)
+
+    def opaque_of(self, format: Dialect) -> list[Mapping[str, Any]]:
+        return [payload for known, payload in self.opaque if known is format]
 
 
 class Answer:
@@ -121,11 +132,22 @@ class Answer:
         self._tokens_visible += event.tokens
 
     def _call_started(self, event: ToolCallStarted) -> None:
-        self.blocks[event.block] = Block(BlockKind.TOOL_CALL, event.call_id, event.name)
+        self.blocks[event.block] = Block(
+            BlockKind.TOOL_CALL,
+            event.call_id,
+            event.name,
+            tool=event.kind,
+            namespace=event.namespace,
+        )
         self._tokens_visible += event.tokens
 
     def _call_arguments(self, event: ToolCallDelta) -> None:
         self.blocks[event.block].pieces.append(event.arguments)
+        self._tokens_visible += event.tokens
+
+    def _opaque(self, event: Opaque) -> None:
+        block = self._block(event.block, BlockKind.OPAQUE)
+        block.opaque.append((event.format, event.payload))
         self._tokens_visible += event.tokens
 
     def _block_finished(self, event: BlockFinished) -> None:
@@ -152,7 +174,21 @@ _OBSERVE: dict[type, Callable[[Answer, Any], None]] = {
     RefusalDelta: Answer._refusal,
     ToolCallStarted: Answer._call_started,
     ToolCallDelta: Answer._call_arguments,
+    Opaque: Answer._opaque,
     BlockFinished: Answer._block_finished,
     UsageReported: Answer._usage_reported,
     Finished: Answer._finished,
 }
+
+
+def agreed_reason(reason: FinishReason, *, has_calls: bool) -> FinishReason:
+    """Return why an answer ended, in agreement with what is in it.
+
+    Some providers say `stop` beside tool calls, some `tool_calls` without one: a client that goes by
+    the reason alone would miss its calls, or look for one.
+    """
+    if reason is FinishReason.STOP and has_calls:
+        return FinishReason.TOOL_CALLS
+    if reason is FinishReason.TOOL_CALLS and not has_calls:
+        return FinishReason.STOP
+    return reason

@@ -23,6 +23,7 @@ from actors.core.wire.anthropic_writer import (
     stop_reason,
     text_block,
     thinking_block,
+    tool_input,
     tool_use_block,
 )
 
@@ -42,6 +43,7 @@ __all__ = [
     "stop_reason",
     "text_block",
     "thinking_block",
+    "tool_input",
     "tool_use_block",
     "usage_from",
     "usage_object",

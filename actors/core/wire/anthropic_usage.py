@@ -39,6 +39,10 @@ _PLACED = frozenset(
 )
 
 
+_SHOWN = frozenset({"server_tool_use"})
+"""Objects of figures that have no place in ours and that clients of this format read."""
+
+
 def usage_from(value: dict[str, Any], known: Usage = _NONE) -> Usage:
     """Return the figures of a `usage` object, whatever is in it.
 
@@ -67,18 +71,26 @@ def usage_from(value: dict[str, Any], known: Usage = _NONE) -> Usage:
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
-    """Return the `usage` object as the format has it; cache and thinking only where there are any."""
+    """Return the `usage` object as the format has it; thinking only where there was any.
+
+    What the provider reported beside, in this format's own words, stands where it stood there.
+    """
     cached, written = usage.cached_tokens, usage.cache_write_tokens
-    value: dict[str, Any] = {"input_tokens": max(0, usage.prompt_tokens - cached - written)}
-    if cached or written:
-        value["cache_creation_input_tokens"] = written
-        value["cache_read_input_tokens"] = cached
+    value: dict[str, Any] = {
+        "input_tokens": max(0, usage.prompt_tokens - cached - written),
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": cached,
+    }
     if written:
         hour = usage.cache_write_1h_tokens
         value["cache_creation"] = {
             "ephemeral_5m_input_tokens": written - hour,
             "ephemeral_1h_input_tokens": hour,
         }
+    for name, figure in usage.raw:
+        outer, _, inner = name.partition(".")
+        if outer in _SHOWN and inner:
+            value.setdefault(outer, {})[inner] = figure
     value["output_tokens"] = usage.completion_tokens + usage.reasoning_tokens
     if usage.reasoning_tokens:
         # Two names for one figure: Anthropic's, and the one of servers that copy OpenAI's.

@@ -112,6 +112,14 @@ class MessagesStreamWriter:
         block = {"type": "tool_use", "id": call_id, "name": name, "input": {}}
         return self._block_start(block, "input_json_delta", "partial_json")
 
+    def opaque_start(self, block: Mapping[str, Any]) -> bytes:
+        """Return the frame that opens a block as it came."""
+        return self._block_start(block, "", "")
+
+    def opaque_delta(self, delta: Mapping[str, Any]) -> bytes:
+        """Return a piece of the open block as it came."""
+        return _frame("content_block_delta", self._delta_head() + _encode(dict(delta)))
+
     def delta(self, text: str) -> bytes:
         """Return a piece of the open block: its text, or JSON text of its input."""
         return (self._head + _encode(text) + "}}\n\n").encode("utf-8", "replace")
@@ -154,7 +162,7 @@ class MessagesStreamWriter:
             + f'{{"type":"{delta}","{member}":'
         )
         head = '{"type":"content_block_start"' + self._place + ',"content_block":'
-        return _frame("content_block_start", head + _encode(block))
+        return _frame("content_block_start", head + _encode(dict(block)))
 
     def _delta_head(self) -> str:
         return '{"type":"content_block_delta"' + self._place + ',"delta":'

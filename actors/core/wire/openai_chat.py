@@ -17,6 +17,7 @@ from actors.core.wire.openai_chat_writer import (
     completion_body,
     error_frame,
     fold_message,
+    tool_call,
 )
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "error_frame",
     "fold_message",
     "request_body",
+    "tool_call",
     "usage_from",
     "usage_object",
 ]

@@ -20,14 +20,23 @@ from actors.core.events import (
     BlockFinished,
     Delta,
     Event,
+    Opaque,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
     ToolCallDelta,
     ToolCallStarted,
 )
+from actors.core.request import ToolKind
 
-__all__ = ["DONE", "ChatStreamWriter", "completion_body", "error_frame", "fold_message"]
+__all__ = [
+    "DONE",
+    "ChatStreamWriter",
+    "completion_body",
+    "error_frame",
+    "fold_message",
+    "tool_call",
+]
 
 DONE = b"data: [DONE]\n\n"
 """The end of a stream that ended properly; never sent after an error."""
@@ -51,6 +60,7 @@ class ChatStreamWriter:
         self._head = "data: " + _encode(head)[:-1] + ',"choices":['
         self._delta_head = self._head + '{"index":0,"delta":{'
         self._calls: dict[int, int] = {}  # Index of a tool call by its block.
+        self._customs: set[int] = set()  # Indices of the calls whose input is text.
 
     def role(self, usage: Mapping[str, Any] | None = None) -> bytes:
         """Return the first frame."""
@@ -66,19 +76,41 @@ class ChatStreamWriter:
         return self._chunk('"refusal":' + _encode(text), usage)
 
     def tool_call(
-        self, index: int, call_id: str, name: str, usage: Mapping[str, Any] | None = None
+        self,
+        index: int,
+        call_id: str,
+        name: str,
+        usage: Mapping[str, Any] | None = None,
+        *,
+        kind: ToolKind = ToolKind.FUNCTION,
     ) -> bytes:
         """Return the frame that opens a tool call."""
-        function = {"name": name, "arguments": ""}
-        call = {"index": index, "id": call_id, "type": "function", "function": function}
+        call = {"index": index, **tool_call(call_id, name, "", kind)}
         return self._chunk('"tool_calls":' + _encode([call]), usage)
 
     def tool_arguments(
         self, index: int, text: str, usage: Mapping[str, Any] | None = None
     ) -> bytes:
-        """Return a frame with a piece of a tool call's arguments."""
-        call = f'[{{"index":{index},"function":{{"arguments":{_encode(text)}}}}}]'
+        """Return a frame with a piece of a tool call's arguments, or of its input."""
+        member = '"custom":{"input":' if index in self._customs else '"function":{"arguments":'
+        call = f'[{{"index":{index},{member}{_encode(text)}}}}}]'
         return self._chunk('"tool_calls":' + call, usage)
+
+    def function_call(self, event: ToolCallStarted | ToolCallDelta) -> bytes:
+        """Return the frame of a call in the format's older words, which have but one."""
+        if isinstance(event, ToolCallStarted):
+            call = _encode({"name": event.name, "arguments": ""})
+        else:
+            call = f'{{"arguments":{_encode(event.arguments)}}}'
+        return self._chunk('"function_call":' + call, None)
+
+    def members(self, event: Opaque, usage: Mapping[str, Any] | None = None) -> bytes:
+        """Return a frame with a vendor's members: of the call that the block is, else of the delta."""
+        members = dict(event.payload)
+        if event.block in self._calls:
+            call = {"index": self._calls[event.block], **members}
+            return self._chunk('"tool_calls":' + _encode([call]), usage)
+        return self._chunk(_encode(members)[1:-1], usage)
 
     def delta(self, event: Delta, usage: Mapping[str, Any] | None = None) -> bytes:
         """Return the frame of a delta; tool calls get their indices in the order they open."""
@@ -91,7 +123,9 @@ class ChatStreamWriter:
                 return self.refusal(event.text, usage)
             case ToolCallStarted():
                 index = self._calls.setdefault(event.block, len(self._calls))
-                return self.tool_call(index, event.call_id, event.name, usage)
+                if event.kind is ToolKind.CUSTOM:
+                    self._customs.add(index)
+                return self.tool_call(index, event.call_id, event.name, usage, kind=event.kind)
             case ToolCallDelta():
                 return self.tool_arguments(self._calls[event.block], event.arguments, usage)
 
@@ -172,8 +206,20 @@ def _message(texts: Mapping[type, str], calls: list[dict[str, Any]]) -> dict[str
 
 
 def _call(started: ToolCallStarted, arguments: str) -> dict[str, Any]:
-    function = {"name": started.name, "arguments": arguments}
-    return {"id": started.call_id, "type": "function", "function": function}
+    return tool_call(started.call_id, started.name, arguments, started.kind)
+
+
+def tool_call(
+    call_id: str, name: str, arguments: str, kind: ToolKind = ToolKind.FUNCTION
+) -> dict[str, Any]:
+    """Return a call as a message has it; what is no custom tool is a function in this format."""
+    if kind is ToolKind.CUSTOM:
+        return {"id": call_id, "type": "custom", "custom": {"name": name, "input": arguments}}
+    return {
+        "id": call_id,
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
+    }
 
 
 def _frame(chunk: str, usage: Mapping[str, Any] | None) -> bytes:

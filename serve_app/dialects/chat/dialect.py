@@ -112,10 +112,12 @@ class ChatDialect:
         return stream_call(call)
 
     def encoder(self, header: CompletionHeader, *, request_id: str) -> ChatEncoder:
-        return ChatEncoder(header, request_id=request_id)
+        return ChatEncoder(header, request_id=request_id, is_strict=self._is_strict)
 
     def body(self, shown: Snapshot) -> dict[str, Any]:
-        return completion_object(shown.header, shown.answer, shown.receipt)
+        return completion_object(
+            shown.header, shown.answer, shown.receipt, is_strict=self._is_strict
+        )
 
     def cancelled(self, answer: CancelAnswer) -> Reply:
         if answer.outcome is CancelOutcome.TERMINAL:
@@ -125,7 +127,9 @@ class ChatDialect:
     def error(
         self, error: CompletionRuntimeError, *, operation: Operation, request_id: str
     ) -> Reply:
-        return error_reply(error, operation=operation, request_id=request_id)
+        return error_reply(
+            error, operation=operation, request_id=request_id, is_strict=self._is_strict
+        )
 
 
 def _idempotency_key(headers: Mapping[str, str]) -> str | None:

@@ -1,7 +1,11 @@
 """A completion's log as chat chunks. The wire format itself is `core.wire.openai_chat`'s.
 
-What this adds: a number per frame (`id:`), this API's usage and `midstream` members on the last
-chunk, and no reasoning text: this API never streams it.
+What this adds: a number per frame (`id:`), and this API's usage and `midstream` members on the last
+chunk. The usage is on a chunk of its own, without a choice, where the client asked for it in OpenAI's
+way (`include_usage`): those that add up what they meet would count it twice. Under strict contracts
+there is no reasoning text, and one last chunk in any case.
+
+A client that asked with `functions` is answered with a `function_call`: the first one, as at OpenAI's.
 
     EMPTY  --any event-->  OPEN  --Finished-->  CLOSED
            role frame            last chunk and [DONE], or an error frame
@@ -26,6 +30,7 @@ from actors.core.events import (
     BlockFinished,
     Event,
     Finished,
+    Opaque,
     ReasoningDelta,
     RefusalDelta,
     Started,
@@ -35,11 +40,17 @@ from actors.core.events import (
     ToolCallStarted,
     UsageReported,
 )
+from actors.core.request import Dialect
 from actors.core.wire.openai_chat import DONE, ChatStreamWriter
 from actors.record import CompletionHeader
 from serve_app.dialects.base import Operation, render
 from serve_app.dialects.chat.errors import envelope
-from serve_app.dialects.chat.render import finish_reason, usage_object
+from serve_app.dialects.chat.render import (
+    INCLUDE_USAGE,
+    finish_reason,
+    speaks_functions,
+    usage_object,
+)
 from serve_app.dialects.midstream_object import midstream_object
 
 __all__ = ["ChatEncoder"]
@@ -54,9 +65,15 @@ class _Stage(Enum):
 class ChatEncoder:
     """See `dialects.base.Encoder`. The request id appears in error frames alone."""
 
-    def __init__(self, header: CompletionHeader, *, request_id: str) -> None:
+    def __init__(
+        self, header: CompletionHeader, *, request_id: str, is_strict: bool = False
+    ) -> None:
         self._header = header
         self._request_id = request_id
+        self._is_strict = is_strict
+        self._speaks_functions = speaks_functions(header)
+        self._calls: set[int] = set()  # Blocks.
+        self._has_calls = False  # One that is complete.
         self._writer = ChatStreamWriter(header.wire_id, header.model, int(header.created_at_s))
         self._stage = _Stage.EMPTY
         self._number = 0
@@ -75,7 +92,7 @@ class ChatEncoder:
         return [self._numbered(self._writer.role()), *_FRAMES[type(event)](self, event)]
 
     def interrupted(self, error: CompletionRuntimeError) -> bytes:
-        return _data(envelope(error, Operation.READ, self._request_id))
+        return _data(self._envelope(error, Operation.READ))
 
     def _numbered(self, frame: bytes) -> bytes:
         number = self._number
@@ -85,8 +102,32 @@ class ChatEncoder:
     def _text(self, event: TextDelta) -> list[bytes]:
         return [self._numbered(self._writer.text(event.text))]
 
-    def _delta(self, event: RefusalDelta | ToolCallStarted | ToolCallDelta) -> list[bytes]:
+    def _delta(self, event: RefusalDelta) -> list[bytes]:
         return [self._numbered(self._writer.delta(event))]
+
+    def _reasoning(self, event: ReasoningDelta) -> list[bytes]:
+        if self._is_strict or not event.text:
+            return []
+        return [self._numbered(self._writer.reasoning(event.text))]
+
+    def _call(self, event: ToolCallStarted | ToolCallDelta) -> list[bytes]:
+        self._calls.add(event.block)
+        if not self._speaks_functions:
+            return [self._numbered(self._writer.delta(event))]
+        if len(self._calls) > 1:
+            return []
+        return [self._numbered(self._writer.function_call(event))]
+
+    def _opaque(self, event: Opaque) -> list[bytes]:
+        if event.format is not Dialect.CHAT or not event.payload:
+            return []
+        if self._speaks_functions and event.block in self._calls:
+            return []
+        return [self._numbered(self._writer.members(event))]
+
+    def _block_finished(self, event: BlockFinished) -> list[bytes]:
+        self._has_calls |= event.is_complete and event.block in self._calls
+        return []
 
     def _silent(self, event: Event) -> list[bytes]:
         return []
@@ -95,15 +136,20 @@ class ChatEncoder:
         self._stage = _Stage.CLOSED
         if event.status is Status.FAILED:
             failure = event.error or Failure(FailureCode.INTERNAL, "")
-            error = envelope(UpstreamError(failure), Operation.CREATE, self._request_id)
+            error = self._envelope(UpstreamError(failure), Operation.CREATE)
             return [self._numbered(_data(error))]
-        usage = usage_object(self._header, event.usage, event.charge)
-        last = self._writer.finish(finish_reason(event) or "stop", usage)
+        usage = usage_object(self._header, event.usage, event.charge, is_strict=self._is_strict)
+        reason = finish_reason(self._header, event, has_calls=self._has_calls) or "stop"
         midstream = midstream_object(self._header, event)
-        return [
-            self._numbered(_with_member(last, b"midstream", midstream)),
-            self._numbered(DONE),
-        ]
+        if self._is_strict or INCLUDE_USAGE not in self._header.echo:
+            chunks = [self._writer.finish(reason, usage)]
+        else:
+            chunks = [self._writer.finish(reason), self._writer.usage(usage)]
+        chunks[0] = _with_member(chunks[0], b"midstream", midstream)
+        return [self._numbered(frame) for frame in (*chunks, DONE)]
+
+    def _envelope(self, error: CompletionRuntimeError, operation: Operation) -> dict[str, Any]:
+        return envelope(error, operation, self._request_id, is_strict=self._is_strict)
 
 
 def _data(value: dict[str, Any]) -> bytes:
@@ -118,11 +164,12 @@ def _with_member(frame: bytes, name: bytes, value: dict[str, Any]) -> bytes:
 _FRAMES: dict[type, Callable[[ChatEncoder, Any], list[bytes]]] = {
     TextDelta: ChatEncoder._text,
     RefusalDelta: ChatEncoder._delta,
-    ToolCallStarted: ChatEncoder._delta,
-    ToolCallDelta: ChatEncoder._delta,
-    ReasoningDelta: ChatEncoder._silent,
+    ToolCallStarted: ChatEncoder._call,
+    ToolCallDelta: ChatEncoder._call,
+    ReasoningDelta: ChatEncoder._reasoning,
+    Opaque: ChatEncoder._opaque,
     Started: ChatEncoder._silent,
-    BlockFinished: ChatEncoder._silent,
+    BlockFinished: ChatEncoder._block_finished,
     UsageReported: ChatEncoder._silent,
     Finished: ChatEncoder._finished,
 }

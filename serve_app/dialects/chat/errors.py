@@ -43,9 +43,10 @@ from serve_app.http_errors import (
     RouteNotFound,
     UnsupportedVersion,
     error_headers,
+    refusal_status,
 )
 
-__all__ = ["FAILURES", "Row", "envelope", "error_reply", "failure_message"]
+__all__ = ["Row", "envelope", "error_reply", "failure_message", "failure_row"]
 
 DOC_URL = "https://docs.aurous-labs.com/errors#"
 
@@ -60,7 +61,7 @@ _INTERNAL = Row(500, "internal_error", "server_error")
 _UNAVAILABLE = Row(502, "chat_provider_unavailable", "server_error")
 _NOT_FOUND = Row(404, "resource_not_found", "not_found")
 
-FAILURES: Mapping[FailureCode, Row] = MappingProxyType(
+_FAILURES: Mapping[FailureCode, Row] = MappingProxyType(
     {
         FailureCode.UPSTREAM_UNAVAILABLE: _UNAVAILABLE,
         FailureCode.UPSTREAM_UNAUTHORIZED: _UNAVAILABLE,
@@ -117,35 +118,61 @@ _PARAMS: Mapping[type[CompletionRuntimeError], str] = MappingProxyType(
 )
 
 
-def error_reply(error: CompletionRuntimeError, *, operation: Operation, request_id: str) -> Reply:
+def error_reply(
+    error: CompletionRuntimeError, *, operation: Operation, request_id: str, is_strict: bool
+) -> Reply:
     """Return the whole HTTP answer but for the headers that every answer has."""
-    row = _row(error, operation)
+    row = _row(error, operation, is_strict=is_strict)
     headers = error_headers(error)
     if row.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    return Reply(row.status, render(envelope(error, operation, request_id)), tuple(headers))
+    value = envelope(error, operation, request_id, is_strict=is_strict)
+    return Reply(row.status, render(value), tuple(headers))
 
 
 def envelope(
-    error: CompletionRuntimeError, operation: Operation, request_id: str
+    error: CompletionRuntimeError, operation: Operation, request_id: str, *, is_strict: bool
 ) -> dict[str, Any]:
-    """Return `{"error": {...}}`, with `midstream.failure` beside it for a failed completion."""
-    row = _row(error, operation)
+    """Return `{"error": {...}}`, with `midstream.failure` beside it for a failed completion.
+
+    The page's link to the code's explanation leads to another company's site: it is there under
+    strict contracts alone.
+    """
+    row = _row(error, operation, is_strict=is_strict)
     body: dict[str, Any] = {"type": row.type, "code": row.code, "message": _message(error, row)}
     if isinstance(error, InvalidRequest):
         body["param"] = error.param
     elif param := _PARAMS.get(type(error)):
         body["param"] = param
-    body["doc_url"] = DOC_URL + row.code
+    if is_strict:
+        body["doc_url"] = DOC_URL + row.code
     body["request_id"] = request_id
     if not isinstance(error, UpstreamError):
         return {"error": body}
+    if error.failure.param is not None:
+        body["param"] = error.failure.param
     if error.failure.upstream_status is not None:
         body["status"] = error.failure.upstream_status
     return {"error": body, "midstream": {"failure": error.failure.code.value}}
 
 
-def _row(error: CompletionRuntimeError, operation: Operation) -> Row:
+def failure_row(failure: Failure, *, is_strict: bool) -> Row:
+    """Return status, code and type of a failed completion.
+
+    A refusal keeps the status that the provider gave it, and its words where it had any: clients go
+    by them when they ask again without what was refused.
+    """
+    row = _FAILURES[failure.code]
+    if is_strict or failure.code is not FailureCode.UPSTREAM_REJECTED:
+        return row
+    return Row(
+        refusal_status(failure.upstream_status),
+        failure.upstream_code or row.code,
+        failure.upstream_type or row.type,
+    )
+
+
+def _row(error: CompletionRuntimeError, operation: Operation, *, is_strict: bool) -> Row:
     match error:
         case InvalidRequest():
             code = error.reason if error.reason in _REASONS else "invalid_format"
@@ -155,7 +182,7 @@ def _row(error: CompletionRuntimeError, operation: Operation) -> Row:
         case RateLimited():
             return Row(429, _RATE_CODES.get(error.scope, "too_many_requests"), "rate_limit")
         case UpstreamError():
-            return FAILURES[error.failure.code]
+            return failure_row(error.failure, is_strict=is_strict)
         case CompletionNotFound() if operation is Operation.CANCEL:
             return Row(404, "chat_cancel_target_not_found", "not_found")
         case _:

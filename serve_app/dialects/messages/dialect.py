@@ -187,7 +187,8 @@ class MessagesDialect:
     def error(
         self, error: CompletionRuntimeError, *, operation: Operation, request_id: str
     ) -> Reply:
-        return error_reply(error, request_id=request_id)
+        is_unprocessable = self._is_strict or self._is_async
+        return error_reply(error, request_id=request_id, is_unprocessable=is_unprocessable)
 
 
 def _verdict(

@@ -11,6 +11,9 @@ prompt at once is quoted, not our estimate. The format's blocks follow each othe
 of another block while one is open waits until that one is closed. A block without a word is not
 opened before it is closed: only then is known whether it is thinking that nobody may read.
 
+What came in this very format and is of no other (hosted tools' blocks, citations) goes on as it came,
+under the index that its block has here.
+
 A cancelled answer ends as any other, with `stop_reason` `cancelled`; a call that was cut says
 `incomplete` where it stops.
 
@@ -19,7 +22,7 @@ Source: contract of the messages dialect, section 5; design, section 4 (cursors)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -35,6 +38,7 @@ from actors.core.events import (
     Delta,
     Event,
     Finished,
+    Opaque,
     ReasoningDelta,
     RefusalDelta,
     Started,
@@ -45,6 +49,7 @@ from actors.core.events import (
     Usage,
     UsageReported,
 )
+from actors.core.request import Dialect
 from actors.core.wire.anthropic import (
     MESSAGE_STOP,
     MessagesStreamWriter,
@@ -76,7 +81,9 @@ class MessagesEncoder:
         self._number = 0
         self._block: int | None = None  # The one that is open.
         self._call: int | None = None  # It again, while it is a call.
-        self._waiting: dict[int, list[Delta | BlockFinished]] = {}
+        self._waiting: dict[int, list[Delta | Opaque | BlockFinished]] = {}
+        self._calls: set[int] = set()
+        self._has_calls = False  # One that is complete.
         self._has_refused = False
 
     def __repr__(self) -> str:
@@ -144,6 +151,7 @@ class MessagesEncoder:
         if self._block is not None:
             return self._wait(event)
         self._block = self._call = event.block
+        self._calls.add(event.block)
         return [self._writer.tool_use_start(event.call_id, event.name)]
 
     def _call_arguments(self, event: ToolCallDelta) -> list[bytes]:
@@ -151,9 +159,28 @@ class MessagesEncoder:
             return [self._writer.delta(event.arguments)]
         return self._wait(event)
 
+    def _opaque(self, event: Opaque) -> list[bytes]:
+        if event.format is not Dialect.MESSAGES:
+            return []
+        delta = event.payload.get("delta")
+        if self._block == event.block:
+            return [self._writer.opaque_delta(delta)] if isinstance(delta, Mapping) else []
+        if self._block is not None:
+            return self._wait(event)
+        block = event.payload.get("content_block")
+        if isinstance(block, Mapping):
+            self._block = event.block
+            return [self._writer.opaque_start(block)]
+        if isinstance(delta, Mapping) and delta.get("type") == "citations_delta":
+            # It is of a text that has not said a word.
+            self._block = event.block
+            return [self._writer.text_start(), self._writer.opaque_delta(delta)]
+        return []
+
     def _block_finished(self, event: BlockFinished) -> list[bytes]:
         if self._block is not None and self._block != event.block:
             return self._wait(event)
+        self._has_calls |= event.is_complete and event.block in self._calls
         frames = self._unsaid(event) if self._block is None else self._stopped(event)
         self._block = self._call = None
         return frames + self._resumed()
@@ -173,7 +200,7 @@ class MessagesEncoder:
             return [self._writer.redacted_thinking_start(data), self._writer.block_stop()]
         return [self._writer.thinking_start(), *self._stopped(event)]
 
-    def _wait(self, event: Delta | BlockFinished) -> list[bytes]:
+    def _wait(self, event: Delta | Opaque | BlockFinished) -> list[bytes]:
         self._waiting.setdefault(event.block, []).append(event)
         return []
 
@@ -195,7 +222,7 @@ class MessagesEncoder:
             failure = event.error or Failure(FailureCode.INTERNAL, "")
             return [self.interrupted(UpstreamError(failure))]
         end = self._writer.message_delta(
-            stop_reason_of(event, has_refused=self._has_refused),
+            stop_reason_of(event, has_refused=self._has_refused, has_calls=self._has_calls),
             usage_object(event.usage),
             stop_sequence=event.stop_sequence,
             midstream=midstream_object(self._header, event),
@@ -210,6 +237,7 @@ _FRAMES: dict[type, Callable[[MessagesEncoder, Any], list[bytes]]] = {
     RefusalDelta: MessagesEncoder._refusal,
     ToolCallStarted: MessagesEncoder._call_started,
     ToolCallDelta: MessagesEncoder._call_arguments,
+    Opaque: MessagesEncoder._opaque,
     BlockFinished: MessagesEncoder._block_finished,
     UsageReported: MessagesEncoder._silent,
     Finished: MessagesEncoder._finished,

@@ -2,7 +2,8 @@
 
 One body for two kinds of clients: Anthropic's read `type` and `error`, the vendor's read `detail`,
 which is a string, or for validation a list of `{loc, msg, type}`. One table from error to row, one
-from a failure's code to row.
+from a failure's code to row. A request that is not valid is 400, as at Anthropic's, or 422, as the
+asynchronous API's page has it: the dialect says which.
 
 Source: contract of the messages dialect, sections 1, 6 and 7; design, section 7.
 """
@@ -34,7 +35,13 @@ from actors.core.errors import (
     UpstreamError,
 )
 from serve_app.dialects.base import Reply, render
-from serve_app.http_errors import MethodNotAllowed, RequestTimedOut, RouteNotFound, error_headers
+from serve_app.http_errors import (
+    MethodNotAllowed,
+    RequestTimedOut,
+    RouteNotFound,
+    error_headers,
+    refusal_status,
+)
 
 __all__ = [
     "StreamNotFound",
@@ -65,7 +72,8 @@ _INTERNAL = Row(500, "api_error")
 _UNAVAILABLE = Row(502, "api_error")
 _NOT_FOUND = Row(404, "not_found_error")
 _OVERLOADED = Row(529, "overloaded_error")
-_INVALID = Row(422, "invalid_request_error")
+_INVALID = Row(400, "invalid_request_error")
+_UNPROCESSABLE = Row(422, "invalid_request_error")
 _UNSUPPORTED = Row(400, "invalid_request_error")
 
 _UNSUPPORTED_REASONS = frozenset({"unsupported", "tool_choice_required_unsupported"})
@@ -81,6 +89,10 @@ _FAILURES: Mapping[FailureCode, Row] = MappingProxyType(
         FailureCode.UPSTREAM_REJECTED: Row(400, "invalid_request_error"),
         FailureCode.INTERNAL: _INTERNAL,
     }
+)
+
+_REFUSAL_TYPES: Mapping[int, str] = MappingProxyType(
+    {400: "invalid_request_error", 404: "not_found_error", 413: "request_too_large"}
 )
 
 _ROWS: Mapping[type[CompletionRuntimeError], Row] = MappingProxyType(
@@ -115,9 +127,15 @@ _MESSAGE_ID_SHOWN_MAX = 128
 _STEP = re.compile(r"[^.\[\]]+")
 
 
-def error_reply(error: CompletionRuntimeError, *, request_id: str) -> Reply:
-    """Return the whole HTTP answer but for the headers that every answer has."""
+def error_reply(error: CompletionRuntimeError, *, request_id: str, is_unprocessable: bool) -> Reply:
+    """Return the whole HTTP answer but for the headers that every answer has.
+
+    Args:
+        is_unprocessable: whether a request that is not valid is 422.
+    """
     row = _row(error)
+    if is_unprocessable and row is _INVALID:
+        row = _UNPROCESSABLE
     headers = error_headers(error)
     if isinstance(error, NotCancellable):
         headers.append((b"retry-after", b"1"))
@@ -168,12 +186,25 @@ def _location(param: str | None) -> list[str | int]:
 
 def _row(error: CompletionRuntimeError) -> Row:
     if isinstance(error, UpstreamError):
-        return _FAILURES[error.failure.code]
+        return _failure_row(error.failure)
     if isinstance(error, InvalidRequest) and error.reason in _UNSUPPORTED_REASONS:
         return _UNSUPPORTED
     # Anything unlisted is our own bug (IllegalTransition, say) and no fault of the caller.
     rows = (_ROWS[kind] for kind in type(error).__mro__ if kind in _ROWS)
     return next(rows, _INTERNAL)
+
+
+def _failure_row(failure: Failure) -> Row:
+    """Return the row of a failed completion; a refusal is told as the provider told it.
+
+    Clients of this format go by status, type and message when they ask again without what was refused.
+    """
+    if failure.code is not FailureCode.UPSTREAM_REJECTED:
+        return _FAILURES[failure.code]
+    status = refusal_status(failure.upstream_status)
+    is_ours = failure.upstream_type in _REFUSAL_TYPES.values()
+    kind = failure.upstream_type if is_ours else None
+    return Row(status, kind or _REFUSAL_TYPES.get(status, "invalid_request_error"))
 
 
 def _message(error: CompletionRuntimeError, row: Row) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from actors.core.errors import UpstreamError
 from actors.core.events import Finished, FinishReason, Status, Usage
+from actors.core.request import Dialect
 from actors.core.wire.anthropic import (
     message_body,
     stop_reason,
@@ -20,8 +21,9 @@ from actors.core.wire.anthropic import (
     tool_use_block,
     usage_object,
 )
-from serve_app.dialects.answer import Answer, Block, BlockKind
+from serve_app.dialects.answer import Answer, Block, BlockKind, agreed_reason
 from serve_app.dialects.base import Snapshot
+from serve_app.dialects.messages.blocks import folded
 from serve_app.dialects.messages.errors import error_object, failure_message
 from serve_app.dialects.midstream_object import midstream_object, receipt_object
 
@@ -41,10 +43,11 @@ _STATUSES: Mapping[Status, str] = MappingProxyType(
 _STREAM_TYPE = "chat_completion"
 
 
-def stop_reason_of(finished: Finished, *, has_refused: bool) -> str | None:
-    if has_refused and finished.finish_reason is FinishReason.STOP:
+def stop_reason_of(finished: Finished, *, has_refused: bool, has_calls: bool) -> str | None:
+    reason = agreed_reason(finished.finish_reason, has_calls=has_calls)
+    if has_refused and reason is FinishReason.STOP:
         return "refusal"
-    return stop_reason(finished.finish_reason, finished.stop_sequence)
+    return stop_reason(reason, finished.stop_sequence)
 
 
 def message_object(shown: Snapshot) -> dict[str, Any]:
@@ -60,11 +63,15 @@ def message_object(shown: Snapshot) -> dict[str, Any]:
     if shown.receipt is not None:
         midstream["receipt"] = receipt_object(shown.receipt)
     refused = bool(answer.of_kind(BlockKind.REFUSAL))
+    has_calls = bool(answer.calls(is_complete=True))
+    reason = None
+    if finished is not None:
+        reason = stop_reason_of(finished, has_refused=refused, has_calls=has_calls)
     value = message_body(
         _content(answer),
         message_id=header.wire_id,
         model=header.model,
-        reason=stop_reason_of(finished, has_refused=refused) if finished else None,
+        reason=reason,
         stop_sequence=finished.stop_sequence if finished else None,
         usage=usage_object(answer.usage),
     )
@@ -77,20 +84,25 @@ def message_object(shown: Snapshot) -> dict[str, Any]:
 def _content(answer: Answer) -> list[dict[str, Any]]:
     blocks = (answer.blocks[index] for index in sorted(answer.blocks))
     return [
-        _block(block)
+        value
         for block in blocks
         if block.is_complete or block.kind is not BlockKind.TOOL_CALL
+        if (value := _block(block)) is not None
     ]
 
 
-def _block(block: Block) -> dict[str, Any]:
+def _block(block: Block) -> dict[str, Any] | None:
+    """Return the block, None for one that came in another format and is of no other."""
+    payloads = block.opaque_of(Dialect.MESSAGES)
     match block.kind:
         case BlockKind.TEXT | BlockKind.REFUSAL:
-            return text_block(block.text)
+            return folded(text_block(block.text), payloads)
         case BlockKind.REASONING:
-            return thinking_block(block.text, block.signature)
+            return folded(thinking_block(block.text, block.signature), payloads)
         case BlockKind.TOOL_CALL:
-            return tool_use_block(block.call_id, block.name, block.text)
+            return folded(tool_use_block(block.call_id, block.name, block.text), payloads)
+        case BlockKind.OPAQUE:
+            return folded({}, payloads) or None
 
 
 def status_of(shown: Snapshot) -> str:

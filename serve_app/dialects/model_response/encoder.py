@@ -24,6 +24,7 @@ from actors.core.events import (
     BlockFinished,
     Event,
     Finished,
+    Opaque,
     ReasoningDelta,
     RefusalDelta,
     Started,
@@ -185,6 +186,7 @@ _FRAMES: dict[type, Callable[[ModelResponseEncoder, Any], list[bytes]]] = {
     BlockFinished: ModelResponseEncoder._block_finished,
     ReasoningDelta: ModelResponseEncoder._silent,
     Started: ModelResponseEncoder._silent,
+    Opaque: ModelResponseEncoder._silent,
     UsageReported: ModelResponseEncoder._silent,
     Finished: ModelResponseEncoder._finished,
 }

@@ -24,6 +24,7 @@ from actors.core.events import (
     BlockFinished,
     Event,
     Finished,
+    Opaque,
     ReasoningDelta,
     RefusalDelta,
     Started,
@@ -133,6 +134,7 @@ _FRAMES: dict[type, Callable[[ResponsesEncoder, Any], list[bytes]]] = {
     ToolCallDelta: ResponsesEncoder._delta,
     BlockFinished: ResponsesEncoder._block_finished,
     Started: ResponsesEncoder._silent,
+    Opaque: ResponsesEncoder._silent,
     UsageReported: ResponsesEncoder._silent,
     Finished: ResponsesEncoder._finished,
 }

@@ -91,6 +91,8 @@ def _answer_part(block: Block) -> Part | None:
             if not block.is_complete:
                 return None
             return ToolCallPart(block.call_id, block.name, block.text)
+        case BlockKind.OPAQUE:
+            return None
 
 
 # What came in.

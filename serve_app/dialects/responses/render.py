@@ -77,7 +77,11 @@ def snapshot_object(shown: Snapshot) -> dict[str, Any]:
     """Return the response as create, GET and cancel have it, running or settled."""
     header, answer = shown.header, shown.answer
     is_over = answer.finished is not None
-    blocks = [(index, answer.blocks[index]) for index in sorted(answer.blocks)]
+    blocks = [
+        (index, answer.blocks[index])
+        for index in sorted(answer.blocks)
+        if answer.blocks[index].kind is not BlockKind.OPAQUE
+    ]
     output = [_item(header, index, block, is_over=is_over) for index, block in blocks]
     is_waiting = not blocks and shown.timeline.dispatched_at_s is None
     value = response_object(
@@ -144,6 +148,7 @@ def _error(finished: Finished) -> dict[str, Any]:
 def _item(header: CompletionHeader, index: int, block: Block, *, is_over: bool) -> dict[str, Any]:
     running = "incomplete" if is_over else "in_progress"
     status = "completed" if block.is_complete else running
+    assert block.kind is not BlockKind.OPAQUE, "it has no item of ours"
     id = item_id(_ITEM_TYPES[block.kind], header.completion_id, index)
     match block.kind:
         case BlockKind.TEXT:
