@@ -211,7 +211,15 @@ def test_the_body_is_a_fold_over_the_events() -> None:
 @pytest.mark.parametrize(
     ("usage", "value"),
     [
-        (Usage(9, 4), {"input_tokens": 9, "output_tokens": 4}),
+        (
+            Usage(9, 4),
+            {
+                "input_tokens": 9,
+                "cache_creation_input_tokens": 0,
+                "cache_read_input_tokens": 0,
+                "output_tokens": 4,
+            },
+        ),
         (
             Usage(9, 4, 2, 3, 1, cache_write_1h_tokens=1),
             {

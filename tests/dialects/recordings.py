@@ -5,6 +5,8 @@ Every dialect is held to the same recordings; what each makes of them is in `gol
 
 from __future__ import annotations
 
+from typing import Any
+
 from actors.core.errors import Failure, FailureCode
 from actors.core.events import (
     BlockFinished,
@@ -14,6 +16,7 @@ from actors.core.events import (
     Event,
     Finished,
     FinishReason,
+    Opaque,
     ReasoningDelta,
     RefusalDelta,
     Started,
@@ -24,7 +27,7 @@ from actors.core.events import (
     Usage,
     UsageReported,
 )
-from actors.core.request import Dialect, Prices
+from actors.core.request import Dialect, Prices, ToolKind
 from actors.record import CompletionHeader, Receipt
 
 PROVIDER, COUNTED, ESTIMATED = (
@@ -84,6 +87,29 @@ def completed(reason: FinishReason, prompt: int, completion: int, reasoning: int
 
 def cancelled(source: CancelSource, usage: Usage, cost: Charge) -> Finished:
     return Finished(Status.CANCELLED, FinishReason.CANCELLED, source, None, usage, cost)
+
+
+SEARCH = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
+FOUND = {
+    "type": "web_search_tool_result",
+    "tool_use_id": "srvtoolu_1",
+    "content": [
+        {"type": "web_search_result", "url": "https://lake.test", "encrypted_content": "e"}
+    ],
+}
+CITATION = {
+    "type": "web_search_result_location",
+    "url": "https://lake.test",
+    "cited_text": "Geneva",
+}
+
+
+def messages_start(block: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "content_block_start", "content_block": block}
+
+
+def messages_delta(kind: str, **members: Any) -> dict[str, Any]:
+    return {"type": "content_block_delta", "delta": {"type": kind, **members}}
 
 
 RECORDINGS: dict[str, tuple[Event, ...]] = {
@@ -198,6 +224,52 @@ RECORDINGS: dict[str, tuple[Event, ...]] = {
         cancelled(
             CancelSource.CLIENT_DISCONNECT, Usage(12, 5), charge(12, 5, basis=(PROVIDER, COUNTED))
         ),
+    ),
+    "stop_beside_calls": (
+        Started(12),
+        ToolCallStarted(0, "call_1", "now", 2),
+        ToolCallDelta(0, "{}", 1),
+        BlockFinished(0, True),
+        completed(FinishReason.STOP, 12, 3),
+    ),
+    "custom_call": (
+        Started(12),
+        ToolCallStarted(0, "call_1", "patch", 2, kind=ToolKind.CUSTOM),
+        ToolCallDelta(0, "*** Begin", 3),
+        ToolCallDelta(0, ' "Patch"', 2),
+        BlockFinished(0, True),
+        completed(FinishReason.TOOL_CALLS, 12, 7),
+    ),
+    # A vendor's member of a call, and one of the message, from a provider of the chat format.
+    "chat_members": (
+        Started(12),
+        TextDelta(0, "Look:", 2),
+        Opaque(0, Dialect.CHAT, {"annotations": [{"type": "url_citation"}]}, 0),
+        Opaque(0, Dialect.CHAT, {"annotations": [{"type": "file_citation"}]}, 0),
+        BlockFinished(0, True),
+        ToolCallStarted(1, "call_1", "now", 2),
+        Opaque(1, Dialect.CHAT, {"extra_content": {"google": {"thought_signature": "c2ln"}}}, 0),
+        ToolCallDelta(1, "{}", 1),
+        BlockFinished(1, True),
+        completed(FinishReason.TOOL_CALLS, 12, 5),
+    ),
+    # A hosted search between two texts, the later one with a citation, from one of the messages format.
+    "messages_blocks": (
+        Started(12),
+        TextDelta(0, "Let me see.", 3),
+        BlockFinished(0, True),
+        Opaque(1, Dialect.MESSAGES, messages_start(SEARCH), 0),
+        Opaque(
+            1, Dialect.MESSAGES, messages_delta("input_json_delta", partial_json='{"query":'), 2
+        ),
+        Opaque(1, Dialect.MESSAGES, messages_delta("input_json_delta", partial_json='"lake"}'), 2),
+        BlockFinished(1, True),
+        Opaque(2, Dialect.MESSAGES, messages_start(FOUND), 0),
+        BlockFinished(2, True),
+        TextDelta(3, "Geneva.", 2),
+        Opaque(3, Dialect.MESSAGES, messages_delta("citations_delta", citation=CITATION), 0),
+        BlockFinished(3, True),
+        completed(FinishReason.STOP, 12, 9),
     ),
     "cancelled_while_pending": (
         cancelled(CancelSource.CLIENT_REQUEST, Usage(), Charge(pricing_version=7)),

@@ -49,7 +49,7 @@ def chat_frames(values: list[dict[str, Any]]) -> Told:
         for call in value["choices"][0]["delta"].get("tool_calls", ()):
             known = pieces.setdefault(call["index"], {"id": "", "name": "", "arguments": ""})
             known["id"] += call.get("id", "")
-            for member, text in call["function"].items():
+            for member, text in call.get("function", {}).items():
                 known[member] += text
     calls = [(c["id"], c["name"], json.loads(c["arguments"])) for c in pieces.values()]
     return Told(calls, values[-1]["usage"], values[-1]["midstream"]["hold"])
@@ -124,9 +124,12 @@ READ: dict[str, tuple[Callable[[list[dict[str, Any]]], Told], Callable[[dict[str
 CUT = {"cancelled_in_tool_call"}
 """A stream has told of the call already; a body must not present it."""
 
+NOT_JSON = {"custom_call"}
+"""The input of such a call is text; what is read here are arguments."""
+
 
 @pytest.mark.parametrize("dialect", READ)
-@pytest.mark.parametrize("name", sorted(set(ENDED) - CUT))
+@pytest.mark.parametrize("name", sorted(set(ENDED) - CUT - NOT_JSON))
 def test_stream_and_body_tell_the_same(name: str, dialect: str) -> None:
     of_frames, of_body = READ[dialect]
     client = DIALECTS[dialect]

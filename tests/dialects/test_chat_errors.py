@@ -10,7 +10,7 @@ from actors.core import errors
 from actors.core.errors import CompletionRuntimeError, Failure, FailureCode
 from serve_app import http_errors
 from serve_app.dialects.base import Operation, Reply
-from serve_app.dialects.chat import CHAT
+from serve_app.dialects.chat import CHAT, ChatDialect
 from serve_app.dialects.chat.errors import FAILURES
 
 
@@ -20,8 +20,15 @@ def upstream(
     return errors.UpstreamError(Failure(code, "The provider said no.", status, after_s))
 
 
-def reply(error: CompletionRuntimeError, operation: Operation = Operation.CREATE) -> Reply:
-    return CHAT.error(error, operation=operation, request_id="req_1")
+STRICT = ChatDialect(is_strict=True)
+
+
+def reply(
+    error: CompletionRuntimeError,
+    operation: Operation = Operation.CREATE,
+    dialect: ChatDialect = CHAT,
+) -> Reply:
+    return dialect.error(error, operation=operation, request_id="req_1")
 
 
 INVALID, SERVER = "invalid_request", "server_error"
@@ -146,12 +153,44 @@ TABLE: list[tuple[CompletionRuntimeError, Operation, int, str, str]] = [
 def test_the_table(
     error: CompletionRuntimeError, operation: Operation, status: int, code: str, kind: str
 ) -> None:
-    answer = reply(error, operation)
+    for dialect in (CHAT, STRICT):
+        answer = reply(error, operation, dialect)
+        body = json.loads(answer.body)["error"]
+        assert (answer.status, body["code"], body["type"]) == (status, code, kind)
+        assert body["request_id"] == "req_1"
+        assert body["message"]
+
+
+def test_a_link_to_the_pages_own_site_is_there_under_strict_contracts_alone() -> None:
+    error = errors.UnknownModel("x")
+    body = json.loads(reply(error, dialect=STRICT).body)["error"]
+    assert body["doc_url"] == "https://docs.aurous-labs.com/errors#resource_not_found"
+    assert b"http" not in reply(error).body
+
+
+def test_a_refusal_comes_back_as_the_provider_told_it() -> None:
+    failure = Failure(
+        FailureCode.UPSTREAM_REJECTED,
+        "Unsupported value: 'temperature' does not support 0.2.",
+        404,
+        upstream_type="invalid_request_error",
+        upstream_code="unsupported_value",
+        param="temperature",
+    )
+    answer = reply(errors.UpstreamError(failure))
     body = json.loads(answer.body)["error"]
-    assert (answer.status, body["code"], body["type"]) == (status, code, kind)
-    assert body["doc_url"] == f"https://docs.aurous-labs.com/errors#{code}"
-    assert body["request_id"] == "req_1"
-    assert body["message"]
+    assert answer.status == 404
+    assert body == {
+        "type": "invalid_request_error",
+        "code": "unsupported_value",
+        "message": failure.message,
+        "param": "temperature",
+        "request_id": "req_1",
+        "status": 404,
+    }
+    strict = reply(errors.UpstreamError(failure), dialect=STRICT)
+    body = json.loads(strict.body)["error"]
+    assert (strict.status, body["type"], body["code"]) == (400, INVALID, "invalid_format")
 
 
 def test_every_error_that_can_reach_a_caller_has_its_row() -> None:

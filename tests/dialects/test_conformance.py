@@ -1,5 +1,7 @@
 """What holds of every dialect, over every recording: a new dialect adds one line to `DIALECTS`.
 
+Those that answer otherwise under strict contracts are there in both modes.
+
 Frames are a deterministic fold over the log: numbered densely, the same however the log was batched,
 and resumable after any of them. What a client puts together from the frames is what the body says.
 """
@@ -18,8 +20,8 @@ from actors.core.errors import IllegalTransition, Overloaded
 from actors.core.events import Finished, Status, TextDelta, from_row, to_row
 from serve_app.dialects.answer import Answer, BlockKind
 from serve_app.dialects.base import Dialect, Snapshot
-from serve_app.dialects.chat import CHAT
-from serve_app.dialects.messages import MESSAGES
+from serve_app.dialects.chat import CHAT, ChatDialect
+from serve_app.dialects.messages import MESSAGES, MessagesDialect
 from serve_app.dialects.model_response import MODEL_RESPONSE
 from serve_app.dialects.responses import RESPONSES
 from tests.dialects.recordings import HEADER, RECORDINGS
@@ -46,6 +48,10 @@ def chat_text(frames: list[bytes]) -> str:
             for choice in json.loads(data).get("choices", []):
                 text += choice["delta"].get("content") or ""
     return text
+
+
+def chat_body_text(body: dict[str, Any]) -> str:
+    return body["choices"][0]["message"]["content"] or ""
 
 
 def model_response_text(frames: list[bytes]) -> str:
@@ -77,7 +83,11 @@ TEXT_AND_REFUSAL = (BlockKind.TEXT, BlockKind.REFUSAL)
 
 DIALECTS = {
     "messages": Client(MESSAGES, messages_text, messages_body_text, TEXT_AND_REFUSAL),
-    "chat": Client(CHAT, chat_text, lambda body: body["choices"][0]["message"]["content"] or ""),
+    "messages strict": Client(
+        MessagesDialect(is_strict=True), messages_text, messages_body_text, TEXT_AND_REFUSAL
+    ),
+    "chat": Client(CHAT, chat_text, chat_body_text),
+    "chat strict": Client(ChatDialect(is_strict=True), chat_text, chat_body_text),
     "model_response": Client(
         MODEL_RESPONSE,
         model_response_text,

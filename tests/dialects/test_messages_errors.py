@@ -27,13 +27,15 @@ from actors.core.errors import (
     UpstreamError,
 )
 from serve_app.dialects.base import Operation
-from serve_app.dialects.messages import MESSAGES
+from serve_app.dialects.messages import MESSAGES, MessagesDialect
 from serve_app.dialects.messages.errors import StreamNotFound
 from serve_app.http_errors import MethodNotAllowed, RequestTimedOut, RouteNotFound
 
 
-def reply_of(error: CompletionRuntimeError) -> tuple[int, Any, dict[bytes, bytes]]:
-    reply = MESSAGES.error(error, operation=Operation.CREATE, request_id="req_1")
+def reply_of(
+    error: CompletionRuntimeError, dialect: MessagesDialect = MESSAGES
+) -> tuple[int, Any, dict[bytes, bytes]]:
+    reply = dialect.error(error, operation=Operation.CREATE, request_id="req_1")
     return reply.status, json.loads(reply.body), dict(reply.headers)
 
 
@@ -42,9 +44,9 @@ def failed(code: FailureCode) -> UpstreamError:
 
 
 TABLE: list[tuple[CompletionRuntimeError, int, str]] = [
-    (InvalidRequest("no", param="a"), 422, "invalid_request_error"),
+    (InvalidRequest("no", param="a"), 400, "invalid_request_error"),
     (InvalidRequest("no", param="a", reason="unsupported"), 400, "invalid_request_error"),
-    (ReplayGap("no"), 422, "invalid_request_error"),
+    (ReplayGap("no"), 400, "invalid_request_error"),
     (Unauthenticated("no", reason="missing"), 401, "authentication_error"),
     (Forbidden("no"), 403, "permission_error"),
     (InsufficientCredit(needed_microcredits=2, available_microcredits=1), 402, "billing_error"),
@@ -121,3 +123,36 @@ def test_a_failure_says_which_it_was() -> None:
     _, body, _ = reply_of(failed(FailureCode.COMPLETION_LOST))
     assert body["midstream"] == {"failure": "completion_lost"}
     assert "not charged" in body["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "dialect", [MessagesDialect(is_strict=True), MessagesDialect(is_async=True)]
+)
+def test_what_is_not_valid_is_422_where_the_page_stands(dialect: MessagesDialect) -> None:
+    status, value, _ = reply_of(InvalidRequest("no", param="a"), dialect)
+    assert status == 422
+    assert value["error"]["type"] == "invalid_request_error"
+    assert value["detail"] == [{"loc": ["body", "a"], "msg": "no", "type": "value_error"}]
+    assert reply_of(InvalidRequest("no", reason="unsupported"), dialect)[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("status", "type_", "shown"),
+    [
+        (400, "invalid_request_error", (400, "invalid_request_error")),
+        (404, "not_found_error", (404, "not_found_error")),
+        (413, "request_too_large", (413, "request_too_large")),
+        (422, None, (422, "invalid_request_error")),
+        (404, "some_other_word", (404, "not_found_error")),
+        (451, None, (400, "invalid_request_error")),
+        (None, None, (400, "invalid_request_error")),
+    ],
+)
+def test_a_refusal_comes_back_as_the_provider_told_it(
+    status: int | None, type_: str | None, shown: tuple[int, str]
+) -> None:
+    message = "Unexpected value(s) `x-2025` for the `anthropic-beta` header."
+    failure = Failure(FailureCode.UPSTREAM_REJECTED, message, status, upstream_type=type_)
+    status_shown, value, _ = reply_of(UpstreamError(failure))
+    assert (status_shown, value["error"]["type"]) == shown
+    assert value["error"]["message"] == message

@@ -183,7 +183,7 @@ def test_anthropics_sdk_is_served(tmp_path: Path, wire: str) -> None:
             assert count.input_tokens == whole.usage.input_tokens
             with pytest.raises(anthropic.NotFoundError):
                 await sdk.messages.create(**asked | {"model": "nope"})
-            with pytest.raises(anthropic.UnprocessableEntityError):
+            with pytest.raises(anthropic.BadRequestError):
                 await sdk.messages.create(**asked | {"messages": []})
 
     asyncio.run(run_it())

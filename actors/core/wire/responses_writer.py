@@ -135,7 +135,9 @@ class ResponsesStreamWriter:
 
     def finish_block(self, event: BlockFinished) -> list[bytes]:
         """Return the events that close a block."""
-        opened = self._open.pop(event.block)
+        opened = self._open.pop(event.block, None)
+        if opened is None:
+            return []  # A block of which this writer was told nothing.
         item = opened.block.item(status_of(event.is_complete), event.signature)
         self._items[opened.index] = item
         done = f',"output_index":{opened.index},"item":{_encode(item)}'

@@ -46,7 +46,7 @@ from serve_app.http_errors import (
     refusal_status,
 )
 
-__all__ = ["Row", "envelope", "error_reply", "failure_message", "failure_row"]
+__all__ = ["FAILURES", "Row", "envelope", "error_reply", "failure_message", "failure_row"]
 
 DOC_URL = "https://docs.aurous-labs.com/errors#"
 
@@ -61,7 +61,7 @@ _INTERNAL = Row(500, "internal_error", "server_error")
 _UNAVAILABLE = Row(502, "chat_provider_unavailable", "server_error")
 _NOT_FOUND = Row(404, "resource_not_found", "not_found")
 
-_FAILURES: Mapping[FailureCode, Row] = MappingProxyType(
+FAILURES: Mapping[FailureCode, Row] = MappingProxyType(
     {
         FailureCode.UPSTREAM_UNAVAILABLE: _UNAVAILABLE,
         FailureCode.UPSTREAM_UNAUTHORIZED: _UNAVAILABLE,
@@ -162,7 +162,7 @@ def failure_row(failure: Failure, *, is_strict: bool) -> Row:
     A refusal keeps the status that the provider gave it, and its words where it had any: clients go
     by them when they ask again without what was refused.
     """
-    row = _FAILURES[failure.code]
+    row = FAILURES[failure.code]
     if is_strict or failure.code is not FailureCode.UPSTREAM_REJECTED:
         return row
     return Row(

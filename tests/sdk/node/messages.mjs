@@ -123,7 +123,7 @@ async function refuses() {
     });
   await assert.rejects(ask({ model: "nobody" }), Anthropic.NotFoundError);
   if (isMidstream) {
-    await assert.rejects(ask({ messages: [] }), Anthropic.UnprocessableEntityError);
+    await assert.rejects(ask({ messages: [] }), Anthropic.BadRequestError);
     await assert.rejects(ask({}, "al_live_" + "0".repeat(64)), Anthropic.AuthenticationError);
   }
 }
