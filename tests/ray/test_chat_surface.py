@@ -91,8 +91,9 @@ def test_stream_and_body_agree_and_are_charged_alike(midstream: Instance, model:
     assert before - after == pytest.approx(2 * charge, abs=1e-9)
     message = streamed["choices"][0]["message"]
     if model == "sim-reasoning":
-        assert usage["reasoning_tokens"] == usage["completion_tokens"] == 6
-        assert seen["text_sent"].endswith(message["content"]), "its reasoning is not told"
+        assert usage["completion_tokens"] == 12, "reasoning is a part of the completion"
+        assert usage["completion_tokens_details"] == {"reasoning_tokens": 6}
+        assert seen["text_sent"] == message["reasoning_content"] + message["content"]
     else:
         assert (message["content"] or message["refusal"]) == seen["text_sent"]
     basis = "counted" if model == "sim-no-usage" else "provider_usage"

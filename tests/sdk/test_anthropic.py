@@ -299,7 +299,7 @@ def test_leaving_the_sdks_stream_cancels(midstream: Instance, mine: anthropic.An
 ERRORS = {
     "AuthenticationError": ({"model": "sim"}, "al_live_" + "0" * 64, "authentication_error"),
     "NotFoundError": ({"model": "nobody"}, DEMO_KEY, "not_found_error"),
-    "UnprocessableEntityError": (
+    "BadRequestError": (
         {"model": "sim", "stop_sequences": "none"},
         DEMO_KEY,
         "invalid_request_error",
