@@ -43,8 +43,8 @@ class Settings:
     config: str = _setting("", "file of providers and models; the simulated models alone if empty")
     proxy: str = _setting("haproxy", "what stands in front: `haproxy` or `python`")
     replicas_per_node: int = _setting(2, "HTTP processes per node")
-    haproxy_stats_port: int = _setting(8404, "HAProxy's page of figures; it binds every address")
-    haproxy_metrics_port: int = _setting(9101, "HAProxy's metrics; it binds every address")
+    haproxy_stats_port: int = _setting(8404, "HAProxy's page of figures, on the loopback")
+    haproxy_metrics_port: int = _setting(9101, "HAProxy's metrics, on the loopback")
     cors_allow_origin: str = _setting("", "origins that browsers may call from; off if empty")
 
     # How much runs at once.

@@ -19,8 +19,8 @@ from actors.settings import Settings, SettingsError
 from serve_app import cli_load, cli_remote
 from serve_app.background_start import start_in_background
 from serve_app.data_directory import DataDirectory, InstanceError
-from serve_app.environment import serve_environment
-from serve_app.haproxy import BINARY_VARIABLE, write_launcher
+from serve_app.environment import node_environment, serve_environment
+from serve_app.haproxy import write_launcher
 from serve_app.instance import Instance, Plan
 from serve_app.output import Output
 from serve_app.remote import RemoteError
@@ -137,11 +137,10 @@ def _settings(**changes: object) -> Settings:
 
 
 def _print_ray_variables(settings: Settings, directory: DataDirectory) -> None:
-    variables = serve_environment(settings)
-    if settings.proxy == "haproxy":
-        directory.create()
-        launcher = write_launcher(directory.path)
-        variables |= {BINARY_VARIABLE: str(launcher)} if launcher else {}
+    directory.create()
+    launcher = write_launcher(directory.path) if settings.proxy == "haproxy" else None
+    own = node_environment(settings, folder=directory.haproxy_path(), launcher=launcher)
+    variables = serve_environment(settings) | own
     for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
 

@@ -29,7 +29,10 @@ from typing import TypeVar
 
 from serve_app.processes import ProcessId, find_marked
 
-__all__ = ["DataDirectory", "InstanceError", "InstanceNote", "Keys"]
+__all__ = ["HAPROXY_FOLDER", "DataDirectory", "InstanceError", "InstanceNote", "Keys"]
+
+HAPROXY_FOLDER = "ha"
+"""In the runtime's directory: what HAProxy has, which outlives one `up` where a cluster was joined."""
 
 _RUNTIME_PATH_BYTES_MAX = 26
 """97, HAProxy's limit, less `/ha/`, a node's id of 56 and `/admin.sock`. Ray's limit is the wider one."""
@@ -183,25 +186,37 @@ class DataDirectory:
     def remove_note(self) -> None:
         (self.path / "instance.json").unlink(missing_ok=True)
 
-    def runtime_path(self) -> Path:
+    def runtime_path(self, *, keep: str = "") -> Path:
         """Return a directory that is short enough for sockets, empty of what earlier runs left.
+
+        Args:
+            keep: what is left in it, which others use.
 
         Raises: InstanceError: the short one is somebody else's.
         """
-        path = _short_path(self.path)
-        path.mkdir(mode=0o700, exist_ok=True)
-        if path.is_symlink() or path.stat().st_uid != os.getuid():
-            raise InstanceError(f"{path} belongs to another user.")
-        path.chmod(stat.S_IRWXU)
+        path = _private_directory(_short_path(self.path))
         for leftover in path.iterdir():
-            shutil.rmtree(leftover, ignore_errors=True)
+            if leftover.name != keep:
+                shutil.rmtree(leftover, ignore_errors=True)
         return path
 
-    def clear_runtime(self) -> None:
-        """Remove the short directory outside of this one, with Ray's logs; all that used it has ended."""
+    def haproxy_path(self) -> Path:
+        """Return where HAProxy keeps its configuration and sockets on a node of a cluster.
+
+        Raises: InstanceError: it is somebody else's.
+        """
+        return _private_directory(_private_directory(_short_path(self.path)) / HAPROXY_FOLDER)
+
+    def clear_runtime(self, *, keep: str = "") -> None:
+        """Remove the short directory outside of this one, with Ray's logs; all that used it has ended.
+
+        Args:
+            keep: as in `runtime_path`.
+        """
         path = _short_path(self.path)
-        if not path.is_relative_to(self.path) and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+        if path.is_relative_to(self.path) or path.is_symlink() or (keep and (path / keep).exists()):
+            return
+        shutil.rmtree(path, ignore_errors=True)
 
     def _read(self, name: str, kind: type[T]) -> T | None:
         try:
@@ -216,6 +231,15 @@ class DataDirectory:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         Path(temporary).replace(self.path / name)
+
+
+def _private_directory(path: Path) -> Path:
+    """Make a directory for this user alone. Raises: InstanceError: it is somebody else's."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    if path.is_symlink() or path.stat().st_uid != os.getuid():
+        raise InstanceError(f"{path} belongs to another user.")
+    path.chmod(stat.S_IRWXU)
+    return path
 
 
 def _short_path(path: Path) -> Path:

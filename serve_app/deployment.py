@@ -46,7 +46,13 @@ from actors.ray_runtime import connect
 from actors.settings import NAMESPACE, Settings
 from serve_app.app import create_app
 from serve_app.data_directory import InstanceError
-from serve_app.environment import differences, drain_limit_s, serve_environment
+from serve_app.environment import (
+    NODE_VARIABLES,
+    TOKEN_MODE,
+    differences,
+    drain_limit_s,
+    serve_environment,
+)
 
 __all__ = [
     "DeploymentError",
@@ -196,11 +202,23 @@ class Stack:
             cluster_node.leave()
 
     def _check_nodes(self) -> None:
-        """Raises: InstanceError: a node has other versions or other flags; says which."""
+        """Raises: InstanceError: a node has no token, other versions or other flags; says which."""
         wanted = serve_environment(self._settings)
         versions = cluster_node.own_versions()
-        for node in cluster_node.ask_nodes(list(wanted)):
+        mode, token = TOKEN_MODE
+        own = NODE_VARIABLES if self._settings.proxy == "haproxy" else ()
+        nodes = cluster_node.ask_nodes([mode, *wanted, *own])
+        for node in nodes:
+            if node.variables.get(mode) != token:
+                raise InstanceError(
+                    f"The cluster's node {node.address} runs without Ray's token, so that whoever "
+                    f"reaches it can run code there: start every node with {mode}={token} and a "
+                    "token of `ray get-auth-token --generate`."
+                )
+        for node in nodes:
+            missing = [f"{name} is unset" for name in own if not node.variables.get(name)]
             differing = differences(versions, node.versions) + differences(wanted, node.variables)
+            differing += missing
             if differing:
                 more = f" (and {len(differing) - 1} more)" if differing[1:] else ""
                 raise InstanceError(

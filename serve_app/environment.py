@@ -12,10 +12,33 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from actors.settings import Settings
+from serve_app.data_directory import HAPROXY_FOLDER
 from serve_app.haproxy import BINARY_VARIABLE
 from serve_app.processes import MARK
 
-__all__ = ["differences", "drain_limit_s", "private_ray_environment", "serve_environment"]
+__all__ = [
+    "NODE_VARIABLES",
+    "TOKEN_MODE",
+    "differences",
+    "drain_limit_s",
+    "node_environment",
+    "private_ray_environment",
+    "serve_environment",
+]
+
+TOKEN_MODE = ("RAY_AUTH_MODE", "token")
+"""Without it whoever reaches a node runs code there: Serve's replicas unpickle what they are sent."""
+
+NODE_VARIABLES = (
+    BINARY_VARIABLE,
+    "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC",
+    "RAY_SERVE_HAPROXY_SOCKET_PATH",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_BASE",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_FILE",
+    "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH",
+)
+"""What each node has with a value of its own, and none may be without: Serve's defaults are in a
+folder that every user of the machine may make first."""
 
 _DRAIN_MARGIN_S = 60
 """How much longer than any completion an old HAProxy and a stopped replica may live."""
@@ -60,6 +83,28 @@ def serve_environment(settings: Settings) -> dict[str, str]:
     }
 
 
+def node_environment(settings: Settings, *, folder: Path, launcher: Path | None) -> dict[str, str]:
+    """Return the variables that are a node's own: Ray's token mode, and where HAProxy keeps things.
+
+    Args:
+        folder: of this user alone, for HAProxy's configuration and its sockets.
+        launcher: what starts HAProxy; None leaves it to Serve.
+    """
+    name, value = TOKEN_MODE
+    if settings.proxy == "python":
+        return {name: value}
+    paths = (
+        str(launcher) if launcher else "",
+        str(folder / "haproxy.cfg"),
+        str(folder / "admin.sock"),
+        str(folder),
+        str(folder / "server-state"),
+        str(folder / "metrics.sock"),
+    )
+    own = dict(zip(NODE_VARIABLES, paths, strict=True))
+    return {name: value} | {key: path for key, path in own.items() if path}
+
+
 def private_ray_environment(
     settings: Settings,
     *,
@@ -77,23 +122,16 @@ def private_ray_environment(
         fallback_port: where Serve puts the Python proxy that stands behind HAProxy.
         haproxy_path: what starts HAProxy; None leaves it to Serve.
     """
-    haproxy = runtime_path / "ha"
-    own = {} if haproxy_path is None else {BINARY_VARIABLE: str(haproxy_path)}
+    own = node_environment(settings, folder=runtime_path / HAPROXY_FOLDER, launcher=haproxy_path)
     return serve_environment(settings) | {
         **own,
         MARK: mark,
-        "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_path),
         "RAY_USAGE_STATS_ENABLED": "0",
         # What only a dashboard would show costs CPU with every call of an actor.
         "RAY_task_events_report_interval_ms": "0",
         "RAY_enable_metrics_collection": "0",
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "admin.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "metrics.sock"),
     }
 
 

@@ -25,7 +25,13 @@ import httpx
 from actors.catalogue import Catalogue
 from actors.config import Config
 from actors.settings import Settings
-from serve_app.data_directory import DataDirectory, InstanceError, InstanceNote, Keys
+from serve_app.data_directory import (
+    HAPROXY_FOLDER,
+    DataDirectory,
+    InstanceError,
+    InstanceNote,
+    Keys,
+)
 from serve_app.environment import private_ray_environment, serve_environment
 from serve_app.haproxy import write_launcher
 from serve_app.preflight import check_no_other_ray, check_ports, check_shared_memory, free_port
@@ -119,6 +125,11 @@ class Instance:
         finally:
             self._stop()
 
+    @property
+    def _keep(self) -> str:
+        """What of the runtime's directory is the cluster's, not this instance's."""
+        return HAPROXY_FOLDER if self._plan.address else ""
+
     def _check(self) -> None:
         settings, config = self._plan.settings, self._plan.config
         killed = self._directory.read_note()
@@ -134,7 +145,7 @@ class Instance:
 
     def _start(self) -> Ready:
         plan, keys = self._plan, self._keys
-        runtime_path = self._directory.runtime_path()
+        runtime_path = self._directory.runtime_path(keep=self._keep)
         self._directory.write_note(self._note)
         self._reaper = Reaper.start(self._sweep)
         if plan.address:
@@ -207,7 +218,7 @@ class Instance:
         end_processes(self._note.leftovers, grace_s=grace_s, timeout_s=_LEFTOVERS_TIMEOUT_S)
         if self._signals.has_come:
             # Ray's logs of what ended as it should; those of a failure stay.
-            self._directory.clear_runtime()
+            self._directory.clear_runtime(keep=self._keep)
         self._directory.remove_note()
         if self._reaper is not None:
             self._reaper.dismiss()

@@ -28,8 +28,7 @@ def check_ports(settings: Settings) -> None:
             (settings.haproxy_stats_port, "MIDSTREAM_HAPROXY_STATS_PORT"),
             (settings.haproxy_metrics_port, "MIDSTREAM_HAPROXY_METRICS_PORT"),
         ):
-            # HAProxy has no address setting for these two: it takes every address.
-            _check_port("0.0.0.0", port, remedy.format(name))
+            _check_port("127.0.0.1", port, remedy.format(name))
 
 
 def check_shared_memory(settings: Settings) -> None:

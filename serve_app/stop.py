@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-from serve_app.data_directory import DataDirectory, InstanceError, InstanceNote
+from serve_app.data_directory import HAPROXY_FOLDER, DataDirectory, InstanceError, InstanceNote
 from serve_app.processes import end_processes
 
 __all__ = ["stop_instance"]
@@ -49,7 +49,7 @@ def stop_instance(directory: DataDirectory) -> str:
         from serve_app.deployment import remove_from
 
         remove_from(note.address, drain_timeout_s=note.drain_timeout_s)
-    directory.clear_runtime()
+    directory.clear_runtime(keep=HAPROXY_FOLDER if note.address else "")
     directory.remove_note()
     if was_running:
         return f"Stopped {note.url}."

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from actors.settings import Settings
-from serve_app.environment import serve_environment
+from serve_app.environment import NODE_VARIABLES, serve_environment
 
 FILE = Path(__file__).parent.parent / "cluster.yaml"
 COMMANDS = ("setup_commands", "head_start_ray_commands", "worker_start_ray_commands")
@@ -63,5 +63,16 @@ def test_the_command_line_prints_what_serve_needs(tmp_path: Path) -> None:
     launcher = Path(variables.pop("RAY_SERVE_HAPROXY_BINARY_PATH"))
     said = subprocess.run([launcher, "-v"], check=True, capture_output=True, text=True).stdout
     assert said.startswith("HAProxy version"), "each node starts HAProxy by a script of its own"
+    own = {
+        name: variables.pop(name)
+        for name in (*NODE_VARIABLES, "RAY_AUTH_MODE")
+        if name in variables
+    }
+    assert own["RAY_AUTH_MODE"] == "token", "a cluster without it lets anyone run code"
+    folder = Path(own["RAY_SERVE_HAPROXY_SOCKET_PATH"]).parent
+    assert folder.stat().st_mode & 0o077 == 0, "the administration socket is in a folder of ours"
+    assert {Path(path).parent for name, path in own.items() if "PATH" in name or "LOC" in name} == {
+        folder
+    }
     assert variables == serve_environment(settings)
     assert variables["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"] == "1261"

@@ -210,7 +210,6 @@ def kept(folder: Path, names: Names) -> Iterator[None]:
 
 def environment_of_hosts(folder: Path) -> dict[str, str]:
     """Return what the hosts' shells set: what the cluster file leaves open, and places of ours."""
-    proxy = folder / "h"
     return {
         "TMPDIR": str(folder),
         # What is to be installed is there already, and pip must not look for it elsewhere.
@@ -227,10 +226,4 @@ def environment_of_hosts(folder: Path) -> dict[str, str]:
         "MIDSTREAM_ACTORS_WARM": "2",
         # A test's cut must not become the death of a node, which Ray declares after a minute.
         "RAY_health_check_failure_threshold": "20",
-        # The hosts have one file system, on which Serve's defaults are anybody's.
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(proxy / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(proxy / "admin.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(proxy),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(proxy / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(proxy / "metrics.sock"),
     }
