@@ -29,7 +29,7 @@ hypothesis.settings.load_profile("midstream")
 
 LLAMA_TIMEOUT_S = 120.0
 
-MUST_RUN = ("two_node", "sdk", "real_model", "postgres", "ray")
+MUST_RUN = ("two_node", "sdk", "real_model", "postgres", "ray", "clients")
 
 CONFIG = """
 providers:
@@ -55,6 +55,7 @@ FAULTS += ("sim-garbage", "sim-half-frame", "sim-huge-frame")
 
 
 PROCESSES = (
+    "tests/clients/",
     "tests/ray/",
     "tests/two_node/",
     "tests/sdk/",
