@@ -9,7 +9,7 @@ Rules:
    `simulator: false`. An entry of the configuration with a built-in's name replaces it.
 2. An alias is sold under its own name and asked for under its target's; it names a model, never
    another alias.
-3. The hold is integers only: ceil(1.10 x estimate x input price) + output limit x output price.
+3. What is held, and how long things may take, stands in `actors.terms`.
 4. A member that changes the output is never dropped silently, but `reasoning_effort` for a model
    that cannot reason, which the dialects promise to ignore. What else a kind of provider cannot
    honour stands in `actors.wire_formats`. A dialect's unknown members travel to a provider of the
@@ -26,7 +26,7 @@ Source: contracts of the chat dialect, sections 6 and 8, read 2026-11-22.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pydantic import HttpUrl
 
@@ -41,7 +41,6 @@ from actors.core.request import (
     StartCommand,
     ToolChoiceMode,
 )
-from actors.core.token_meter import hold_microcredits
 from actors.ledger import Principal
 from actors.settings import Settings
 from actors.simulator.models import (
@@ -52,6 +51,7 @@ from actors.simulator.models import (
     OUTPUT_TOKENS_MAX,
     SimulatedModel,
 )
+from actors.terms import Terms, output_limit, prices_of
 from actors.tokenizer import count_prompt, count_text
 from actors.wire_formats import WIRE_FORMATS
 
@@ -61,7 +61,6 @@ __all__ = [
     "TOOL_CHOICE_REQUIRED",
     "Catalogue",
     "CatalogueModel",
-    "hold_microcredits",
 ]
 
 SIMULATOR = "simulator"
@@ -98,6 +97,7 @@ class CatalogueModel:
     capabilities: tuple[str, ...]
     tokenizer_is_exact: bool
     alias_of: str | None = None
+    terms: Terms = field(default_factory=Terms)
 
 
 class Catalogue:
@@ -165,7 +165,14 @@ class Catalogue:
             InvalidRequest: beyond a limit of the model; `reason` says which, and nothing is held.
         """
         model = self.lookup(request.model)
-        output_tokens = _output_tokens(request, model)
+        output_tokens, adjusted = output_limit(
+            request.max_output_tokens,
+            slug=model.slug,
+            default=model.default_max_output_tokens,
+            cap=model.max_output_tokens_hard_cap,
+            dialect=dialect,
+            is_strict=settings.strict_contracts,
+        )
         _check_tool_choice(request, model)
         prompt_tokens = count_prompt(request.messages, request.tools)
         if self._carries_body(request, model, dialect):
@@ -178,6 +185,8 @@ class Catalogue:
                 reason="max_input_tokens_exceeded",
             )
         request, ignored = self._for_provider(_without_ignored(request, model), model, dialect)
+        terms, timeouts = model.terms, model.terms.timeouts
+        hold = terms.hold_for(model.prices, prompt_tokens, output_tokens, settings=settings)
         return StartCommand(
             completion_id=completion_id,
             wire_id=wire_id,
@@ -192,12 +201,19 @@ class Catalogue:
             prompt_tokens_estimated=prompt_tokens,
             tokenizer_is_exact=model.tokenizer_is_exact,
             max_output_tokens=output_tokens,
-            hold_microcredits=hold_microcredits(model.prices, prompt_tokens, output_tokens),
+            hold_microcredits=hold.microcredits,
             created_at_s=created_at_s,
-            total_timeout_s=settings.total_timeout_s,
+            total_timeout_s=timeouts.total_s or settings.total_timeout_s,
             idempotency=idempotency,
             retention=request.retention if principal.policy.stores_content else Retention.RECEIPT,
             ignored=ignored,
+            adjusted=adjusted,
+            hold_step_tokens=hold.step_tokens,
+            connect_timeout_s=timeouts.connect_s,
+            first_token_timeout_s=timeouts.first_token_s,
+            idle_timeout_s=timeouts.idle_s,
+            charges_failed=terms.charges_failed,
+            hidden_reasoning_tokens_per_1000_s=terms.hidden_reasoning_tokens_per_1000_s,
         )
 
     def _for_provider(
@@ -235,20 +251,6 @@ class Catalogue:
         """Return whether the provider speaks the client's own wire format, and is asked in it."""
         wire = WIRE_FORMATS[self._kinds[model.provider]]
         return wire.dialect is dialect and request.body is not None
-
-
-def _output_tokens(request: CompletionRequest, model: CatalogueModel) -> int:
-    cap = model.max_output_tokens_hard_cap or 8_192
-    asked = request.max_output_tokens
-    if asked is None:
-        return model.default_max_output_tokens or min(1_024, cap)
-    if asked > cap:
-        raise InvalidRequest(
-            f"max_tokens is {asked}; {model.slug} answers with at most {cap} tokens.",
-            param="max_tokens",
-            reason="max_tokens_exceeds_hard_cap",
-        )
-    return asked
 
 
 def _check_tool_choice(request: CompletionRequest, model: CatalogueModel) -> None:
@@ -295,7 +297,10 @@ def _providers(config: Config, simulator_url: str | None) -> dict[str, ProviderC
 
 def _models(config: Config) -> dict[str, CatalogueModel]:
     models = {slug: _simulated(model) for slug, model in MODELS.items() if config.simulator}
-    models |= {slug: _configured(slug, model) for slug, model in config.models.items()}
+    models |= {
+        slug: _configured(slug, model, config.providers[model.provider])
+        for slug, model in config.models.items()
+    }
     aliases = (ALIASES if config.simulator else {}) | config.aliases
     sold = dict(models)
     for alias, target in aliases.items():
@@ -330,15 +335,16 @@ def _simulated(model: SimulatedModel) -> CatalogueModel:
     )
 
 
-def _configured(slug: str, model: ModelConfig) -> CatalogueModel:
+def _configured(slug: str, model: ModelConfig, provider: ProviderConfig) -> CatalogueModel:
     return CatalogueModel(
         slug=slug,
         provider=model.provider,
         upstream_model=model.upstream_model,
-        prices=Prices(int(model.input_credits_per_million), int(model.output_credits_per_million)),
+        prices=prices_of(model),
         context_window=model.context_window,
         max_output_tokens_hard_cap=model.max_output_tokens_hard_cap,
         default_max_output_tokens=model.default_max_output_tokens,
         capabilities=model.capabilities,
         tokenizer_is_exact=model.tokenizer_is_exact,
+        terms=Terms.of(model, provider),
     )

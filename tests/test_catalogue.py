@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from actors.catalogue import SIMULATOR, Catalogue, hold_microcredits
+from actors.catalogue import SIMULATOR, Catalogue
 from actors.config import Config, ConfigError
 from actors.core.errors import InvalidRequest, RequestError, UnknownModel
 from actors.core.request import (
@@ -23,8 +25,10 @@ from actors.core.request import (
     ToolChoice,
     ToolChoiceMode,
 )
+from actors.core.token_meter import hold_microcredits
 from actors.ledger import Principal
 from actors.settings import Settings
+from actors.terms import FULL_OUTPUT_TOKENS
 from actors.tokenizer import count_prompt
 
 URL = "http://127.0.0.1:4000"
@@ -36,7 +40,7 @@ def catalogue(url: str | None = URL, **members: Any) -> Catalogue:
     return Catalogue(Config.model_validate(members), simulator_url=url)
 
 
-def resolve(where: Catalogue, request: CompletionRequest) -> StartCommand:
+def resolve(where: Catalogue, request: CompletionRequest, **settings: Any) -> StartCommand:
     return where.resolve(
         request,
         completion_id="cmp_1",
@@ -44,7 +48,7 @@ def resolve(where: Catalogue, request: CompletionRequest) -> StartCommand:
         principal=PRINCIPAL,
         dialect=Dialect.CHAT,
         created_at_s=12.5,
-        settings=Settings(total_timeout_s=77.0),
+        settings=Settings(**{"total_timeout_s": 77.0, **settings}),
         idempotency=IdempotencyKey("k", "f"),
     )
 
@@ -209,6 +213,7 @@ def test_a_request_becomes_a_command() -> None:
         created_at_s=12.5,
         total_timeout_s=77.0,
         idempotency=IdempotencyKey("k", "f"),
+        hold_step_tokens=4_096,
     )
     assert pickle.loads(pickle.dumps(command)) == command
 
@@ -222,6 +227,105 @@ def test_the_hard_cap_itself_is_allowed() -> None:
     assert resolve(catalogue(), ask(max_output_tokens=65_536)).max_output_tokens == 65_536
 
 
+def test_a_limit_above_the_cap_is_lowered_and_said() -> None:
+    command = resolve(catalogue(**CONFIGURED), ask("tiny", max_output_tokens=101))
+    assert (command.max_output_tokens, command.adjusted) == (100, ("max_tokens=100",))
+
+
+@pytest.mark.parametrize(
+    "request_", [ask(max_output_tokens=65_537), ask("tiny", max_output_tokens=101)]
+)
+def test_strict_contracts_refuse_a_limit_above_the_cap(request_: CompletionRequest) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        resolve(catalogue(**CONFIGURED), request_, strict_contracts=True)
+    assert (caught.value.reason, caught.value.param) == (
+        "max_tokens_exceeds_hard_cap",
+        "max_tokens",
+    )
+
+
+def configured(**members: Any) -> Catalogue:
+    """A catalogue with one model, `plain`, that has these members and no others."""
+    provider = {"base_url": "http://127.0.0.1:9/v1", "timeouts": {"idle_s": 7, "connect_s": 8}}
+    model = {"provider": "local", "upstream_model": "m", **members}
+    return catalogue(providers={"local": provider}, models={"plain": model})
+
+
+def test_without_client_and_operator_there_is_no_limit_and_a_step_is_held() -> None:
+    command = resolve(configured(), ask("plain"))
+    assert command.max_output_tokens is None
+    assert command.hold_step_tokens == 4_096
+    assert command.hold_microcredits == hold_microcredits(
+        command.prices, command.prompt_tokens_estimated, 4_096
+    )
+
+
+@pytest.mark.parametrize(
+    ("members", "limit", "held_for"),
+    [
+        ({}, 100, 100),
+        ({}, 100_000, 4_096),
+        ({"max_output_tokens_hard_cap": 50}, None, 50),
+        ({"default_max_output_tokens": 60, "max_output_tokens_hard_cap": 90}, None, 60),
+        ({"hold": "full"}, 100_000, 100_000),
+        ({"hold": "full"}, None, FULL_OUTPUT_TOKENS),
+    ],
+)
+def test_what_is_held_at_first(members: dict[str, Any], limit: int | None, held_for: int) -> None:
+    command = resolve(configured(**members), ask("plain", max_output_tokens=limit))
+    assert command.hold_microcredits == hold_microcredits(
+        command.prices, command.prompt_tokens_estimated, held_for
+    )
+    assert (command.hold_step_tokens is None) == ("hold" in members)
+
+
+def test_strict_contracts_hold_in_full() -> None:
+    command = resolve(configured(), ask("plain", max_output_tokens=9_000), strict_contracts=True)
+    assert command.hold_step_tokens is None
+    assert command.hold_microcredits == hold_microcredits(
+        command.prices, command.prompt_tokens_estimated, 9_000
+    )
+
+
+def test_prices_are_exact_decimals() -> None:
+    members = {
+        "input_credits_per_million": "0.15",
+        "output_credits_per_million": 3,
+        "cache_read_credits_per_million": 0.015,
+        "cache_write_1h_credits_per_million": "0.300001",
+    }
+    prices = configured(**members).lookup("plain").prices
+    assert prices == Prices(
+        Decimal("0.15"),
+        3,
+        cache_read_microcredits=Decimal("0.015"),
+        cache_write_1h_microcredits=Decimal("0.300001"),
+    )
+    assert prices.input_picocredits == prices.cache_write_5m_picocredits == 150_000
+    assert prices.cache_read_picocredits == 15_000
+    assert prices.cache_write_1h_picocredits == 300_001
+    assert Prices.from_json(json.loads(json.dumps(prices.to_json()))) == prices
+    assert Prices(75, 450).to_json() == {
+        "input_microcredits": 75,
+        "output_microcredits": 450,
+        "version": 1,
+    }
+
+
+def test_a_models_own_terms_travel_with_its_command() -> None:
+    members = {
+        "charge_failed": "delivered",
+        "hidden_reasoning_tokens_per_second": 62.5,
+        "timeouts": {"idle_s": 5, "total_s": 9_000},
+    }
+    command = resolve(configured(**members), ask("plain"))
+    assert command.charges_failed
+    assert command.hidden_reasoning_tokens_per_1000_s == 62_500
+    assert command.total_timeout_s == 9_000
+    assert (command.idle_timeout_s, command.connect_timeout_s) == (5, 8), "the provider's is second"
+    assert command.first_token_timeout_s is None, "the setting's"
+
+
 REQUIRED = ToolChoice(ToolChoiceMode.REQUIRED)
 LONG = CompletionRequest("tiny", (Message(Role.USER, (TextPart("hello " * 20),)),))
 
@@ -229,8 +333,6 @@ LONG = CompletionRequest("tiny", (Message(Role.USER, (TextPart("hello " * 20),))
 @pytest.mark.parametrize(
     ("request_", "reason", "param"),
     [
-        (ask(max_output_tokens=65_537), "max_tokens_exceeds_hard_cap", "max_tokens"),
-        (ask("tiny", max_output_tokens=101), "max_tokens_exceeds_hard_cap", "max_tokens"),
         (ask(tool_choice=REQUIRED), "tool_choice_required_unsupported", "tool_choice"),
         (LONG, "max_input_tokens_exceeded", "messages"),
     ],
