@@ -51,7 +51,8 @@ class CreatingEndpoints(DialectEndpoints):
             body,
         )
         _show_id(exchange, command.wire_id)
-        _show_ignored(exchange, (*parsed.ignored, *command.ignored))
+        _show_paths(exchange, b"midstream-ignored", (*parsed.ignored, *command.ignored))
+        _show_paths(exchange, b"midstream-adjusted", command.adjusted)
         watch = shell.watch(exchange)
         started = await self._start(exchange, command, principal, watch)
         async with Reading(started.subscription, watch, shell.background) as reading:
@@ -167,11 +168,11 @@ def _show_id(exchange: Exchange, wire_id: str) -> None:
     exchange.show([(COMPLETION_ID.lower().encode("ascii"), wire_id.encode("ascii"))])
 
 
-def _show_ignored(exchange: Exchange, paths: Sequence[str]) -> None:
+def _show_paths(exchange: Exchange, header: bytes, paths: Sequence[str]) -> None:
     if paths:
         # Member names are the caller's; only visible ASCII may stand in a header.
         names = ", ".join(ascii(path)[1:-1] for path in paths)
-        exchange.show([(b"midstream-ignored", names[:_HEADER_LENGTH_MAX].encode("ascii"))])
+        exchange.show([(header, names[:_HEADER_LENGTH_MAX].encode("ascii"))])
 
 
 def _empty_bucket(error: RateLimited, principal: Principal, now_s: float) -> RateState | None:

@@ -219,9 +219,34 @@ async def gives_an_id_once(bench: Bench) -> None:
 
 
 async def refuses_what_cannot_be_paid(bench: Bench) -> None:
+    command = replace(bench.command(), hold_microcredits=MICROCREDITS + 1)
     with pytest.raises(InsufficientCredit):
-        await bench.start(bench.command(tokens=60_000))
+        await bench.start(command)
     assert (await bench.runtime.balance(bench.team)).held_microcredits == 0
+
+
+async def holds_by_steps(bench: Bench) -> None:
+    """Ten thousand tokens are more than two steps; each is held for before it is read."""
+    command = bench.command("sim-long-instant", tokens=10_000)
+    assert command.hold_microcredits < 10_000 * 450
+    end = (await read_all(await bench.start(command)))[-1]
+    assert isinstance(end, Finished)
+    assert end.status is Status.COMPLETED
+    assert end.charge.total_microcredits == end.usage.prompt_tokens * 75 + 10_000 * 450
+    assert end.charge.total_microcredits <= end.charge.held_microcredits
+    await adds_up(bench)
+
+
+async def stops_where_no_more_can_be_held(bench: Bench) -> None:
+    end = (await read_all(await bench.start(bench.command("sim-long-instant", tokens=60_000))))[-1]
+    assert isinstance(end, Finished)
+    assert end.source is CancelSource.BUDGET
+    held_microcredits = end.charge.held_microcredits
+    assert MICROCREDITS - 4_096 * 450 < held_microcredits <= MICROCREDITS
+    assert held_microcredits - 4_096 * 450 < end.charge.total_microcredits <= held_microcredits
+    balance = await bench.runtime.balance(bench.team)
+    assert balance.credits_microcredits == MICROCREDITS - end.charge.total_microcredits
+    await adds_up(bench)
 
 
 async def keeps_a_teams_limits(bench: Bench) -> None:
@@ -339,6 +364,8 @@ CHECKS: tuple[Callable[[Bench], Awaitable[None]], ...] = (
     is_born_cancelled_where_that_was_remembered,
     gives_an_id_once,
     refuses_what_cannot_be_paid,
+    holds_by_steps,
+    stops_where_no_more_can_be_held,
     keeps_a_teams_limits,
     refuses_a_revoked_key,
     cancels_when_the_last_client_leaves,

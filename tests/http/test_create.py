@@ -234,7 +234,6 @@ BODIES: list[tuple[bytes, int, str]] = [
     (b"{}", 400, "missing_field"),
     (json.dumps(chat_body(n=2)).encode(), 400, "value_out_of_range"),
     (json.dumps(chat_body(model="nope")).encode(), 404, "resource_not_found"),
-    (json.dumps(chat_body(max_tokens=10**6)).encode(), 400, "max_tokens_exceeds_hard_cap"),
     (json.dumps(chat_body(seed=1)).encode() + b" " * 400_000, 413, "request_too_large"),
 ]
 
@@ -250,6 +249,21 @@ def test_a_bad_body_is_a_typed_error_and_nothing_is_held(
             assert call.headers["midstream-completion-id"].startswith("cmp_")
             assert await run.held() == 0
             assert not run.provider.upstreams
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("is_strict", [False, True])
+def test_a_limit_above_the_models_cap_is_lowered_and_said(tmp_path: Path, is_strict: bool) -> None:
+    async def body() -> None:
+        async with rig(tmp_path, strict_contracts=is_strict) as run:
+            if is_strict:
+                call = await run.ask("POST", CREATE, chat_body(max_tokens=10**6))
+                assert call.json["error"]["code"] == "max_tokens_exceeds_hard_cap"
+                assert await run.held() == 0
+            else:
+                call = await answered(run, max_tokens=10**6)
+                assert call.headers["midstream-adjusted"] == "max_tokens=65536"
 
     asyncio.run(body())
 

@@ -539,7 +539,7 @@ def test_counted_tokens_are_those_that_are_charged(tmp_path: Path) -> None:
 
 def test_a_dry_run(tmp_path: Path) -> None:
     async def run_it() -> None:
-        async with rig(tmp_path) as run:
+        async with rig(tmp_path, strict_contracts=True) as run:
             good = await run.ask("POST", f"{MESSAGES}/validate", body(priority=1, top_k=5))
             assert (good.status, good.json["valid"], good.json["errors"]) == (200, True, [])
             assert "priority is ignored." in good.json["warnings"]

@@ -359,7 +359,6 @@ def test_a_response_that_was_cancelled_before_its_start_is_born_cancelled(tmp_pa
         ({"organization_id": "org_nowhere"}, 403, "insufficient_permissions"),
         ({"organization_id": "org_nowhere", "model": "none"}, 403, "insufficient_permissions"),
         ({"model": "none"}, 404, "model_not_found"),
-        ({"maxOutputSynapses": 200_000_000}, 400, "max_output_exceeded"),
         ({"assistant_id": "asst_1"}, 400, "unsupported_parameter"),
     ],
 )
