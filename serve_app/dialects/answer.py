@@ -164,6 +164,8 @@ class Answer:
         block = self.blocks.get(index)
         if block is None:
             block = self.blocks[index] = Block(kind)
+        elif block.kind is BlockKind.OPAQUE:
+            block.kind = kind  # What decorates it came first.
         return block
 
 

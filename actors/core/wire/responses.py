@@ -9,12 +9,16 @@ simulator, the Responses dialect and the tests alike.
 from __future__ import annotations
 
 from actors.core.wire.responses_items import (
+    CALL_TYPES,
     DEFAULT_MEMBERS,
     INCOMPLETE_REASONS,
     call_item,
+    completion_ulid,
+    decorated,
     fold_items,
     item_id,
     message_item,
+    opaque_item,
     reasoning_item,
     refusal_item,
 )
@@ -24,16 +28,20 @@ from actors.core.wire.responses_usage import usage_from, usage_object
 from actors.core.wire.responses_writer import DONE, ResponsesStreamWriter
 
 __all__ = [
+    "CALL_TYPES",
     "DEFAULT_MEMBERS",
     "DONE",
     "INCOMPLETE_REASONS",
     "ResponsesStreamDecoder",
     "ResponsesStreamWriter",
     "call_item",
+    "completion_ulid",
+    "decorated",
     "fold_items",
     "ignored",
     "item_id",
     "message_item",
+    "opaque_item",
     "reasoning_item",
     "refusal_item",
     "refused",

@@ -100,6 +100,9 @@ class ResponsesEncoder:
     ) -> list[bytes]:
         return self._writer.delta(event)
 
+    def _opaque(self, event: Opaque) -> list[bytes]:
+        return self._writer.opaque(event)
+
     def _block_finished(self, event: BlockFinished) -> list[bytes]:
         return self._writer.finish_block(event)
 
@@ -132,6 +135,7 @@ _FRAMES: dict[type, Callable[[ResponsesEncoder, Any], list[bytes]]] = {
     RefusalDelta: ResponsesEncoder._delta,
     ToolCallStarted: ResponsesEncoder._delta,
     ToolCallDelta: ResponsesEncoder._delta,
+    Opaque: ResponsesEncoder._opaque,
     BlockFinished: ResponsesEncoder._block_finished,
     Started: ResponsesEncoder._silent,
     Opaque: ResponsesEncoder._silent,

@@ -13,18 +13,22 @@ from typing import Any
 
 from actors.core.errors import FailureCode
 from actors.core.events import Finished, Status, Usage
+from actors.core.request import Dialect
 from actors.core.wire.responses import (
+    CALL_TYPES,
     DEFAULT_MEMBERS,
     INCOMPLETE_REASONS,
     call_item,
+    decorated,
     item_id,
     message_item,
+    opaque_item,
     reasoning_item,
     refusal_item,
     usage_object,
 )
 from actors.record import CompletionHeader
-from serve_app.dialects.answer import Block, BlockKind
+from serve_app.dialects.answer import Answer, Block, BlockKind
 from serve_app.dialects.base import Snapshot
 from serve_app.dialects.midstream_object import midstream_object, receipt_object
 from serve_app.dialects.responses.errors import failure_message
@@ -33,6 +37,7 @@ from serve_app.dialects.responses.items import identified
 __all__ = [
     "input_items_page",
     "opening_status",
+    "output_items",
     "queued_response",
     "response_object",
     "snapshot_object",
@@ -76,14 +81,8 @@ def response_object(
 def snapshot_object(shown: Snapshot) -> dict[str, Any]:
     """Return the response as create, GET and cancel have it, running or settled."""
     header, answer = shown.header, shown.answer
-    is_over = answer.finished is not None
-    blocks = [
-        (index, answer.blocks[index])
-        for index in sorted(answer.blocks)
-        if answer.blocks[index].kind is not BlockKind.OPAQUE
-    ]
-    output = [_item(header, index, block, is_over=is_over) for index, block in blocks]
-    is_waiting = not blocks and shown.timeline.dispatched_at_s is None
+    output = output_items(header, answer)
+    is_waiting = not answer.blocks and shown.timeline.dispatched_at_s is None
     value = response_object(
         header,
         output,
@@ -145,11 +144,27 @@ def _error(finished: Finished) -> dict[str, Any]:
     return {"code": code, "message": failure_message(failure)}
 
 
-def _item(header: CompletionHeader, index: int, block: Block, *, is_over: bool) -> dict[str, Any]:
-    running = "incomplete" if is_over else "in_progress"
+def output_items(header: CompletionHeader, answer: Answer) -> list[dict[str, Any]]:
+    """Return the output of an answer, running or settled, as far as it goes."""
+    items = (_item(header, index, answer.blocks[index], answer) for index in sorted(answer.blocks))
+    return [item for item in items if item is not None]
+
+
+def _item(
+    header: CompletionHeader, index: int, block: Block, answer: Answer
+) -> dict[str, Any] | None:
+    running = "in_progress" if answer.finished is None else "incomplete"
     status = "completed" if block.is_complete else running
-    assert block.kind is not BlockKind.OPAQUE, "it has no item of ours"
-    id = item_id(_ITEM_TYPES[block.kind], header.completion_id, index)
+    payloads = block.opaque_of(Dialect.RESPONSES)
+    if block.kind is BlockKind.OPAQUE:
+        return opaque_item(payloads, status)
+    return decorated(_plain_item(header, index, block, status), payloads)
+
+
+def _plain_item(header: CompletionHeader, index: int, block: Block, status: str) -> dict[str, Any]:
+    is_call = block.kind is BlockKind.TOOL_CALL
+    kind = CALL_TYPES[block.tool] if is_call else _ITEM_TYPES[block.kind]
+    id = item_id(kind, header.completion_id, index)
     match block.kind:
         case BlockKind.TEXT:
             return message_item(id, block.text, status)
@@ -157,8 +172,10 @@ def _item(header: CompletionHeader, index: int, block: Block, *, is_over: bool) 
             return refusal_item(id, block.text, status)
         case BlockKind.REASONING:
             return reasoning_item(id, block.text, block.signature, status)
-        case BlockKind.TOOL_CALL:
-            return call_item(id, block.call_id, block.name, block.text, status)
+        case _:
+            return call_item(
+                id, block.call_id, block.name, block.text, status, block.tool, block.namespace
+            )
 
 
 _ITEM_TYPES: Mapping[BlockKind, str] = MappingProxyType(
@@ -166,6 +183,5 @@ _ITEM_TYPES: Mapping[BlockKind, str] = MappingProxyType(
         BlockKind.TEXT: "message",
         BlockKind.REFUSAL: "message",
         BlockKind.REASONING: "reasoning",
-        BlockKind.TOOL_CALL: "function_call",
     }
 )
