@@ -12,6 +12,7 @@ from actors.core.events import (
     BlockFinished,
     Delta,
     FinishReason,
+    Opaque,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
@@ -20,6 +21,7 @@ from actors.core.events import (
     Usage,
     UsageReported,
 )
+from actors.core.request import Dialect, ToolKind
 from actors.core.wire.responses import (
     DONE,
     ResponsesStreamDecoder,
@@ -40,12 +42,19 @@ def value_of(frame: bytes) -> dict[str, Any]:
     return value
 
 
-def written(*events: Delta | BlockFinished) -> tuple[ResponsesStreamWriter, list[dict[str, Any]]]:
+def written(
+    *events: Delta | Opaque | BlockFinished,
+) -> tuple[ResponsesStreamWriter, list[dict[str, Any]]]:
     writer = ResponsesStreamWriter("cmp_1")
     frames: list[bytes] = []
     for event in events:
-        is_end = isinstance(event, BlockFinished)
-        frames += writer.finish_block(event) if is_end else writer.delta(event)
+        match event:
+            case BlockFinished():
+                frames += writer.finish_block(event)
+            case Opaque():
+                frames += writer.opaque(event)
+            case _:
+                frames += writer.delta(event)
     values = [value_of(frame) for frame in frames]
     assert [value.pop("sequence_number") for value in values] == list(range(len(values)))
     return writer, values
@@ -130,15 +139,187 @@ def test_reasoning_and_refusals() -> None:
     writer, values = written(*events)
     assert [value["type"] for value in values if "delta" in value] == [
         "response.reasoning_text.delta",
+        "response.reasoning_summary_text.delta",
         "response.refusal.delta",
     ]
     thought, refusal = writer.items
     assert thought["content"] == [{"type": "reasoning_text", "text": "hm"}]
-    assert (thought["summary"], thought["encrypted_content"]) == ([], "seal")
+    assert thought["summary"] == [{"type": "summary_text", "text": "hm"}]
+    assert thought["encrypted_content"] == "seal"
     assert refusal["content"] == [{"type": "refusal", "refusal": "no"}]
     assert refusal["status"] == "incomplete"
     assert {"type": "response.refusal.done", "refusal": "no"}.items() <= values[-3].items()
     assert fold_items(events, "cmp_1") == writer.items
+
+
+def test_what_was_thought_is_told_as_a_summary_too() -> None:
+    _, values = written(
+        ReasoningDelta(0, "h", 1), ReasoningDelta(0, "m", 1), BlockFinished(0, True)
+    )
+    assert [value["type"].removeprefix("response.") for value in values] == [
+        "output_item.added",
+        "content_part.added",
+        "reasoning_summary_part.added",
+        "reasoning_text.delta",
+        "reasoning_summary_text.delta",
+        "reasoning_text.delta",
+        "reasoning_summary_text.delta",
+        "reasoning_text.done",
+        "content_part.done",
+        "reasoning_summary_text.done",
+        "reasoning_summary_part.done",
+        "output_item.done",
+    ]
+    place = {"item_id": "rs_1_0", "output_index": 0, "summary_index": 0}
+    part = {"type": "summary_text", "text": "hm"}
+    assert values[10] == {"type": "response.reasoning_summary_part.done", **place, "part": part}
+
+
+def test_a_sealed_thought_without_text_has_no_parts() -> None:
+    writer, values = written(ReasoningDelta(0, "", 0), BlockFinished(0, True, "seal"))
+    assert [value["type"] for value in values] == [
+        "response.output_item.added",
+        "response.output_item.done",
+    ]
+    (item,) = writer.items
+    assert (item["summary"], item["content"], item["encrypted_content"]) == ([], [], "seal")
+
+
+def test_calls_of_other_kinds() -> None:
+    calls = (
+        (ToolKind.CUSTOM, "c", "n", "a patch"),
+        (ToolKind.FUNCTION, "g", "n", "{}"),
+        (ToolKind.TOOL_SEARCH, "tool_search", None, '{"query":"x"}'),
+        (ToolKind.LOCAL_SHELL, "local_shell", None, '{"command":["ls"],"timeout_ms":9}'),
+        (ToolKind.LOCAL_SHELL, "local_shell", None, '{"command":"ls | wc"}'),
+    )
+    events: list[Any] = []
+    for number, (kind, name, namespace, arguments) in enumerate(calls):
+        events += [
+            ToolCallStarted(number, f"k{number}", name, 1, kind, namespace),
+            ToolCallDelta(number, arguments, 1),
+            BlockFinished(number, True),
+        ]
+    writer, values = written(*events)
+    assert [item.get("type") for item in writer.items] == [
+        "custom_tool_call",
+        "function_call",
+        "tool_search_call",
+        "local_shell_call",
+        "local_shell_call",
+    ]
+    custom, function, search, shell, line = writer.items
+    assert (custom["input"], custom["namespace"], custom["id"]) == ("a patch", "n", "ctc_1_0")
+    assert (function["arguments"], function["namespace"]) == ("{}", "n")
+    assert (search["arguments"], search["execution"]) == ({"query": "x"}, "client")
+    action = {"type": "exec", "command": ["ls"], "env": {}, "timeout_ms": 9}
+    assert shell["action"] == action
+    assert line["action"]["command"] == ["bash", "-lc", "ls | wc"]
+    told = [value for value in values if "custom_tool_call_input" in value["type"]]
+    place = {"item_id": "ctc_1_0", "output_index": 0}
+    assert told == [
+        {"type": "response.custom_tool_call_input.delta", **place, "delta": "a patch"},
+        {"type": "response.custom_tool_call_input.done", **place, "input": "a patch"},
+    ]
+    assert fold_items(events, "cmp_1") == writer.items
+
+
+def test_a_call_with_an_object_that_was_cut_says_so() -> None:
+    writer, _ = written(
+        ToolCallStarted(0, "k", "local_shell", 1, ToolKind.LOCAL_SHELL),
+        ToolCallDelta(0, '{"comm', 1),
+        BlockFinished(0, False),
+    )
+    (item,) = writer.items
+    assert item["status"] == "incomplete"
+    assert item["action"] == {"type": "exec", "command": [], "env": {}}
+
+
+def opaque(block: int, **payload: Any) -> Opaque:
+    return Opaque(block, Dialect.RESPONSES, payload, 0)
+
+
+def test_a_provider_s_own_item_comes_as_it_was_with_our_place_and_number() -> None:
+    item = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"q": 1}}
+    events = (
+        TextDelta(0, "hm", 1),
+        BlockFinished(0, True),
+        opaque(1, type="response.output_item.added", item=item | {"status": "in_progress"}),
+        opaque(1, type="response.web_search_call.searching", item_id="ws_1"),
+        opaque(1, type="response.output_item.done", item=item),
+        BlockFinished(1, True),
+        Opaque(2, Dialect.MESSAGES, {"type": "content_block_start"}, 0),
+        BlockFinished(2, True),
+        TextDelta(3, "so", 1),
+        BlockFinished(3, True),
+    )
+    writer, values = written(*events)
+    own = [value for value in values if value["output_index"] == 1]
+    assert own == [
+        {
+            "type": "response.output_item.added",
+            "item": item | {"status": "in_progress"},
+            "output_index": 1,
+        },
+        {"type": "response.web_search_call.searching", "item_id": "ws_1", "output_index": 1},
+        {"type": "response.output_item.done", "item": item, "output_index": 1},
+    ]
+    assert [each["id"] for each in writer.items] == ["msg_1_0", "ws_1", "msg_1_3"]
+    assert values[-1]["output_index"] == 2
+    assert fold_items(events, "cmp_1") == writer.items
+
+
+def test_a_provider_s_own_item_that_was_cut_is_ended() -> None:
+    item = {"type": "web_search_call", "id": "ws_1", "status": "in_progress"}
+    events = (opaque(0, type="response.output_item.added", item=item), BlockFinished(0, False))
+    writer, values = written(*events)
+    cut = item | {"status": "incomplete"}
+    assert values[-1] == {"type": "response.output_item.done", "output_index": 0, "item": cut}
+    assert writer.items == [cut] == fold_items(events, "cmp_1")
+
+
+def test_citations_stand_in_their_text() -> None:
+    citation = {"type": "url_citation", "url": "https://x", "title": "X"}
+    events = (
+        TextDelta(0, "so", 1),
+        opaque(
+            0,
+            type="response.output_text.annotation.added",
+            item_id="msg_theirs",
+            content_index=4,
+            annotation_index=0,
+            annotation=citation,
+        ),
+        opaque(0, type="response.output_item.done", item={"type": "message", "phase": "final"}),
+        BlockFinished(0, True),
+    )
+    writer, values = written(*events)
+    assert values[3] == {
+        "type": "response.output_text.annotation.added",
+        **PLACE,
+        "annotation_index": 0,
+        "annotation": citation,
+    }
+    part = values[5]["part"]
+    assert part["annotations"] == [citation]
+    (item,) = writer.items
+    assert (item["content"], item["phase"], item["id"]) == ([part], "final", "msg_1_0")
+    assert fold_items(events, "cmp_1") == writer.items
+
+
+def test_an_event_that_no_line_can_carry_is_left_out() -> None:
+    _, values = written(opaque(0, type="x\ndata: {}", item_id="y"), opaque(0, kind="z"))
+    assert values == []
+
+
+def test_a_keep_alive_repeats_the_last_number() -> None:
+    writer = ResponsesStreamWriter("cmp_1")
+    assert b'"sequence_number":0}' in writer.keep_alive()
+    writer.response("response.created", {})
+    writer.response("response.in_progress", {})
+    value = value_of(writer.keep_alive())
+    assert value == {"type": "keepalive", "sequence_number": 1}
+    assert value_of(writer.response("response.completed", {}))["sequence_number"] == 2
 
 
 def test_events_of_the_response_and_errors_share_the_numbers() -> None:
