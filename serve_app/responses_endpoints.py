@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from actors.core.errors import CompletionNotFound, InvalidRequest, NativeUnsupported
+from actors.core.ids import COMPLETION_PREFIX
 from actors.core.native import NativeCall, NativeOperation
 from actors.core.request import CompletionRequest
 from actors.ledger import CompletionKey, Principal
@@ -29,9 +30,8 @@ from serve_app.dialects.base import CreateCall, Reply, render
 from serve_app.dialects.json_body import parse_object
 from serve_app.dialects.responses import ResponsesDialect
 from serve_app.dialects.responses.errors import NotBackground
-from serve_app.dialects.responses.items import messages_of
-from serve_app.dialects.responses.request import conversation
-from serve_app.earlier_responses import earlier_messages
+from serve_app.dialects.responses.request import continued, references
+from serve_app.earlier_responses import Earlier, earlier_responses, referenced_items
 from serve_app.endpoints import CompletionEndpoints
 from serve_app.exchange import Exchange
 from serve_app.shell import Handler, Shell
@@ -105,20 +105,28 @@ class ResponsesEndpoints(CompletionEndpoints):
     async def _following(
         self, request: CompletionRequest, principal: Principal
     ) -> CompletionRequest:
-        """Return the request with the conversation that it goes on with."""
-        echo = request.echo
-        previous = echo.get("previous_response_id")
-        if previous is None:
+        """Return the request with the conversation that it goes on with, and all that it refers to."""
+        previous = request.echo.get("previous_response_id")
+        refers = references(request)
+        if previous is None and not refers:
             return request
+        runtime, characters_max = self._shell.runtime, self._shell.settings.body_bytes_max
 
         async def find(wire_id: str) -> CompletionRecord:
-            return await self._shell.runtime.get(self._key_of(wire_id, principal))
+            return await runtime.get(self._key_of(wire_id, principal))
 
-        earlier = await earlier_messages(
-            find, previous, characters_max=self._shell.settings.body_bytes_max
-        )
-        messages = (*earlier, *messages_of(echo["input"]))
-        return replace(request, messages=conversation(echo.get("instructions"), messages))
+        async def find_by_ulid(ulid: str) -> CompletionRecord:
+            record = await runtime.get_by_id(COMPLETION_PREFIX + ulid)
+            header = record.header
+            if (header.team, header.dialect) != (principal.team, self._dialect.name):
+                raise CompletionNotFound
+            return record
+
+        turns: tuple[Earlier, ...] = ()
+        if previous is not None:
+            turns = await earlier_responses(find, previous, characters_max=characters_max)
+        found = await referenced_items(find_by_ulid, refers, turns, characters_max=characters_max)
+        return continued(request, [item for turn in turns for item in turn.items], found)
 
     # Who is asked.
 

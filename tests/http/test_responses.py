@@ -320,7 +320,7 @@ def test_input_tokens(tmp_path: Path) -> None:
         ({"model": "none"}, 404, "model"),
         ({"input": []}, 400, "input"),
         ({"conversation": "c"}, 400, "conversation"),
-        ({"tools": [{"type": "web_search"}]}, 400, "tools[0].type"),
+        ({"tools": [{"name": "f"}]}, 400, "tools[0].type"),
     ],
 )
 def test_what_is_wrong_is_refused_before_anything_is_held(

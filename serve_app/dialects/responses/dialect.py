@@ -80,7 +80,7 @@ class ResponsesDialect:
         wire_id = client_name(call.headers)
         policy = disconnect_policy(call.headers)
         value = parse_object(call.body)
-        request = completion_request(value, policy)
+        request = completion_request(value, policy, is_strict=self._is_strict)
         # The model says which provider is asked; the hint of a gateway that routes is none here.
         ignored = ("provider",) if value.get("provider") is not None else ()
         return CreateCall(request, wire_id, ignored=ignored)

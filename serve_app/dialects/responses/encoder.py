@@ -138,7 +138,6 @@ _FRAMES: dict[type, Callable[[ResponsesEncoder, Any], list[bytes]]] = {
     Opaque: ResponsesEncoder._opaque,
     BlockFinished: ResponsesEncoder._block_finished,
     Started: ResponsesEncoder._silent,
-    Opaque: ResponsesEncoder._silent,
     UsageReported: ResponsesEncoder._silent,
     Finished: ResponsesEncoder._finished,
 }

@@ -42,6 +42,7 @@ from serve_app.http_errors import (
 )
 
 __all__ = [
+    "ItemNotFound",
     "NotBackground",
     "PreviousResponseNotFound",
     "envelope",
@@ -60,6 +61,16 @@ class PreviousResponseNotFound(HttpError):
 
     def __init__(self, wire_id: str) -> None:
         super().__init__(f"Previous response with id {wire_id[:256]!r} not found.")
+
+
+class ItemNotFound(HttpError):
+    """An `item_reference` names nothing that this team has here."""
+
+    code = "item_not_found"
+
+    def __init__(self, id: str, path: str) -> None:
+        super().__init__(f"Item with id {id[:256]!r} not found.")
+        self.path = path
 
 
 class NotBackground(HttpError):
@@ -108,6 +119,7 @@ _ROWS: Mapping[type[CompletionRuntimeError], _Row] = MappingProxyType(
         PreviousResponseNotFound: _Row(
             404, _NOT_FOUND, "previous_response_not_found", "previous_response_id"
         ),
+        ItemNotFound: _Row(404, _INVALID, None, "input"),
         NotBackground: _Row(400, _INVALID),
         NativeUnsupported: _Row(501, _INVALID, "unsupported_response_operation"),
         RouteNotFound: _Row(404, _NOT_FOUND),

@@ -1,23 +1,29 @@
 """The items of a conversation: what came in as it is kept and shown again, and as neutral messages.
 
 An item is kept in one normal form, JSON as this API shows it: a text is a message with one part, parts
-have this API's names. It is what a later response that names this one is built from. What an assistant
-thought, said and called in a row is one neutral message.
+have this API's names, a member that is null is not there; all else of it stays as it came. It is what a
+later response that names this one is built from. What an assistant thought, said and called in a row is
+one neutral message.
 
 Rules: an item keeps the id that its client gave it; any other's is made from the response's id and the
-item's place, so that every replica makes the same; a call that was cut is in no conversation.
+item's place, so that every replica makes the same. What has no neutral form (a hosted tool's call, a
+part of a type that is not known here) is in no message: `body_only` says what becomes of it.
 
-Source: contract of the Responses dialect, section 3 ("Input-item normalising").
+Source: contract of the Responses dialect, section 3 ("Input-item normalising"); OpenAI API reference,
+"Create a model response", `input`, read 2026-11-25.
 """
 
 from __future__ import annotations
 
+import json
+import mimetypes
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from actors.core.request import (
+    FilePart,
     ImagePart,
     Message,
     Part,
@@ -26,21 +32,20 @@ from actors.core.request import (
     Role,
     TextPart,
     ToolCallPart,
+    ToolKind,
     ToolResultPart,
 )
-from serve_app.dialects.answer import Answer, Block, BlockKind
-from serve_app.dialects.responses.members import (
-    CallItem,
-    ImageMember,
-    InputMember,
-    MessageItem,
-    OutputItem,
-    ReasoningItem,
-    RefusalMember,
-    TextMember,
-)
 
-__all__ = ["answer_message", "identified", "messages_of", "normal_items"]
+__all__ = [
+    "CALL_NAMES",
+    "PART_TYPES",
+    "identified",
+    "messages_of",
+    "normal_items",
+    "tools_in",
+]
+
+Item = Mapping[str, Any]
 
 _ROLES = {
     "system": Role.SYSTEM,
@@ -49,120 +54,112 @@ _ROLES = {
     "assistant": Role.ASSISTANT,
 }
 
-_Item = Mapping[str, Any]
+PART_TYPES = ("input_text", "output_text", "input_image", "input_file", "refusal")
+"""Parts that have a neutral form."""
+
+CALL_NAMES = {"tool_search_call": "tool_search", "local_shell_call": "local_shell"}
+"""What the tools are called whose calls do not say it."""
+
+_OUTPUT_KINDS = {
+    "function_call_output": ToolKind.FUNCTION,
+    "custom_tool_call_output": ToolKind.CUSTOM,
+    "tool_search_output": ToolKind.TOOL_SEARCH,
+    "local_shell_call_output": ToolKind.LOCAL_SHELL,
+}
+
+_ID_PREFIXES = {
+    "message": "msg",
+    "reasoning": "rs",
+    "function_call": "fc",
+    "function_call_output": "fco",
+    "custom_tool_call": "ctc",
+    "custom_tool_call_output": "ctco",
+}
+
+_NAMED_BY_CALL = ("function_call", "function_call_output")
 
 
-def normal_items(value: InputMember) -> list[dict[str, Any]]:
-    """Return what came in, in the form in which it is kept."""
+# What came in.
+
+
+def normal_items(value: str | Sequence[Item]) -> list[dict[str, Any]]:
+    """Return what came in, once it is known to be sound, in the form in which it is kept."""
     if isinstance(value, str):
         content = [{"type": "input_text", "text": value}]
         return [{"type": "message", "role": "user", "content": content}]
     return [_normal(item) for item in value]
 
 
-def identified(items: Sequence[_Item], wire_id: str) -> list[dict[str, Any]]:
+def identified(items: Sequence[Item], wire_id: str) -> list[dict[str, Any]]:
     """Return the items of a response, in their order, each with its id."""
     return [{"id": _item_id(item, index, wire_id), **item} for index, item in enumerate(items)]
 
 
-def messages_of(items: Sequence[_Item]) -> tuple[Message, ...]:
-    """Return items, in their normal form, as neutral messages."""
-    messages = [_message(item) for item in items]
-    turns = groupby(enumerate(messages), key=lambda pair: _turn(*pair))
-    return tuple(_joined([message for _, message in turn]) for _, turn in turns)
+def tools_in(items: Iterable[Item]) -> list[dict[str, Any]]:
+    """Return the definitions of tools that items bring along, in their order."""
+    return [
+        tool
+        for item in items
+        if item["type"] in ("additional_tools", "tool_search_output")
+        for tool in item["tools"]
+    ]
 
 
-def answer_message(answer: Answer) -> Message | None:
-    """Return what an assistant answered, None where that is nothing."""
-    blocks = (answer.blocks[index] for index in sorted(answer.blocks))
-    parts = tuple(part for block in blocks if (part := _answer_part(block)) is not None)
-    return Message(Role.ASSISTANT, parts) if parts else None
+def _normal(item: Item) -> dict[str, Any]:
+    kept = {name: member for name, member in item.items() if member is not None}
+    kind = kept.get("type")
+    if kind is None:
+        kind = "message" if "role" in kept else "item_reference"
+    named = {"id": kept.pop("id")} if "id" in kept else {}
+    kept = {**named, "type": kind, **{name: kept[name] for name in kept if name != "type"}}
+    if kind == "message":
+        text = "output_text" if kept["role"] == "assistant" else "input_text"
+        kept["content"] = _parts(kept["content"], text)
+    elif kind in _OUTPUT_KINDS and isinstance(kept.get("output"), list):
+        kept["output"] = _parts(kept["output"], "input_text")
+    return kept
 
 
-def _answer_part(block: Block) -> Part | None:
-    match block.kind:
-        case BlockKind.TEXT:
-            return TextPart(block.text)
-        case BlockKind.REFUSAL:
-            return RefusalPart(block.text)
-        case BlockKind.REASONING:
-            return ReasoningPart(block.text, block.signature)
-        case BlockKind.TOOL_CALL:
-            if not block.is_complete:
-                return None
-            return ToolCallPart(block.call_id, block.name, block.text)
-        case BlockKind.OPAQUE:
-            return None
+def _parts(content: str | Sequence[Item], text: str) -> list[dict[str, Any]]:
+    if isinstance(content, str):
+        return [{"type": text, "text": content}]
+    return [_normal_part(part, text) for part in content]
 
 
-# What came in.
+def _normal_part(part: Item, text: str) -> dict[str, Any]:
+    kept = {name: member for name, member in part.items() if member is not None}
+    match kept["type"]:
+        case "input_text" | "output_text" | "text":
+            return {**kept, "type": text}
+        case "input_image" | "image_url":
+            location = kept["image_url"]
+            if isinstance(location, Mapping):
+                detail = kept.get("detail") or location.get("detail")
+                kept["image_url"] = location["url"]
+                if detail is not None:
+                    kept["detail"] = detail
+            return {**kept, "type": "input_image"}
+        case _:
+            return kept
 
 
-def _normal(item: MessageItem | CallItem | OutputItem | ReasoningItem) -> dict[str, Any]:
-    named = {} if item.id is None else {"id": item.id}
-    match item:
-        case MessageItem():
-            content = list(_content(item))
-            return {**named, "type": "message", "role": item.role, "content": content}
-        case CallItem():
-            call = {"call_id": item.call_id, "name": item.name, "arguments": item.arguments}
-            return {**named, "type": item.type, **call}
-        case OutputItem():
-            output = item.output
-            text = output if isinstance(output, str) else "".join(part.text for part in output)
-            return {**named, "type": item.type, "call_id": item.call_id, "output": text}
-        case ReasoningItem():
-            return {**named, "type": item.type, **_thought(item)}
-
-
-def _thought(item: ReasoningItem) -> dict[str, Any]:
-    summary = [{"type": "summary_text", "text": part.text} for part in item.summary or ()]
-    members: dict[str, Any] = {"summary": summary}
-    if item.content:
-        members["content"] = [
-            {"type": "reasoning_text", "text": part.text} for part in item.content
-        ]
-    if item.encrypted_content is not None:
-        members["encrypted_content"] = item.encrypted_content
-    return members
-
-
-def _content(item: MessageItem) -> Iterator[dict[str, Any]]:
-    kind = "output_text" if item.role == "assistant" else "input_text"
-    if isinstance(item.content, str):
-        yield {"type": kind, "text": item.content}
-        return
-    for part in item.content:
-        match part:
-            case TextMember():
-                yield {"type": kind, "text": part.text}
-            case RefusalMember():
-                yield {"type": "refusal", "refusal": part.refusal}
-            case ImageMember():
-                yield _image(part)
-
-
-def _image(part: ImageMember) -> dict[str, Any]:
-    location, detail = part.image_url, part.detail
-    if isinstance(location, str):
-        image = {"type": "input_image", "image_url": location}
-    else:
-        image = {"type": "input_image", "image_url": location.url}
-        detail = detail or location.detail
-    return image if detail is None else {**image, "detail": detail}
-
-
-def _item_id(item: _Item, index: int, wire_id: str) -> str:
+def _item_id(item: Item, index: int, wire_id: str) -> str:
     kind = item["type"]
-    if kind == "function_call":
-        return f"fc_{item['call_id']}"
-    if kind == "function_call_output":
-        return f"fco_{item['call_id']}"
+    prefix = _ID_PREFIXES.get(kind, "item")
+    if kind in _NAMED_BY_CALL:
+        return f"{prefix}_{item['call_id']}"
     digest = uuid.uuid5(uuid.NAMESPACE_OID, f"{wire_id}|{kind}|{index}").hex
-    return f"{'rs' if kind == 'reasoning' else 'msg'}_{digest}"
+    return f"{prefix}_{digest}"
 
 
 # As messages.
+
+
+def messages_of(items: Sequence[Item]) -> tuple[Message, ...]:
+    """Return items, in their normal form, as neutral messages."""
+    messages = [message for item in items if (message := _message(item)) is not None]
+    turns = groupby(enumerate(messages), key=lambda pair: _turn(*pair))
+    return tuple(_joined([message for _, message in turn]) for _, turn in turns)
 
 
 def _turn(index: int, message: Message) -> int:
@@ -176,26 +173,97 @@ def _joined(messages: list[Message]) -> Message:
     return Message(messages[0].role, tuple(part for message in messages for part in message.parts))
 
 
-def _message(item: _Item) -> Message:
+def _message(item: Item) -> Message | None:
+    kind = item["type"]
+    if kind == "message":
+        parts = tuple(_neutral(item["content"]))
+        return Message(_ROLES[item["role"]], parts) if parts else None
+    if kind == "reasoning":
+        thought = _thought(item)
+        return None if thought is None else Message(Role.ASSISTANT, (thought,))
+    if kind in _OUTPUT_KINDS:
+        result = _result(item)
+        return None if result is None else Message(Role.TOOL, (result,))
+    call = _call(item)
+    return None if call is None else Message(Role.ASSISTANT, (call,))
+
+
+def _call(item: Item) -> ToolCallPart | None:
+    call_id, namespace = item.get("call_id"), item.get("namespace") or None
+    if call_id is None:
+        return None  # The provider's own, or of no type that is known here.
     match item["type"]:
         case "function_call":
-            call = ToolCallPart(item["call_id"], item["name"], item["arguments"])
-            return Message(Role.ASSISTANT, (call,))
-        case "function_call_output":
-            return Message(Role.TOOL, (ToolResultPart(item["call_id"], item["output"]),))
-        case "reasoning":
-            pieces = item.get("content") or item["summary"]
-            text = "\n\n".join(piece["text"] for piece in pieces)
-            return Message(Role.ASSISTANT, (ReasoningPart(text, item.get("encrypted_content")),))
+            return ToolCallPart(call_id, item["name"], item["arguments"], namespace=namespace)
+        case "custom_tool_call":
+            return ToolCallPart(call_id, item["name"], item["input"], ToolKind.CUSTOM, namespace)
+        case "tool_search_call":
+            arguments = item.get("arguments", {})
+            text = arguments if isinstance(arguments, str) else _encode(arguments)
+            return ToolCallPart(call_id, "tool_search", text, ToolKind.TOOL_SEARCH)
+        case "local_shell_call":
+            text = _encode(item["action"])
+            return ToolCallPart(call_id, "local_shell", text, ToolKind.LOCAL_SHELL)
         case _:
-            return Message(_ROLES[item["role"]], tuple(_part(part) for part in item["content"]))
+            return None
 
 
-def _part(part: _Item) -> Part:
-    match part["type"]:
-        case "refusal":
-            return RefusalPart(part["refusal"])
-        case "input_image":
-            return ImagePart(part["image_url"], part.get("detail"))
-        case _:
-            return TextPart(part["text"])
+def _result(item: Item) -> ToolResultPart | None:
+    kind = _OUTPUT_KINDS[item["type"]]
+    call_id = item.get("call_id")
+    if kind is ToolKind.LOCAL_SHELL:
+        call_id = call_id or item.get("id")  # The reference has the call's id there.
+    if call_id is None:
+        return None
+    if kind is ToolKind.TOOL_SEARCH:
+        return ToolResultPart(call_id, _found(item["tools"]), kind=kind)
+    output = item["output"]
+    if isinstance(output, str):
+        return ToolResultPart(call_id, output, kind=kind)
+    parts = list(_neutral(output))
+    text = "".join(part.text for part in parts if isinstance(part, TextPart))
+    media = tuple(part for part in parts if isinstance(part, ImagePart | FilePart))
+    return ToolResultPart(call_id, text, media=media, kind=kind)
+
+
+def _found(tools: Sequence[Item]) -> str:
+    """Return what a model is told of tools that were found; it is given them as its tools, too."""
+    found = [
+        {name: tool[name] for name in ("namespace", "name", "description") if tool.get(name)}
+        for tool in tools
+    ]
+    return _encode({"tools": found})
+
+
+def _thought(item: Item) -> ReasoningPart | None:
+    pieces = item.get("content") or item.get("summary") or ()
+    text = "\n\n".join(piece["text"] for piece in pieces)
+    seal = item.get("encrypted_content") or None
+    return ReasoningPart(text, seal) if text or seal else None
+
+
+def _neutral(parts: Iterable[Item]) -> Iterator[Part]:
+    for part in parts:
+        match part["type"]:
+            case "input_text" | "output_text":
+                yield TextPart(part["text"])
+            case "refusal":
+                yield RefusalPart(part["refusal"])
+            case "input_image":
+                yield ImagePart(part["image_url"], part.get("detail"))
+            case "input_file":
+                yield _file(part)
+
+
+def _file(part: Item) -> FilePart:
+    name, data = part.get("filename"), part.get("file_data")
+    if not data:
+        return FilePart(part["file_url"], name)
+    if not data.startswith("data:"):
+        kind = mimetypes.guess_type(name or "")[0] or "application/octet-stream"
+        data = f"data:{kind};base64,{data}"
+    return FilePart(data, name)
+
+
+def _encode(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

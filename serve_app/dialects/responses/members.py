@@ -1,8 +1,9 @@
 """The members of a Responses request, and what each may be: pydantic models, strictly typed.
 
 What depends on more than one member is checked in `request`. A member that is null counts as not
-sent. Lists stop at their first fault. Members of the request that are not named here are kept (they go
-upstream where the provider speaks this format).
+sent. Lists stop at their first fault. Members that are not named here are kept (they go upstream where
+the provider speaks this format), and so are items, parts and tools of types that are not: what becomes
+of them is for `items` and `tools` to say, which read the JSON itself once it is known to be sound.
 
 Source: contract of the Responses dialect, section 2; OpenAI API reference, "Create a model response",
 read 2026-11-22.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from serve_app.dialects.json_body import tag
 from serve_app.dialects.members import (
@@ -25,113 +26,268 @@ from serve_app.dialects.members import (
     type_tag,
 )
 
-__all__ = [
-    "CallItem",
-    "ImageMember",
-    "InputMember",
-    "MessageItem",
-    "NamedChoice",
-    "OutputItem",
-    "ReasoningItem",
-    "RefusalMember",
-    "ResponsesBody",
-    "TextMember",
-]
+__all__ = ["ITEMS_MAX_STRICT", "ChoiceMember", "OtherMember", "ResponsesBody"]
 
 
-_PART_KINDS = {"text": "input_text", "image_url": "input_image"}
+ITEMS_MAX = 10_000
+ITEMS_MAX_STRICT = 1_000
+
+_PART_KINDS = {"text": "input_text", "image_url": "input_image", "output_text": "input_text"}
 """What some clients, who think in chat's words, call the parts of a message."""
+
+_PARTS = ("input_text", "input_image", "input_file", "refusal")
+
+_ITEMS = (
+    "message",
+    "function_call",
+    "function_call_output",
+    "custom_tool_call",
+    "custom_tool_call_output",
+    "tool_search_call",
+    "tool_search_output",
+    "local_shell_call",
+    "local_shell_call_output",
+    "additional_tools",
+    "reasoning",
+    "item_reference",
+)
+
+_OTHER = "other"
 
 
 def _part_tag(value: Any) -> str | None:
     kind = kind_of(value)
-    return tag(_PART_KINDS.get(kind, kind)) if isinstance(kind, str) else None
+    if not isinstance(kind, str):
+        return None
+    kind = _PART_KINDS.get(kind, kind)
+    return tag(kind if kind in _PARTS else _OTHER)
 
 
 def _item_tag(value: Any) -> str | None:
-    """Return the tag of an item; one without a type is a message."""
+    """Return the tag of an item; one without a type is a message, or refers to another by its id."""
     kind = kind_of(value)
-    return tag(kind) if isinstance(kind, str) else tag("message") if kind is None else None
+    if kind is None:
+        is_reference = isinstance(value, dict) and "id" in value and not value.keys() & _SAID
+        return tag("item_reference" if is_reference else "message")
+    if not isinstance(kind, str):
+        return None
+    return tag(kind if kind in _ITEMS else _OTHER)
+
+
+_SAID = {"role", "content"}
 
 
 # Content.
 
 
-class TextMember(Members):
+class _TextMember(Members):
     type: Literal["input_text", "output_text", "text"]
     text: str
 
 
-class RefusalMember(Members):
+class _RefusalMember(Members):
     type: Literal["refusal"]
     refusal: str
 
 
 class _ImageLocation(Members):
     url: Url
-    detail: Literal["low", "high", "auto"] | None = None
+    detail: str | None = None
 
 
 ImageUrl = Annotated[
     Annotated[Url, Tag(tag("string"))] | Annotated[_ImageLocation, Tag(tag("object"))],
-    by_json_kind("Input should be a URL"),
+    by_json_kind("Input should be a URL; files are not kept here, so send the image itself"),
 ]
 
 
-class ImageMember(Members):
+class _ImageMember(Members):
     type: Literal["input_image", "image_url"]
     image_url: ImageUrl
-    detail: Literal["low", "high", "auto"] | None = None
+    detail: str | None = None
+
+
+class _FileMember(Members):
+    """`file_data` is a data URL, or the base64 of one whose type the name tells."""
+
+    type: Literal["input_file"]
+    file_data: str | None = None
+    file_url: Url | None = None
+    filename: str | None = None
+
+    @model_validator(mode="after")
+    def _has_content(self) -> _FileMember:
+        if not (self.file_data or self.file_url):
+            raise ValueError(
+                "Input should have file_data or file_url; files are not kept here, so send the file"
+            )
+        return self
+
+
+class OtherMember(Members):
+    """What this API may have or get, and a provider of it may understand."""
+
+    type: Annotated[str, Field(min_length=1, max_length=256)]
 
 
 PartMember = Annotated[
-    Annotated[TextMember, Tag(tag("input_text"))]
-    | Annotated[TextMember, Tag(tag("output_text"))]
-    | Annotated[ImageMember, Tag(tag("input_image"))]
-    | Annotated[RefusalMember, Tag(tag("refusal"))],
+    Annotated[_TextMember, Tag(tag("input_text"))]
+    | Annotated[_ImageMember, Tag(tag("input_image"))]
+    | Annotated[_FileMember, Tag(tag("input_file"))]
+    | Annotated[_RefusalMember, Tag(tag("refusal"))]
+    | Annotated[OtherMember, Tag(tag(_OTHER))],
     Discriminator(_part_tag),
 ]
-
-_TEXT_OR_PARTS = by_json_kind("Input should be a string or an array of parts")
 
 Content = Annotated[
     Annotated[str, Tag(tag("string"))]
     | Annotated[list[PartMember], Field(fail_fast=True), Tag(tag("array"))],
-    _TEXT_OR_PARTS,
+    by_json_kind("Input should be a string or an array of parts"),
 ]
 
-TextContent = Annotated[
-    Annotated[str, Tag(tag("string"))]
-    | Annotated[list[TextMember], Field(fail_fast=True), Tag(tag("array"))],
-    _TEXT_OR_PARTS,
+
+# Tools.
+
+_TOOLS_MAX = 4_096
+
+
+class _FunctionTool(Members):
+    type: Literal["function"]
+    name: Annotated[str, Field(min_length=1, max_length=512)]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class _CustomTool(Members):
+    type: Literal["custom"]
+    name: Annotated[str, Field(min_length=1, max_length=512)]
+    description: str | None = None
+    format: dict[str, Any] | None = None
+
+
+def _inner_tool_tag(value: Any) -> str | None:
+    kind = kind_of(value)
+    return tag(kind) if isinstance(kind, str) else None
+
+
+def _tool_tag(value: Any) -> str | None:
+    kind = kind_of(value)
+    if not isinstance(kind, str):
+        return None
+    return tag(kind if kind in ("function", "custom", "namespace") else _OTHER)
+
+
+InnerTool = Annotated[
+    Annotated[_FunctionTool, Tag(tag("function"))] | Annotated[_CustomTool, Tag(tag("custom"))],
+    Discriminator(_inner_tool_tag),
+]
+
+
+class _NamespaceTool(Members):
+    type: Literal["namespace"]
+    name: Annotated[str, Field(min_length=1, max_length=512)]
+    description: str | None = None
+    tools: Annotated[list[InnerTool], Field(max_length=_TOOLS_MAX, fail_fast=True)]
+
+
+class OtherTool(Members):
+    """A tool that a provider runs, or one that only a provider of this API may know."""
+
+    type: Annotated[str, Field(min_length=1, max_length=256)]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    execution: str | None = None
+
+
+ToolMember = Annotated[
+    Annotated[_FunctionTool, Tag(tag("function"))]
+    | Annotated[_CustomTool, Tag(tag("custom"))]
+    | Annotated[_NamespaceTool, Tag(tag("namespace"))]
+    | Annotated[OtherTool, Tag(tag(_OTHER))],
+    Discriminator(_tool_tag),
+]
+
+ToolMembers = Annotated[list[ToolMember], Field(max_length=_TOOLS_MAX, fail_fast=True)]
+
+
+class ChoiceMember(Members):
+    """`tools` are the ones that `allowed_tools` allows, each by its type and name."""
+
+    type: Annotated[str, Field(min_length=1, max_length=256)]
+    name: Annotated[str, Field(min_length=1)] | None = None
+    mode: Literal["auto", "required"] | None = None
+    tools: list[dict[str, Any]] | None = None
+
+
+ToolChoiceMember = Annotated[
+    Annotated[Literal["auto", "none", "required"], Tag(tag("string"))]
+    | Annotated[ChoiceMember, Tag(tag("object"))],
+    by_json_kind("Input should be auto, none, required or an object that names a tool"),
 ]
 
 
 # Items.
 
 ItemId = Annotated[str, Field(max_length=256)]
+CallId = Annotated[str, Field(min_length=1)]
+Named = Annotated[str, Field(min_length=1)]
 
 
-class MessageItem(Members):
-    type: Literal["message"] | None = None
+class _Item(Members):
     id: ItemId | None = None
+
+
+class _MessageItem(_Item):
+    type: Literal["message"] | None = None
     role: Literal["system", "developer", "user", "assistant"]
     content: Content
 
 
-class CallItem(Members):
+class _CallItem(_Item):
     type: Literal["function_call"]
-    id: ItemId | None = None
-    call_id: Annotated[str, Field(min_length=1)]
-    name: Annotated[str, Field(min_length=1)]
+    call_id: CallId
+    name: Named
+    namespace: str | None = None
     arguments: str
 
 
-class OutputItem(Members):
-    type: Literal["function_call_output"]
-    id: ItemId | None = None
-    call_id: Annotated[str, Field(min_length=1)]
-    output: TextContent
+class _CustomCallItem(_Item):
+    type: Literal["custom_tool_call"]
+    call_id: CallId
+    name: Named
+    namespace: str | None = None
+    input: str
+
+
+class _OutputItem(_Item):
+    type: Literal["function_call_output", "custom_tool_call_output"]
+    call_id: CallId
+    output: Content
+
+
+class _SearchCallItem(_Item):
+    type: Literal["tool_search_call"]
+    call_id: CallId | None = None
+    arguments: Any = None
+
+
+class _ToolsItem(_Item):
+    type: Literal["tool_search_output", "additional_tools"]
+    call_id: CallId | None = None
+    tools: ToolMembers
+
+
+class _ShellCallItem(_Item):
+    type: Literal["local_shell_call"]
+    call_id: CallId | None = None
+    action: dict[str, Any]
+
+
+class _ShellOutputItem(_Item):
+    type: Literal["local_shell_call_output"]
+    call_id: CallId | None = None
+    output: str
 
 
 class _ReasoningText(Members):
@@ -141,52 +297,43 @@ class _ReasoningText(Members):
 ReasoningTexts = Annotated[list[_ReasoningText], Field(fail_fast=True)]
 
 
-class ReasoningItem(Members):
+class _ReasoningItem(_Item):
     type: Literal["reasoning"]
-    id: ItemId | None = None
     summary: ReasoningTexts | None = None
     content: ReasoningTexts | None = None
     encrypted_content: str | None = None
 
 
-Item = Annotated[
-    Annotated[MessageItem, Tag(tag("message"))]
-    | Annotated[CallItem, Tag(tag("function_call"))]
-    | Annotated[OutputItem, Tag(tag("function_call_output"))]
-    | Annotated[ReasoningItem, Tag(tag("reasoning"))],
+class _ReferenceItem(Members):
+    type: Literal["item_reference"] | None = None
+    id: Annotated[str, Field(min_length=1, max_length=256)]
+
+
+ItemMember = Annotated[
+    Annotated[_MessageItem, Tag(tag("message"))]
+    | Annotated[_CallItem, Tag(tag("function_call"))]
+    | Annotated[_OutputItem, Tag(tag("function_call_output"))]
+    | Annotated[_CustomCallItem, Tag(tag("custom_tool_call"))]
+    | Annotated[_OutputItem, Tag(tag("custom_tool_call_output"))]
+    | Annotated[_SearchCallItem, Tag(tag("tool_search_call"))]
+    | Annotated[_ToolsItem, Tag(tag("tool_search_output"))]
+    | Annotated[_ToolsItem, Tag(tag("additional_tools"))]
+    | Annotated[_ShellCallItem, Tag(tag("local_shell_call"))]
+    | Annotated[_ShellOutputItem, Tag(tag("local_shell_call_output"))]
+    | Annotated[_ReasoningItem, Tag(tag("reasoning"))]
+    | Annotated[_ReferenceItem, Tag(tag("item_reference"))]
+    | Annotated[OtherMember, Tag(tag(_OTHER))],
     Discriminator(_item_tag),
 ]
 
 InputMember = Annotated[
     Annotated[str, Tag(tag("string"))]
-    | Annotated[
-        list[Item], Field(min_length=1, max_length=1_000, fail_fast=True), Tag(tag("array"))
-    ],
+    | Annotated[list[ItemMember], Field(max_length=ITEMS_MAX, fail_fast=True), Tag(tag("array"))],
     by_json_kind("Input should be a string or an array of items"),
 ]
 
 
-# Tools and the form of the answer.
-
-
-class _ToolMember(Members):
-    type: Literal["function"]
-    name: Annotated[str, Field(min_length=1, max_length=128)]
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class NamedChoice(Members):
-    type: Literal["function"]
-    name: Annotated[str, Field(min_length=1)]
-
-
-ToolChoiceMember = Annotated[
-    Annotated[Literal["auto", "none", "required"], Tag(tag("string"))]
-    | Annotated[NamedChoice, Tag(tag("object"))],
-    by_json_kind("Input should be auto, none, required or a named function"),
-]
+# The form of the answer.
 
 
 class _PlainFormat(Members):
@@ -211,11 +358,11 @@ Format = Annotated[
 
 class _TextSettings(Members):
     format: Format | None = None
-    verbosity: Literal["low", "medium", "high"] | None = None
+    verbosity: str | None = None
 
 
 class _Reasoning(Members):
-    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    effort: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
 
 MetadataKey = Annotated[str, Field(max_length=64)]
@@ -226,7 +373,7 @@ class ResponsesBody(Members):
     """The whole body; `model_extra` has what this API does not name."""
 
     model: ModelName
-    input: InputMember
+    input: InputMember | None = None
     instructions: str | None = None
     provider: str | None = None
     background: bool | None = None
@@ -238,7 +385,7 @@ class ResponsesBody(Members):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    tools: Annotated[list[_ToolMember], Field(max_length=128, fail_fast=True)] | None = None
+    tools: ToolMembers | None = None
     tool_choice: ToolChoiceMember | None = None
     parallel_tool_calls: bool | None = None
     reasoning: _Reasoning | None = None

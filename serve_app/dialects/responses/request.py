@@ -1,7 +1,8 @@
 """A Responses request's body to a neutral `CompletionRequest`.
 
-Owns what one member says about another: which content goes with which role, which tool a choice may
-name, how long an answer is kept. Everything that a member may be by itself is in `members`.
+Owns what one member says about another: what an input may be, how long an answer is kept, what a
+provider of this format is sent. Everything that a member may be by itself is in `members`; what items
+and tools mean is in `items` and `tools`.
 
 What the response object shows again, and the items that came in, travel in `echo`: the one place where
 `previous_response_id` and `background` are found later.
@@ -11,11 +12,13 @@ Source: contract of the Responses dialect, sections 2 and 7.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from actors.core.errors import InvalidRequest
 from actors.core.request import (
+    BodyOnly,
     CompletionRequest,
     DisconnectPolicy,
     Message,
@@ -23,30 +26,27 @@ from actors.core.request import (
     Role,
     Sampling,
     TextPart,
-    Tool,
-    ToolChoice,
-    ToolChoiceMode,
 )
 from serve_app.dialects.json_body import validate
-from serve_app.dialects.responses.items import messages_of, normal_items
-from serve_app.dialects.responses.members import (
-    ImageMember,
-    MessageItem,
-    NamedChoice,
-    RefusalMember,
-    ResponsesBody,
-    TextMember,
-)
+from serve_app.dialects.responses.carried import body_only, self_contained, sent_item, sent_items
+from serve_app.dialects.responses.items import Item, messages_of, normal_items, tools_in
+from serve_app.dialects.responses.members import ITEMS_MAX_STRICT, ResponsesBody
+from serve_app.dialects.responses.tools import tool_choice, tools_of
 
-__all__ = ["completion_request", "conversation"]
+__all__ = ["completion_request", "continued", "references"]
 
 _REFUSED = {
     "conversation": "name the previous response with previous_response_id",
     "prompt": "send its text as instructions or input",
 }
-"""Members that change the output in ways that this API cannot carry: never dropped silently."""
+"""Members that name what the provider keeps for its whole account, other teams' included."""
 
 _LOGPROBS = "message.output_text.logprobs"
+
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+"""Those of the primary page; by default it is the provider who knows its own."""
+
+_REFERENCE = "item_reference"
 
 _SHOWN = (
     "background",
@@ -82,39 +82,43 @@ _PASSED = (
 )
 """Members that mean something to a provider of this format alone."""
 
-_PARTS_ALLOWED: Mapping[str, tuple[type, ...]] = {
-    "system": (TextMember,),
-    "developer": (TextMember,),
-    "user": (TextMember, ImageMember),
-    "assistant": (TextMember, RefusalMember),
-}
 
+def completion_request(
+    value: dict[str, Any], on_disconnect: DisconnectPolicy, *, is_strict: bool = False
+) -> CompletionRequest:
+    """Return what the body asks for, without what earlier responses add to it (`continued`).
 
-def completion_request(value: dict[str, Any], on_disconnect: DisconnectPolicy) -> CompletionRequest:
-    """Return what the body asks for, without what an earlier response adds to it.
-
+    Args:
+        is_strict: refuse what the primary page does not know.
     Raises: InvalidRequest: names the member at fault.
     """
     body = validate(ResponsesBody, value)
     _check(body)
-    items = normal_items(body.input)
-    tools = tuple(
-        Tool(tool.name, tool.description, tool.parameters, tool.strict) for tool in body.tools or ()
-    )
+    if is_strict:
+        _check_strictly(body)
+    given = value.get("input") or ()
+    items = normal_items(given)
+    tools = tools_of([*(value.get("tools") or ()), *tools_in(items)])
+    choice = tool_choice(body.tool_choice, tools, is_strict=is_strict)
     is_background = bool(body.background)
     echo = {name: value[name] for name in _SHOWN if value.get(name) is not None}
+    # The hint is for us alone; a choice without tools means nothing, and is refused by some.
+    sent = _without(value, ("provider",) if tools else ("provider", "tool_choice"))
+    if not isinstance(given, str):
+        sent["input"] = sent_items(given, items)
     return CompletionRequest(
         model=body.model,
-        messages=conversation(body.instructions, messages_of(items)),
+        messages=_conversation(body.instructions, messages_of(items)),
         tools=tools,
-        tool_choice=_tool_choice(body, tools),
+        tool_choice=choice,
         parallel_tool_calls=body.parallel_tool_calls,
         max_output_tokens=body.max_output_tokens,
         sampling=Sampling(temperature=body.temperature, top_p=body.top_p),
         response_format=_response_format(value),
         reasoning_effort=body.reasoning.effort if body.reasoning else None,
         extra=_extra(body, value),
-        body=value,
+        body=sent,
+        body_only=_beyond(items, ()),
         echo=echo | {"input": items},
         retention=_retention(stores=body.store is not False, is_background=is_background),
         stream=bool(body.stream),
@@ -123,35 +127,91 @@ def completion_request(value: dict[str, Any], on_disconnect: DisconnectPolicy) -
     )
 
 
-def conversation(instructions: str | None, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+def references(request: CompletionRequest) -> list[tuple[str, str]]:
+    """Return the ids of the items that the input only refers to, each with the path of its place."""
+    return [
+        (item["id"], f"input[{index}].id")
+        for index, item in enumerate(request.echo["input"])
+        if item["type"] == _REFERENCE
+    ]
+
+
+def continued(
+    request: CompletionRequest, earlier: Sequence[Item], found: Mapping[str, Item]
+) -> CompletionRequest:
+    """Return the request as one that says all itself.
+
+    Args:
+        earlier: what was asked and answered before, in its normal form, the oldest first.
+        found: the items that it refers to, by their ids.
+    """
+    echo, body = request.echo, request.body
+    assert body is not None, "every request of this dialect has one"
+    own = _resolved(echo["input"], found)
+    items = [*earlier, *own]
+    given = body.get("input") or ()
+    sent = _resolved(normal_items(given) if isinstance(given, str) else given, found)
+    return replace(
+        request,
+        messages=_conversation(echo.get("instructions"), messages_of(items)),
+        tools=tools_of([*echo.get("tools", ()), *tools_in(items)]),
+        body=self_contained(body, [sent_item(item) for item in (*earlier, *sent)]),
+        body_only=_beyond(own, earlier),
+        echo={**echo, "input": own},
+    )
+
+
+def _resolved(items: Sequence[Item], found: Mapping[str, Item]) -> list[Item]:
+    return [found.get(str(item.get("id")), item) if _refers(item) else item for item in items]
+
+
+def _refers(item: Item) -> bool:
+    return item.get("type", _REFERENCE) == _REFERENCE and "role" not in item
+
+
+def _conversation(instructions: str | None, messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """Return messages with the instructions before them; those of earlier responses are not kept."""
     if instructions is None:
-        return messages
+        return messages or (Message(Role.USER, (TextPart(""),)),)
     return (Message(Role.SYSTEM, (TextPart(instructions),)), *messages)
+
+
+def _beyond(own: Sequence[Item], earlier: Sequence[Item]) -> tuple[BodyOnly, ...]:
+    """Return what of the items the body alone has."""
+    before = (replace(each, path="previous_response_id") for each in body_only(earlier))
+    return (*before, *body_only(own))
 
 
 def _check(body: ResponsesBody) -> None:
     for name, instead in _REFUSED.items():
         if (body.model_extra or {}).get(name) is not None:
             raise InvalidRequest(f"{name} is not supported; {instead}.", param=name)
-    if body.top_logprobs or _LOGPROBS in (body.include or ()):
+    if body.top_logprobs:
         # No event carries them back, so an answer without them would be a silent loss.
-        param = "top_logprobs" if body.top_logprobs else "include"
-        raise InvalidRequest("Log probabilities are not supported.", param=param)
-    if not isinstance(body.input, str):
-        for index, item in enumerate(body.input):
-            if isinstance(item, MessageItem) and not isinstance(item.content, str):
-                _check_parts(f"input[{index}]", item)
+        raise InvalidRequest("Log probabilities are not supported.", param="top_logprobs")
+    if not body.input and body.previous_response_id is None and body.input != "":
+        raise InvalidRequest("input is required.", param="input", reason="missing_field")
 
 
-def _check_parts(path: str, item: MessageItem) -> None:
-    for index, part in enumerate(item.content):
-        if not isinstance(part, _PARTS_ALLOWED[item.role]):
-            kind = getattr(part, "type", "")
-            raise InvalidRequest(
-                f"A part of type {kind} cannot be in a message of role {item.role}.",
-                param=f"{path}.content[{index}].type",
-            )
+def _check_strictly(body: ResponsesBody) -> None:
+    if _LOGPROBS in (body.include or ()):
+        raise InvalidRequest("Log probabilities are not supported.", param="include")
+    if isinstance(body.input, list) and len(body.input) > ITEMS_MAX_STRICT:
+        raise InvalidRequest(
+            f"input: List should have at most {ITEMS_MAX_STRICT} items.",
+            param="input",
+            reason="value_out_of_range",
+        )
+    effort = body.reasoning.effort if body.reasoning else None
+    if effort is not None and effort not in _EFFORTS:
+        told = ", ".join(_EFFORTS)
+        raise InvalidRequest(
+            f"reasoning.effort: {effort!r} is none of {told}.", param="reasoning.effort"
+        )
+
+
+def _without(value: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: member for name, member in value.items() if name not in names}
 
 
 def _retention(*, stores: bool, is_background: bool) -> Retention:
@@ -184,18 +244,3 @@ def _response_format(value: dict[str, Any]) -> dict[str, Any] | None:
         return dict(wanted)
     schema = {name: member for name, member in wanted.items() if name != "type"}
     return {"type": "json_schema", "json_schema": schema}
-
-
-def _tool_choice(body: ResponsesBody, tools: tuple[Tool, ...]) -> ToolChoice | None:
-    choice = body.tool_choice
-    if choice is None or (not tools and choice in ("auto", "none")):
-        return None
-    if not tools:
-        raise InvalidRequest("tool_choice needs tools.", param="tool_choice")
-    if not isinstance(choice, NamedChoice):
-        return ToolChoice(ToolChoiceMode(choice))
-    if all(tool.name != choice.name for tool in tools):
-        raise InvalidRequest(
-            "tool_choice names a function that is not among the tools.", param="tool_choice.name"
-        )
-    return ToolChoice(ToolChoiceMode.NAMED, choice.name)
