@@ -91,7 +91,7 @@ async def earlier_responses(
 
 async def referenced_items(
     find: _Find,
-    references: Sequence[tuple[str, str]],
+    references: Sequence[str],
     known: Sequence[Earlier],
     *,
     characters_max: int,
@@ -100,14 +100,13 @@ async def referenced_items(
 
     Args:
         find: gives the record of a completion's ULID, or raises `CompletionNotFound`.
-        references: ids, each with the path of its place.
         known: the responses before this one.
     Raises:
         ItemNotFound: none that is kept here has such an id, or it may not be seen.
         InvalidRequest: they are of too many responses, or too long.
     """
     there = {id: item for earlier in known for id, item in earlier.by_id.items()}
-    missing = {ulid for id, _ in references if id not in there and (ulid := completion_ulid(id))}
+    missing = {ulid for id in references if id not in there and (ulid := completion_ulid(id))}
     if len(missing) > RESPONSES_MAX:
         says = f"It refers to items of more than {RESPONSES_MAX} responses."
         raise InvalidRequest(says, param="input")
@@ -123,9 +122,9 @@ async def referenced_items(
                 there |= earlier.by_id
         if characters > characters_max:
             raise InvalidRequest("The items that it refers to are too long.", param="input")
-    for id, path in references:
+    for id in references:
         if id not in there:
-            raise ItemNotFound(id, path)
+            raise ItemNotFound(id)
     return there
 
 

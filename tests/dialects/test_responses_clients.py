@@ -385,10 +385,7 @@ def test_references_are_found_and_put_in_their_place() -> None:
             {"role": "user", "content": "y"},
         ]
     )
-    assert references(request) == [
-        (stored["id"], "input[1].id"),
-        (stored["id"], "input[2].id"),
-    ]
+    assert references(request) == [stored["id"], stored["id"]]
     whole = continued(request, [], {str(stored["id"]): stored})
     texts = [part.text for message in whole.messages for part in message.parts]  # type: ignore[union-attr]
     assert texts == ["x", "stored", "stored", "y"]

@@ -68,9 +68,8 @@ class ItemNotFound(HttpError):
 
     code = "item_not_found"
 
-    def __init__(self, id: str, path: str) -> None:
+    def __init__(self, id: str) -> None:
         super().__init__(f"Item with id {id[:256]!r} not found.")
-        self.path = path
 
 
 class NotBackground(HttpError):

@@ -39,6 +39,7 @@ from actors.core.request import (
 __all__ = [
     "CALL_NAMES",
     "PART_TYPES",
+    "Item",
     "identified",
     "messages_of",
     "normal_items",

@@ -127,13 +127,9 @@ def completion_request(
     )
 
 
-def references(request: CompletionRequest) -> list[tuple[str, str]]:
-    """Return the ids of the items that the input only refers to, each with the path of its place."""
-    return [
-        (item["id"], f"input[{index}].id")
-        for index, item in enumerate(request.echo["input"])
-        if item["type"] == _REFERENCE
-    ]
+def references(request: CompletionRequest) -> list[str]:
+    """Return the ids of the items that the input only refers to."""
+    return [item["id"] for item in request.echo["input"] if item["type"] == _REFERENCE]
 
 
 def continued(
