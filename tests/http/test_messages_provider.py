@@ -125,7 +125,7 @@ def test_thinking_keeps_its_signature_on_the_way_there_and_back(tmp_path: Path) 
 def test_cancel_closes_the_provider_and_charges_its_own_prompt(tmp_path: Path, path: str) -> None:
     async def run_it() -> None:
         async with rig(tmp_path, simulator=True) as run:
-            asked = body("sim@messages", max_tokens=5_000, stream=True)
+            asked = body("sim-long@messages", max_tokens=5_000, stream=True)
             name = {"midstream-completion-id": "job-7"}
             call = run.call("POST", path, asked, headers=name).start()
             await until(lambda: call.body.count(b"data: ") > 4, "some tokens")
