@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from actors.core.request import IdempotencyKey
 from actors.ledger import (
     POLICY_UNCHANGED,
     Balance,
@@ -60,9 +61,12 @@ class Ledger(HoldLedger, Protocol):
 
     async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation: ...
 
-    async def find_idempotent(
-        self, team: str, key: str, fingerprint: str
-    ) -> CompletionRecord | None: ...
+    async def find_started(self, key: CompletionKey, again: IdempotencyKey) -> Located | None:
+        """Return the completion that a start is taken for, None where it starts anew.
+
+        Raises: IdempotencyConflict, CompletionIdInUse: the key or the id is another start's.
+        """
+        ...
 
     async def authenticate(self, digest: str) -> Principal: ...
 

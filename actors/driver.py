@@ -113,6 +113,7 @@ class CompletionDriver:
             cancels_when_left=not command.request.background
             and command.request.on_disconnect is DisconnectPolicy.CANCEL,
             grace_ns=_ns(settings.reader_grace_s),
+            outwaits=command.outwaits_its_reader,
         )
         self._provider = provider
         self._ledger = ledger

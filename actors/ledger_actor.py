@@ -16,6 +16,7 @@ from typing import Any
 
 import ray
 
+from actors.core.request import IdempotencyKey
 from actors.deployed import Deployed
 from actors.direct.frames import Endpoint
 from actors.direct.server import DirectServer
@@ -122,11 +123,9 @@ class LedgerActor:
         await self._ready()
         return await self._service.open_completions()
 
-    async def find_idempotent(
-        self, team: str, key: str, fingerprint: str
-    ) -> CompletionRecord | None:
+    async def find_started(self, key: CompletionKey, again: IdempotencyKey) -> Located | None:
         await self._ready()
-        return await self._service.find_idempotent(team, key, fingerprint)
+        return await self._service.find_started(key, again)
 
     async def list_completions(
         self, where: CompletionFilter, *, limit: int, cursor: str | None

@@ -17,21 +17,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from actors.bookkeeping.checks import is_storable
 from actors.bookkeeping.deleting import Remains
-from actors.bookkeeping.placing import is_answerable
+from actors.bookkeeping.made_again import first_start
 from actors.core.errors import (
     CompletionNotFound,
-    IdempotencyConflict,
     InvalidRequest,
     NotCancellable,
     Overloaded,
 )
+from actors.core.request import IdempotencyKey
 from actors.ledger import Balance, CompletionKey, Located
 from actors.record import CompletionRecord
 from actors.runtime import CompletionFilter, CompletionRow, KeyRow
-from actors.store import Store, accounts, claims, records
+from actors.store import Store, accounts, records
 from actors.store.audit import audit
 from actors.store.store import READERS
-from actors.store.tables import RUNNING
 
 __all__ = [
     "READS_MAX",
@@ -40,7 +39,7 @@ __all__ = [
     "balance",
     "find",
     "find_by_id",
-    "find_idempotent",
+    "find_started",
     "list_completions",
     "list_keys",
     "open_completions",
@@ -140,18 +139,17 @@ def open_completions(connection: Connection) -> list[Located]:
     return [completion.located for completion in records.load_open(connection)]
 
 
-def find_idempotent(
-    connection: Connection, team: str, key: str, fingerprint: str, now_s: float
-) -> CompletionRecord | None:
-    """Raises: IdempotencyConflict: the key is another request's, or its first call still runs."""
-    call = claims.find_idempotent(connection, team, key) if is_storable(team, key) else None
-    if call is None or call.record is None or not is_answerable(call, now_s):
+def find_started(
+    connection: Connection, key: CompletionKey, again: IdempotencyKey, now_s: float
+) -> Located | None:
+    """Return the completion that a start is taken for, None where it starts anew.
+
+    Raises: IdempotencyConflict, CompletionIdInUse: as `bookkeeping.made_again` has it.
+    """
+    if not is_storable(key.team, key.wire_id, again.key or ""):
         return None
-    if call.fingerprint != fingerprint:
-        raise IdempotencyConflict("The idempotency key was used with another request.")
-    if call.record.status == RUNNING or call.record.body is None:
-        raise IdempotencyConflict("The first request with this idempotency key is still running.")
-    return CompletionRecord.from_bytes(call.record.body)
+    found = first_start(connection, key, again, now_s)
+    return None if found is None else records.find_by_id(connection, found)
 
 
 def list_completions(

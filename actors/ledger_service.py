@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,8 +22,10 @@ from actors.bookkeeping import administration, deleting, placing, settling, upke
 from actors.bookkeeping.books import Books
 from actors.bookkeeping.checks import check_placement, check_text
 from actors.bookkeeping.group_commit import BATCH_MAX, QUEUE_MAX, GroupCommit
+from actors.bookkeeping.made_again import sealed
 from actors.bookkeeping.writer import LedgerWriter, Operation
 from actors.core.errors import CompletionRuntimeError, Overloaded
+from actors.core.request import IdempotencyKey
 from actors.ledger import (
     CompletionKey,
     HoldExtension,
@@ -107,7 +110,10 @@ class LedgerService(LedgerAccounts):
         """
         if self._is_draining:
             return [Overloaded("Midstream is shutting down.") for _ in placements]
-        return await self._commits.submit_many([_placing(placement) for placement in placements])
+        seal_key = self._store.seal_key
+        return await self._commits.submit_many(
+            [_placing(placement, seal_key) for placement in placements]
+        )
 
     async def extend(self, extension: HoldExtension) -> int:
         """Extend an open hold durably; see `actors.ledger.HoldLedger`."""
@@ -185,14 +191,15 @@ class LedgerService(LedgerAccounts):
         """Return every completion that runs, as committed."""
         return await self._reads.run(reads.open_completions)
 
-    async def find_idempotent(
-        self, team: str, key: str, fingerprint: str
-    ) -> CompletionRecord | None:
-        """Return the record that an idempotency key stands for, None where the key is free.
+    async def find_started(self, key: CompletionKey, again: IdempotencyKey) -> Located | None:
+        """Return the completion that this start is taken for, None where it starts anew.
 
-        Raises: IdempotencyConflict: another request has the key, or the first is still running.
+        Args:
+            key: its wire id is what the client chose, where it chose one.
+        Raises: IdempotencyConflict, CompletionIdInUse: see `bookkeeping.made_again`.
         """
-        return await self._reads.run(reads.find_idempotent, team, key, fingerprint, self._clock())
+        seal = sealed(again, self._store.seal_key)
+        return await self._reads.run(reads.find_started, key, seal, self._clock())
 
     async def list_completions(
         self, where: CompletionFilter, *, limit: int, cursor: str | None
@@ -303,11 +310,14 @@ class LedgerService(LedgerAccounts):
         return done
 
 
-def _placing(placement: HoldPlacement) -> Operation:
+def _placing(placement: HoldPlacement, seal_key: bytes) -> Operation:
     try:
         check_placement(placement)
     except CompletionRuntimeError as error:
         return _refusing(error)
+    if placement.idempotency is not None:
+        again = sealed(placement.idempotency, seal_key)
+        placement = replace(placement, idempotency=again)
     return partial(placing.place, placement=placement)
 
 

@@ -29,7 +29,7 @@ from actors.core.events import (
     CancelSource,
 )
 from actors.core.native import NativeAnswer, NativeCall
-from actors.core.request import StartCommand
+from actors.core.request import IdempotencyKey, StartCommand
 from actors.directory import CarrierLost, Directory
 from actors.ledger import (
     POLICY_UNCHANGED,
@@ -143,10 +143,11 @@ class LinkedRuntime:
     async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation:
         return await self._ledger.remember_cancellation(key)
 
-    async def find_idempotent(
-        self, team: str, key: str, fingerprint: str
+    async def find_started(
+        self, key: CompletionKey, again: IdempotencyKey
     ) -> CompletionRecord | None:
-        return await self._ledger.find_idempotent(team, key, fingerprint)
+        located = await self._ledger.find_started(key, again)
+        return None if located is None else await self._record(located)
 
     async def native(self, provider: str, call: NativeCall) -> NativeAnswer:
         return await self._native.ask(provider, call)

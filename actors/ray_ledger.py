@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from actors.core.errors import CompletionRuntimeError, Overloaded
+from actors.core.request import IdempotencyKey
 from actors.direct.client import DirectClient
 from actors.directory import ActorAway
 from actors.ledger import (
@@ -169,10 +170,8 @@ class RayLedger:
     async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation:
         return await self._ask("remember_cancellation", key)
 
-    async def find_idempotent(
-        self, team: str, key: str, fingerprint: str
-    ) -> CompletionRecord | None:
-        return await self._read("find_idempotent", team, key, fingerprint)
+    async def find_started(self, key: CompletionKey, again: IdempotencyKey) -> Located | None:
+        return await self._read("find_started", key, again)
 
     async def authenticate(self, digest: str) -> Principal:
         return await self._read("authenticate", digest)

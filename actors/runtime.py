@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from actors.core.events import CancelSource, Event
 from actors.core.native import NativeAnswer, NativeCall
-from actors.core.request import StartCommand
+from actors.core.request import IdempotencyKey, StartCommand
 from actors.ledger import (
     POLICY_UNCHANGED,
     Balance,
@@ -160,7 +160,9 @@ class CompletionRuntime(Protocol):
         """Admit and dispatch a completion, and subscribe to it.
 
         Returns: when its hold is durable.
-        Raises: RequestError, AdmissionError: nothing is held.
+        Raises:
+            AlreadyStarted: the same start was made meanwhile: `find_started` tells which it was.
+            RequestError, AdmissionError: nothing is held.
         Cancel: the completion may have started; it then has a reader that left, so its disconnect
             policy decides.
         """
@@ -192,7 +194,7 @@ class CompletionRuntime(Protocol):
     async def delete(self, key: CompletionKey) -> None:
         """Drop the content of a completion; one that runs is cancelled first, and settled.
 
-        Afterwards nobody finds it by its key, and no idempotency key stands for it. Its row, its
+        Afterwards nobody finds it by its key, and a start of it is not made again. Its row, its
         entries and a record without content stay; its wire id is not given out again.
 
         Raises:
@@ -209,12 +211,17 @@ class CompletionRuntime(Protocol):
         """
         ...
 
-    async def find_idempotent(
-        self, team: str, key: str, fingerprint: str
+    async def find_started(
+        self, key: CompletionKey, again: IdempotencyKey
     ) -> CompletionRecord | None:
-        """Return the completed record that this idempotency key stands for, None where it is new.
+        """Return the completion, running or ended, that this start is taken for; None: it starts anew.
 
-        Raises: IdempotencyConflict: another body, or the first call is still running.
+        Args:
+            key: its wire id is what the client chose, where it chose one.
+        Raises:
+            IdempotencyConflict: the key is another start's; under strict contracts also: its first
+                still runs.
+            CompletionIdInUse: the id is another start's, or what had it is gone.
         """
         ...
 

@@ -1,7 +1,8 @@
 """Create a completion, in any dialect: understand, start, stream or collect, or answer at once.
 
-The order of a create: key, shared headers, body, members, idempotent replay, model and limits, then
-the start, which holds money. Whatever is wrong with a request is found before anything is held.
+The order of a create: key, shared headers, body, members, whether the same start was made before, model
+and limits, then the start, which holds money. Whatever is wrong with a request is found before anything
+is held. A start that was made before is answered with what it started, from the beginning, as it was.
 
 How a completion is answered, once its hold is durable:
 
@@ -14,24 +15,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from actors.core.errors import CompletionRuntimeError, InvalidRequest, RateLimited
+from actors.core.errors import (
+    AlreadyStarted,
+    CompletionRuntimeError,
+    InvalidRequest,
+    Overloaded,
+    RateLimited,
+)
 from actors.core.events import Finished, Status
 from actors.core.ids import COMPLETION_PREFIX
-from actors.core.request import StartCommand
+from actors.core.request import IdempotencyKey, StartCommand
 from actors.ledger import CompletionKey, Principal, RateState
 from actors.record import CompletionHeader, Receipt
-from actors.runtime import StartedCompletion
+from actors.runtime import StartedCompletion, Subscription
 from serve_app.client_watch import ClientWatch
 from serve_app.dialect_endpoints import DialectEndpoints, work_on_body
 from serve_app.dialects.base import BackgroundDialect, CreateCall, Snapshot
 from serve_app.dialects.midstream_headers import COMPLETION_ID, client_name
-from serve_app.event_stream import EventStream, Opening, Reading, collect
+from serve_app.event_stream import EventStream, Opening, Reading, RecordSubscription, collect
 from serve_app.exchange import Exchange
+from serve_app.made_again import start_made_again
 from serve_app.starting import start_watched
 
 __all__ = ["CreatingEndpoints"]
 
 _HEADER_LENGTH_MAX = 1_024
+
+_START_TRIES = 3
+"""How often a start may find that its twin was first, and then that what the twin started is gone."""
 
 
 class CreatingEndpoints(DialectEndpoints):
@@ -44,24 +55,44 @@ class CreatingEndpoints(DialectEndpoints):
         principal = await self._principal(exchange)
         body = await shell.body(exchange)
         parsed = await self._understand(exchange, principal, body)
-        if await self._replayed(exchange, principal, parsed):
-            return
-        command = await work_on_body(
-            lambda: self._resolve(parsed, completion_id, principal),
-            body,
-        )
-        _show_id(exchange, command.wire_id)
-        _show_paths(exchange, b"midstream-ignored", (*parsed.ignored, *command.ignored))
-        _show_paths(exchange, b"midstream-adjusted", command.adjusted)
+        again = await work_on_body(lambda: self._again(exchange, parsed, body), body)
         watch = shell.watch(exchange)
-        started = await self._start(exchange, command, principal, watch)
-        async with Reading(started.subscription, watch, shell.background) as reading:
+        for _ in range(_START_TRIES):
+            if again is not None and await self._attach(exchange, principal, parsed, again, watch):
+                return
+            command = await work_on_body(
+                lambda name=completion_id: self._resolve(parsed, name, principal, again),  # type: ignore[misc]
+                body,
+            )
+            _show_id(exchange, command.wire_id)
+            _show_paths(exchange, b"midstream-ignored", (*parsed.ignored, *command.ignored))
+            _show_paths(exchange, b"midstream-adjusted", command.adjusted)
+            try:
+                started = await self._start(exchange, command, principal, watch)
+            except AlreadyStarted:  # by a twin of this call, a moment ago
+                completion_id = COMPLETION_PREFIX + shell.ids()
+                continue
+            header = CompletionHeader.of(command)
+            await self._serve(exchange, started.subscription, watch, header, parsed)
+            return
+        raise Overloaded("The same start is being made again and again.")
+
+    async def _serve(
+        self,
+        exchange: Exchange,
+        subscription: Subscription,
+        watch: ClientWatch,
+        header: CompletionHeader,
+        parsed: CreateCall,
+    ) -> None:
+        """Answer with what the completion says, from its beginning, in the way that was asked for."""
+        async with Reading(subscription, watch, self._shell.background) as reading:
             if parsed.request.stream:
-                await self._stream(exchange, reading, command, parsed)
+                await self._stream(exchange, reading, header, parsed)
             elif not parsed.request.background:
-                await self._answer(exchange, reading, command)
+                await self._answer(exchange, reading, header)
         if parsed.request.background and not parsed.request.stream:
-            await self._accept(exchange, command)
+            await self._accept(exchange, header)
 
     def _name(self, exchange: Exchange) -> str | None:
         """Return the name that the client gave its completion, None where it gave no valid one."""
@@ -83,7 +114,11 @@ class CreatingEndpoints(DialectEndpoints):
         )
 
     def _resolve(
-        self, parsed: CreateCall, completion_id: str, principal: Principal
+        self,
+        parsed: CreateCall,
+        completion_id: str,
+        principal: Principal,
+        again: IdempotencyKey | None = None,
     ) -> StartCommand:
         return self._shell.catalogue.resolve(
             parsed.request,
@@ -93,24 +128,44 @@ class CreatingEndpoints(DialectEndpoints):
             dialect=self._dialect.name,
             created_at_s=self._shell.now_s(),
             settings=self._shell.settings,
-            idempotency=parsed.idempotency,
+            idempotency=again,
         )
 
-    async def _replayed(self, exchange: Exchange, principal: Principal, parsed: CreateCall) -> bool:
-        """Answer from the record that the idempotency key stands for, where there is one.
+    def _again(self, exchange: Exchange, parsed: CreateCall, body: bytes) -> IdempotencyKey | None:
+        """Return how this start is known if it is made again, None where nothing names it."""
+        return start_made_again(
+            parsed,
+            exchange.headers,
+            body,
+            dialect=self._dialect.name,
+            route=f"{exchange.method} {exchange.scope['path']}",
+            is_strict=self._shell.settings.strict_contracts,
+        )
 
-        The record of a team whose content is not stored has none: its replay is receipt, usage and
-        charge alone.
+    async def _attach(
+        self,
+        exchange: Exchange,
+        principal: Principal,
+        parsed: CreateCall,
+        again: IdempotencyKey,
+        watch: ClientWatch,
+    ) -> bool:
+        """Answer with the completion that this start is taken for, where there is one.
+
+        The record of a team whose content is not stored has none: what it is answered with then is
+        receipt, usage and charge alone.
         """
-        if parsed.idempotency is None:
-            return False
-        key, fingerprint = parsed.idempotency.key, parsed.idempotency.fingerprint
-        record = await self._shell.runtime.find_idempotent(principal.team, key, fingerprint)
+        runtime = self._shell.runtime
+        key = CompletionKey(principal.team, self._dialect.name, parsed.wire_id or "")
+        record = await runtime.find_started(key, again)
         if record is None:
             return False
         _show_id(exchange, record.header.wire_id)
         exchange.show(self._dialect.replay_headers)
-        await self._reply_record(exchange, record)
+        subscription: Subscription = RecordSubscription(record)
+        if record.finished is None:
+            subscription = await runtime.subscribe_by_id(record.header.completion_id)
+        await self._serve(exchange, subscription, watch, record.header, parsed)
         return True
 
     async def _start(
@@ -131,33 +186,31 @@ class CreatingEndpoints(DialectEndpoints):
             exchange.show(self._dialect.rate_headers(rate))
 
     async def _stream(
-        self, exchange: Exchange, reading: Reading, command: StartCommand, parsed: CreateCall
+        self, exchange: Exchange, reading: Reading, header: CompletionHeader, parsed: CreateCall
     ) -> None:
-        encoder = self._dialect.encoder(
-            CompletionHeader.of(command), request_id=exchange.request_id
-        )
+        encoder = self._dialect.encoder(header, request_id=exchange.request_id)
         options = self._options(
             Opening.ON_UPSTREAM, headers=parsed.stream_headers, notice=parsed.notice
         )
         await EventStream(exchange, reading, encoder, options).run()
 
-    async def _accept(self, exchange: Exchange, command: StartCommand) -> None:
+    async def _accept(self, exchange: Exchange, header: CompletionHeader) -> None:
         """Answer that the completion runs in the background; its reader is gone already."""
         dialect = self._dialect
         assert isinstance(dialect, BackgroundDialect), "Who understands background, answers it."
-        await exchange.reply(dialect.accepted(CompletionHeader.of(command)))
+        await exchange.reply(dialect.accepted(header))
 
-    async def _answer(self, exchange: Exchange, reading: Reading, command: StartCommand) -> None:
+    async def _answer(self, exchange: Exchange, reading: Reading, header: CompletionHeader) -> None:
         answer, finished = await collect(reading)
-        receipt = await self._receipt(command, finished)
-        shown = Snapshot(CompletionHeader.of(command), answer, receipt=receipt)
+        receipt = await self._receipt(header, finished)
+        shown = Snapshot(header, answer, receipt=receipt)
         await exchange.json(200, self._dialect.body(shown))
 
-    async def _receipt(self, command: StartCommand, finished: Finished) -> Receipt | None:
+    async def _receipt(self, header: CompletionHeader, finished: Finished) -> Receipt | None:
         """Return the receipt of a cancellation; it is in the record alone."""
         if finished.status is not Status.CANCELLED:
             return None
-        key = CompletionKey(command.team, command.dialect, command.wire_id)
+        key = CompletionKey(header.team, header.dialect, header.wire_id)
         try:
             return (await self._shell.runtime.get(key)).receipt
         except CompletionRuntimeError:

@@ -19,9 +19,9 @@ async def start_watched(
     """Start the completion.
 
     Raises: what `CompletionRuntime.start` raises.
-    Cancel: a client that left gives its start up, unless its policy is to continue or it asked for a
-        background completion; in every other case the start goes on, and its subscription is closed
-        with the true reason.
+    Cancel: a client that left gives its start up, unless its policy is to continue, it asked for a
+        background completion, or it may come back by its start's key; in every other case the start
+        goes on, and its subscription is closed with the true reason.
     """
     starting = background.spawn(runtime.start(command))
     try:
@@ -32,7 +32,11 @@ async def start_watched(
             reason = await watch.departure()
         finally:
             request = command.request
-            cancels = request.on_disconnect is DisconnectPolicy.CANCEL and not request.background
+            cancels = (
+                request.on_disconnect is DisconnectPolicy.CANCEL
+                and not request.background
+                and not command.outwaits_its_reader
+            )
             if cancels and reason is ReaderLeft.CLIENT_GONE:
                 starting.cancel()
             background.spawn(_give_up(starting, reason))

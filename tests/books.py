@@ -114,6 +114,11 @@ class Ledger:
         await self.service.place(self.placement(head, **options))
         return head
 
+    async def find_started(self, again: IdempotencyKey, wire_id: str = "") -> str | None:
+        """Return the id of the completion that a chat start of the team is taken for."""
+        found = await self.service.find_started(CompletionKey(TEAM, Dialect.CHAT, wire_id), again)
+        return None if found is None else found.completion_id
+
     async def settle(self, record: CompletionRecord) -> CompletionRecord:
         return await self.service.settle(Settlement(record))
 

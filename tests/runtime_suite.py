@@ -19,8 +19,10 @@ import pytest
 
 from actors.catalogue import SIMULATOR, Catalogue
 from actors.core.errors import (
+    AlreadyStarted,
     CompletionIdInUse,
     CompletionNotFound,
+    IdempotencyKeyReused,
     InsufficientCredit,
     NativeUnsupported,
     RateLimited,
@@ -40,7 +42,13 @@ from actors.core.request import (
     TextPart,
 )
 from actors.ledger import CompletionKey, Principal, TeamLimits
-from actors.runtime import CancelOutcome, CompletionRuntime, ReaderLeft, Subscription
+from actors.runtime import (
+    CancelOutcome,
+    CompletionRuntime,
+    ReaderLeft,
+    StartedCompletion,
+    Subscription,
+)
 from actors.settings import Settings
 
 MICROCREDITS = 10_000_000
@@ -297,17 +305,63 @@ async def waits_for_a_reader_that_was_detached(bench: Bench) -> None:
 
 
 async def deletes_what_has_ended(bench: Bench) -> None:
-    command = bench.command(idempotency=IdempotencyKey("a-key", "a-fingerprint"))
+    key = IdempotencyKey("a-key", "a-fingerprint")
+    command = bench.command(idempotency=key)
     await read_all(await bench.start(command))
-    call = (bench.team, "a-key", "a-fingerprint")
-    assert await bench.runtime.find_idempotent(*call) is not None
+    assert await bench.runtime.find_started(bench.key(command), key) is not None
     paid = await bench.runtime.balance(bench.team)
     await bench.runtime.delete(bench.key(command))
     await is_gone(bench, command)
-    assert await bench.runtime.find_idempotent(*call) is None
+    with pytest.raises(IdempotencyKeyReused):
+        await bench.runtime.find_started(bench.key(command), key)
     assert await bench.runtime.balance(bench.team) == paid
-    again = bench.command(idempotency=IdempotencyKey("a-key", "another-fingerprint"))
-    await read_all(await bench.start(again))
+    strictly = replace(key, fingerprint="another", is_strict=True)
+    await read_all(await bench.start(bench.command(idempotency=strictly)))
+
+
+async def takes_two_equal_starts_for_one(bench: Bench) -> None:
+    """At once: one starts, the other is told so and finds it, in the one way or the other."""
+    for by_id in (False, True):
+        key = None if by_id else "twins"
+        again = IdempotencyKey(key, "a-fingerprint", names_id=by_id)
+        first = bench.command(tokens=40, idempotency=again)
+        second = replace(
+            bench.command(tokens=40, idempotency=again),
+            wire_id=first.wire_id if by_id else "another",
+        )
+        before = await bench.runtime.balance(bench.team)
+        answers = await asyncio.gather(
+            bench.runtime.start(first), bench.runtime.start(second), return_exceptions=True
+        )
+        kinds = {type(answer) for answer in answers}
+        assert kinds == {StartedCompletion, AlreadyStarted}, answers
+        (started,) = [a for a in answers if isinstance(a, StartedCompletion)]
+        record = await bench.runtime.find_started(bench.key(second), again)
+        assert record is not None
+        assert record.header.completion_id == started.subscription.completion_id
+        other = await bench.runtime.subscribe_by_id(record.header.completion_id)
+        events, same = await asyncio.gather(read_all(started.subscription), read_all(other))
+        assert events == same
+        end = events[-1]
+        assert isinstance(end, Finished)
+        after = await bench.runtime.balance(bench.team)
+        spent = before.credits_microcredits - after.credits_microcredits
+        assert spent == end.charge.total_microcredits, "it is paid once"
+
+
+async def outwaits_a_client_that_may_come_back(bench: Bench) -> None:
+    again = IdempotencyKey("comes-back", "a-fingerprint")
+    command = bench.command(tokens=60, idempotency=again)
+    reader = await bench.start(command)
+    await read_tokens(reader, 2)
+    await reader.aclose(ReaderLeft.CLIENT_GONE)
+    record = await bench.runtime.find_started(bench.key(command), again)
+    assert record is not None
+    events = await read_all(await bench.runtime.subscribe_by_id(record.header.completion_id))
+    end = events[-1]
+    assert isinstance(end, Finished)
+    assert end.status is Status.COMPLETED
+    assert sum(isinstance(e, TextDelta) for e in events) == 60
 
 
 async def deletes_what_runs(bench: Bench) -> None:
@@ -371,6 +425,8 @@ CHECKS: tuple[Callable[[Bench], Awaitable[None]], ...] = (
     cancels_when_the_last_client_leaves,
     goes_on_where_the_policy_says_so,
     waits_for_a_reader_that_was_detached,
+    outwaits_a_client_that_may_come_back,
+    takes_two_equal_starts_for_one,
     deletes_what_has_ended,
     deletes_what_runs,
     asks_providers_about_their_own,

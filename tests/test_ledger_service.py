@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from actors.core.errors import (
+    AlreadyStarted,
     CompletionIdInUse,
     CompletionNotFound,
     CompletionRuntimeError,
     FailureCode,
-    IdempotencyConflict,
+    IdempotencyKeyReused,
     IllegalTransition,
     InsufficientCredit,
     InvalidRequest,
@@ -221,7 +222,9 @@ def test_refusals_come_in_their_order(store_url: str) -> None:
         assert (type(error), error.reason) == (Unauthenticated, "invalid")
         error = await attempt("taken", key_id=gone, idempotency=again)
         assert (type(error), error.reason) == (Unauthenticated, "revoked")
-        assert type(await attempt("taken", idempotency=again)) is IdempotencyConflict
+        assert type(await attempt("taken", idempotency=again)) is AlreadyStarted
+        other = IdempotencyKey("k1", "f2")
+        assert type(await attempt("taken", idempotency=other)) is IdempotencyKeyReused
         error = await attempt("taken", idempotency=IdempotencyKey("k2", "f1"))
         assert (type(error), error.wire_id) == (CompletionIdInUse, "taken")
         ledger.clock.now_s += 1
@@ -299,7 +302,7 @@ def test_placements_of_one_batch_see_each_other(store_url: str) -> None:
             Placed,
             CompletionIdInUse,
             Placed,
-            IdempotencyConflict,
+            AlreadyStarted,
             *[Placed] * 8,
             *[InsufficientCredit] * 2,
             Placed,
@@ -321,7 +324,7 @@ def test_one_bad_name_does_not_fail_the_batch_it_travels_in(store_url: str) -> N
             head = header(wire_id=name)
             assert await ledger.service.find(key_of(head)) is None
             await refused(InvalidRequest, ledger.service.remember_cancellation(key_of(head)))
-            assert await ledger.service.find_idempotent(TEAM, name, "f") is None
+            assert await ledger.find_started(IdempotencyKey(name, "f")) is None
         assert await ledger.service.find_by_id("\0") is None
         await refused(CompletionNotFound, ledger.service.record("\ud800"))
         await refused(CompletionNotFound, ledger.service.balance("\0"))
@@ -433,52 +436,6 @@ def test_holds_expire_in_housekeeping(store_url: str) -> None:
     tell(store_url, story)
 
 
-# Idempotency keys.
-
-
-def test_an_idempotency_key_stands_for_its_answer(store_url: str) -> None:
-    async def story(ledger: Ledger) -> None:
-        service, key = ledger.service, IdempotencyKey("k", "f1")
-        assert await service.find_idempotent(TEAM, "k", "f1") is None
-        head = await ledger.place(idempotency=key)
-        for fingerprint in ("f1", "f2"):
-            await refused(IdempotencyConflict, service.find_idempotent(TEAM, "k", fingerprint))
-        await refused(IdempotencyConflict, ledger.place(idempotency=key))
-        record = await ledger.settle(completed(head))
-        assert await service.find_idempotent(TEAM, "k", "f1") == record
-        await refused(IdempotencyConflict, service.find_idempotent(TEAM, "k", "f2"))
-        await refused(IdempotencyConflict, ledger.place(idempotency=key))
-        assert await service.find_idempotent("beta", "k", "f1") is None
-        ledger.clock.now_s += 86_400
-        assert await service.find_idempotent(TEAM, "k", "f2") is None
-        again = await ledger.place(idempotency=IdempotencyKey("k", "f2"))
-        await ledger.settle(cancelled(again))
-        assert await service.find_idempotent(TEAM, "k", "f2") == cancelled(again)
-
-    tell(store_url, story)
-
-
-@pytest.mark.parametrize("end", ["failed", "lost", "evicted"])
-def test_a_key_whose_call_failed_or_vanished_is_free(store_url: str, end: str) -> None:
-    async def story(ledger: Ledger) -> None:
-        key = IdempotencyKey("k", "f1")
-        head = await ledger.place(idempotency=key)
-        if end == "failed":
-            await ledger.settle(failed(head))
-        elif end == "lost":
-            await ledger.service.lose(head.actor)
-        else:
-            await ledger.settle(completed(head))
-            ledger.clock.now_s += 100
-            await ledger.service.housekeeping()
-        assert await ledger.service.find_idempotent(TEAM, "k", "f2") is None
-        again = await ledger.place(idempotency=key)
-        await ledger.settle(completed(again))
-        assert await ledger.service.find_idempotent(TEAM, "k", "f1") == completed(again)
-
-    tell(store_url, story, record_ttl_s=100.0)
-
-
 # Cancellations that come first.
 
 
@@ -575,9 +532,10 @@ def test_a_deleted_completion_leaves_a_record_without_content(store_url: str) ->
         kept = await service.record(head.completion_id)
         assert kept == completed(head).without_content()
         assert kept.finished == completed(head).finished
-        assert await service.find_idempotent(TEAM, "k", "f1") is None
+        await refused(IdempotencyKeyReused, ledger.find_started(key))
+        await refused(IdempotencyKeyReused, ledger.place(header(), idempotency=key))
         await refused(CompletionIdInUse, ledger.place(header(wire_id="w")))
-        await ledger.place(header(), idempotency=key)
+        await ledger.place(header(), idempotency=replace(key, is_strict=True))
         assert (await ledger.check())["ok"]
         assert service.describe()["records_bytes"] == len(kept.to_bytes())
         ledger.clock.now_s += 100

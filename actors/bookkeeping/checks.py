@@ -46,7 +46,7 @@ def check_placement(placement: HoldPlacement) -> None:
     check_text(header.wire_id, "id")
     check_text(header.completion_id, "completion_id")
     check_text(header.model, "model")
-    if placement.idempotency is not None:
+    if placement.idempotency is not None and placement.idempotency.key is not None:
         check_text(placement.idempotency.key, "Idempotency-Key")
 
 

@@ -1,17 +1,19 @@
 """Admission: whether a completion may start, and the hold that says so; and whether it may go on.
 
 The order of the checks is the order of precedence of their errors. The same placement again, while
-its completion runs, is answered as the first time and draws from nothing.
+its completion runs, is answered as the first time and draws from nothing. What becomes of a start that
+its client makes again is `made_again`'s.
 """
 
 from __future__ import annotations
 
 from actors.bookkeeping.books import Books
+from actors.bookkeeping.made_again import claims_of, first_start, was_never_dispatched
 from actors.core.errors import (
+    AlreadyStarted,
     CompletionIdInUse,
     CompletionNotFound,
     CompletionRuntimeError,
-    IdempotencyConflict,
     IllegalTransition,
     InsufficientCredit,
     InvalidRequest,
@@ -19,7 +21,6 @@ from actors.core.errors import (
     RateLimited,
     Unauthenticated,
 )
-from actors.core.events import Status
 from actors.core.ledger import BillingMode, LedgerResult
 from actors.core.rate_limit import (
     CONCURRENCY_RETRY_AFTER_S,
@@ -29,11 +30,9 @@ from actors.core.rate_limit import (
 from actors.ledger import CompletionKey, HoldExtension, HoldPlacement, Placed, RateState
 from actors.store import claims, records
 from actors.store.batch import Batch
-from actors.store.claims import IdempotentCall
 from actors.store.records import OpenCompletion
-from actors.store.tables import RUNNING
 
-__all__ = ["IDEMPOTENCY_KEPT_S", "extend", "is_answerable", "place"]
+__all__ = ["IDEMPOTENCY_KEPT_S", "extend", "place"]
 
 IDEMPOTENCY_KEPT_S = 86_400.0
 """How long an idempotency key stands for its completion; the chat contract, section 7."""
@@ -43,8 +42,8 @@ def place(books: Books, batch: Batch, *, placement: HoldPlacement) -> Placed:
     """Place a hold, and write who carries its completion.
 
     Raises:
-        Unauthenticated, IdempotencyConflict, CompletionIdInUse, RateLimited, InsufficientCredit,
-        InvalidRequest, Overloaded: nothing is held.
+        Unauthenticated, AlreadyStarted, IdempotencyConflict, CompletionIdInUse, RateLimited,
+        InsufficientCredit, InvalidRequest, Overloaded: nothing is held.
     """
     header = placement.header
     key = CompletionKey(header.team, header.dialect, header.wire_id)
@@ -52,15 +51,18 @@ def place(books: Books, batch: Batch, *, placement: HoldPlacement) -> Placed:
     if standing is not None:
         return _repeat(books, batch, placement, key, standing)
     _check_key(books, placement)
-    _check_idempotency(batch, placement)
-    if batch.has_placed(header.completion_id, key) or records.is_taken(
+    unused = _check_idempotency(batch, placement, key)
+    is_taken = batch.has_placed(header.completion_id, key) or records.is_taken(
         batch.connection, header.completion_id, key
-    ):
+    )
+    if is_taken and unused is None:
         raise CompletionIdInUse(header.wire_id)
     rate = _draw_request(books, batch, header.team)
     _check_concurrency(books, header.team)
     _hold(books, batch, placement)
     # From here the placement must succeed.
+    if unused is not None:
+        records.give_up_name(batch.connection, unused)
     is_cancelled = _meets_cancellation(books, batch, key)
     _open(books, batch, placement, key, is_cancelled=is_cancelled)
     return Placed(is_cancelled, _rate(rate), _is_charged(books, header.completion_id))
@@ -97,18 +99,6 @@ def extend(books: Books, batch: Batch, *, extension: HoldExtension) -> int:
     return hold.total_microcredits
 
 
-def is_answerable(call: IdempotentCall | None, now_s: float) -> bool:
-    """Return whether an idempotency key still stands for a call that ran, runs, or was answered.
-
-    A call that failed, or whose record is gone, stands for nothing: the key may be used again.
-    """
-    if call is None or call.expires_at_s <= now_s or call.record is None:
-        return False
-    if call.record.status == RUNNING:
-        return True
-    return call.record.status != Status.FAILED and call.record.body is not None
-
-
 def _repeat(
     books: Books,
     batch: Batch,
@@ -133,15 +123,18 @@ def _check_key(books: Books, placement: HoldPlacement) -> None:
         raise Unauthenticated("The API key was revoked.", reason="revoked")
 
 
-def _check_idempotency(batch: Batch, placement: HoldPlacement) -> None:
-    if placement.idempotency is None:
-        return
-    batch.flush()  # The key's first call may be of this very batch.
-    call = claims.find_idempotent(
-        batch.connection, placement.header.team, placement.idempotency.key
-    )
-    if is_answerable(call, batch.now_s):
-        raise IdempotencyConflict("The idempotency key is in use.")
+def _check_idempotency(batch: Batch, placement: HoldPlacement, key: CompletionKey) -> str | None:
+    """Return the completion that has this id and was never dispatched, if there is one."""
+    again = placement.idempotency
+    if again is None:
+        return None
+    batch.flush()  # The first start may be of this very batch.
+    if first_start(batch.connection, key, again, batch.now_s) is not None:
+        raise AlreadyStarted("The same start was made before.")
+    if not again.names_id:
+        return None
+    call = claims.find_idempotent(batch.connection, key.team, claims.id_claim(key))
+    return call.completion_id if call is not None and was_never_dispatched(call) else None
 
 
 def _draw_request(books: Books, batch: Batch, team: str) -> BucketState | None:
@@ -211,11 +204,15 @@ def _open(
     )
     batch.add_placement(hold, header, key, is_cancelled_at_birth=is_cancelled)
     batch.add_entries(books.ledger.take_entries())
-    if placement.idempotency is not None:
+    again = placement.idempotency
+    if again is None:
+        return
+    for claim in claims_of(key, again):
         claims.put_idempotent(
             batch.connection,
             header.team,
-            placement.idempotency,
+            claim,
+            again.fingerprint,
             header.completion_id,
             expires_at_s=batch.now_s + IDEMPOTENCY_KEPT_S,
         )

@@ -9,7 +9,9 @@
     |  |- Forbidden               the key is good and may not do this
     |  |- RequestTooLarge
     |  |- CompletionIdInUse       the client chose an id that is taken
-    |  `- IdempotencyConflict     the key belongs to another request, or its first is still running
+    |  |- IdempotencyConflict     the key's first start is still running, or was another
+    |  |  `- IdempotencyKeyReused  its first start was another, or was deleted
+    |  `- AlreadyStarted          this very start was made before: attach to what it started
     |- AdmissionError             we said no
     |  |- InsufficientCredit
     |  |- RateLimited             the team's own limit
@@ -33,6 +35,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "AdmissionError",
+    "AlreadyStarted",
     "CarrierBusy",
     "CompletionIdInUse",
     "CompletionNotFound",
@@ -41,6 +44,7 @@ __all__ = [
     "FailureCode",
     "Forbidden",
     "IdempotencyConflict",
+    "IdempotencyKeyReused",
     "IllegalTransition",
     "InsufficientCredit",
     "InvalidRequest",
@@ -184,6 +188,16 @@ class CompletionIdInUse(RequestError):
 
 class IdempotencyConflict(RequestError):
     code = "idempotency_key_in_use"
+
+
+class IdempotencyKeyReused(IdempotencyConflict):
+    pass
+
+
+class AlreadyStarted(RequestError):
+    """Between replica and ledger: two that start the same at once, and one comes second."""
+
+    code = "already_started"
 
 
 class AdmissionError(CompletionRuntimeError):

@@ -1,9 +1,10 @@
 """Who reads a completion, and what it means when nobody does any more.
 
 A disconnect is not a cancel: a client has left only when a replica that is not draining saw it go.
-Then the completion's policy applies at once. A replica that dies, drains or loses its channel is not
-a client leaving: the completion runs on, and a reader has `grace_ns` to come back before the policy
-applies. Readers are counted per channel, which is one replica's connection to the owner of the completion.
+Then the completion's policy applies at once, unless the client can come back by a key of its start.
+That one, and a replica that dies, drains or loses its channel, which is not a client leaving, have
+`grace_ns` to come back: the completion runs on before the policy applies. Readers are counted per channel,
+which is one replica's connection to the owner of the completion.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ class Readers:
         cancels_when_left: whether the policy is to cancel; False for `continue` and for background
             completions, which nobody's leaving ends.
         grace_ns: how long the completion waits for a reader after the last one was lost.
+        outwaits: whether a client that has left may come back, and is waited for as long.
     """
 
-    def __init__(self, *, cancels_when_left: bool, grace_ns: int) -> None:
+    def __init__(self, *, cancels_when_left: bool, grace_ns: int, outwaits: bool = False) -> None:
         self._cancels_when_left = cancels_when_left
+        self._outwaits = outwaits
         self._grace_ns = grace_ns
         self._channels: set[str] = set()
         self._deadline_ns: int | None = None
@@ -52,7 +55,7 @@ class Readers:
         self._channels.discard(channel)
         if self._channels or not self._cancels_when_left:
             return False
-        if departure is Departure.CLIENT_GONE:
+        if departure is Departure.CLIENT_GONE and not self._outwaits:
             return True
         self._deadline_ns = now_ns + self._grace_ns
         return False

@@ -289,10 +289,20 @@ class CompletionRequest:
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """`fingerprint` is a digest of the route and the canonical body; see the chat contract, section 7."""
+    """How a start is known when it is made again: by a key, by the id that its client chose, or both.
 
-    key: str
+    Args:
+        key: the client's `Idempotency-Key`, None where it chose an id alone.
+        fingerprint: a digest of the route and the canonical body; the ledger seals it.
+        names_id: the wire id was the client's choice, and stands for the start as a key does.
+        is_strict: as the chat contract's section 7 has it: a key is refused while its first start
+            runs, and stands for nothing once that was deleted.
+    """
+
+    key: str | None
     fingerprint: str
+    names_id: bool = False
+    is_strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,3 +356,9 @@ class StartCommand:
     idle_timeout_s: float | None = None
     charges_failed: bool = False
     hidden_reasoning_tokens_per_1000_s: int = 0
+
+    @property
+    def outwaits_its_reader(self) -> bool:
+        """Whether a reader that has left may come back by the start's key: its leaving waits."""
+        again = self.idempotency
+        return again is not None and again.key is not None and not again.is_strict

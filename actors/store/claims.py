@@ -1,24 +1,36 @@
-"""Statements about what waits for a completion by name: remembered cancellations, idempotency keys.
+"""Statements about what waits for a completion by name: remembered cancellations, and starts.
 
-Both are small rows with an expiry. No rule is decided here, and no time is read.
+Both are small rows with an expiry. A start is claimed by an idempotency key, or by the id that its client
+chose; the latter's row has a name that no header can carry. No rule is decided here, and no time is read.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, insert, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    delete,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 
-from actors.core.request import Dialect, IdempotencyKey
+from actors.core.request import Dialect
 from actors.ledger import CompletionKey
-from actors.store.records import StoredRecord
 from actors.store.tables import completions, idempotency, records, tombstones
 
 __all__ = [
     "IdempotentCall",
     "find_idempotent",
+    "id_claim",
     "load_tombstones",
     "put_idempotent",
     "put_tombstone",
@@ -28,10 +40,20 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class IdempotentCall:
+    """The start that a claim stands for.
+
+    `status`, `source` and `tokens_output` are its completion's, `body` its record's; `status` is None where
+    the completion was never placed, `body` while it runs and once the record is gone.
+    """
+
     fingerprint: str
     completion_id: str
     expires_at_s: float
-    record: StoredRecord | None
+    status: str | None
+    source: str | None
+    tokens_output: int
+    is_deleted: bool
+    body: bytes | None
 
 
 def load_tombstones(connection: Connection) -> Iterator[tuple[CompletionKey, float]]:
@@ -46,46 +68,72 @@ def put_tombstone(connection: Connection, key: CompletionKey, *, expires_at_s: f
     _put(connection, tombstones, identity, {"expires_at_s": expires_at_s})
 
 
-def find_idempotent(connection: Connection, team: str, key: str) -> IdempotentCall | None:
-    query = (
-        select(idempotency, completions.c.status, completions.c.deleted_at_s, records.c.body)
-        .join_from(
-            idempotency,
-            completions,
-            completions.c.completion_id == idempotency.c.completion_id,
-            isouter=True,
-        )
-        .join(records, records.c.completion_id == completions.c.completion_id, isouter=True)
-        .where(idempotency.c.team == team, idempotency.c.key == key)
-    )
-    row = connection.execute(query).one_or_none()
+def find_idempotent(connection: Connection, team: str, claim: str) -> IdempotentCall | None:
+    """Return the start that was claimed under this name, `id_claim` makes it of an id."""
+    row = connection.execute(_STARTS.where(_claimed(team, claim))).one_or_none()
     if row is None:
         return None
-    # What its owner deleted is answered no more, although a record without content may be there.
-    body = row.body if row.deleted_at_s is None else None
-    record = StoredRecord(row.status, body) if row.status is not None else None
-    return IdempotentCall(row.fingerprint, row.completion_id, row.expires_at_s, record)
+    return IdempotentCall(
+        fingerprint=row.fingerprint,
+        completion_id=row.completion_id,
+        expires_at_s=row.expires_at_s,
+        status=row.status,
+        source=row.source,
+        tokens_output=row.tokens_output or 0,
+        is_deleted=row.deleted_at_s is not None,
+        body=row.body,
+    )
+
+
+def id_claim(key: CompletionKey) -> str:
+    """Return the name under which an id that its client chose claims its start."""
+    digest = hashlib.sha256(f"{key.dialect.value}/{key.wire_id}".encode()).hexdigest()
+    return f"\x1f{digest}"
 
 
 def put_idempotent(
     connection: Connection,
     team: str,
-    call: IdempotencyKey,
+    claim: str,
+    fingerprint: str,
     completion_id: str,
     *,
     expires_at_s: float,
 ) -> None:
-    """Write which completion a key stands for, over whatever it stood for before."""
+    """Write which completion a claim stands for, over whatever it stood for before."""
     _put(
         connection,
         idempotency,
-        {"team": team, "key": call.key},
+        {"team": team, "key": claim},
         {
-            "fingerprint": call.fingerprint,
+            "fingerprint": fingerprint,
             "completion_id": completion_id,
             "expires_at_s": expires_at_s,
         },
     )
+
+
+def _claimed(team: str, claim: str) -> ColumnElement[bool]:
+    return and_(idempotency.c.team == team, idempotency.c.key == claim)
+
+
+_STARTS = (
+    select(
+        idempotency,
+        completions.c.status,
+        completions.c.source,
+        completions.c.tokens_output,
+        completions.c.deleted_at_s,
+        records.c.body,
+    )
+    .join_from(
+        idempotency,
+        completions,
+        completions.c.completion_id == idempotency.c.completion_id,
+        isouter=True,
+    )
+    .join(records, records.c.completion_id == completions.c.completion_id, isouter=True)
+)
 
 
 def remove_past_expiry(connection: Connection, now_s: float, *, limit: int) -> int:

@@ -27,6 +27,7 @@ _STEPS: Mapping[int, tuple[str, ...]] = MappingProxyType(
             "ALTER TABLE holds ADD COLUMN extended_microcredits BIGINT NOT NULL DEFAULT 0",
             "ALTER TABLE completions ADD COLUMN absorbed_microcredits BIGINT NOT NULL DEFAULT 0",
             "ALTER TABLE completions ADD COLUMN failure TEXT",
+            "CREATE TABLE secrets (name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (name))",
         ),
     }
 )

@@ -41,6 +41,7 @@ __all__ = [
     "find",
     "find_by_id",
     "find_record",
+    "give_up_name",
     "headers",
     "is_taken",
     "list_page",
@@ -105,6 +106,15 @@ _TAKEN = Prepared(
 def find(connection: Connection, key: CompletionKey) -> Located | None:
     """Return where the completion of this wire id is; None also when it was deleted or evicted."""
     return _located(connection, _LOCATED.where(_is_named(key), _IS_ITS_OWNERS))
+
+
+def give_up_name(connection: Connection, completion_id: str) -> None:
+    """Take a completion's own id for the one that its client chose, which is free then."""
+    connection.execute(
+        update(completions)
+        .where(completions.c.completion_id == completion_id)
+        .values(wire_id=completion_id)
+    )
 
 
 def find_by_id(connection: Connection, completion_id: str) -> Located | None:

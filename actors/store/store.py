@@ -21,6 +21,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_bytes
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select
@@ -30,12 +31,14 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from actors.store.errors import StoreTooNew, StoreUnavailable
 from actors.store.exclusive import APPLICATION_NAME, LOCK_WAIT_S, FileLock, lock_session
 from actors.store.migrations import migrate
-from actors.store.tables import SCHEMA_VERSION, metadata, schema_version
+from actors.store.tables import SCHEMA_VERSION, metadata, schema_version, secrets
 
 __all__ = ["READERS", "Store"]
 
 READERS = 2
 """Reading connections, and the threads that use them."""
+
+_SEAL = "seal"
 
 _SQLITE_PRAGMAS = (
     "journal_mode = WAL",
@@ -56,7 +59,11 @@ _TCP_LIMITS = {
 
 
 class Store:
-    """A SQLite file or a PostgreSQL database, locked for this process until `close`."""
+    """A SQLite file or a PostgreSQL database, locked for this process until `close`.
+
+    `seal_key` is this store's own, made with it: what digests of requests are sealed with, so that who
+    has only those cannot try which request one is of.
+    """
 
     def __init__(self, url: str, *, lock_wait_s: float = LOCK_WAIT_S) -> None:
         """Open the store; make its tables where there are none, and bring older ones up to date.
@@ -79,6 +86,7 @@ class Store:
         try:
             with self.begin() as connection:
                 _prepare_schema(connection)
+                self.seal_key = _seal_key(connection)
         except SQLAlchemyError as error:
             self.close()
             raise StoreUnavailable(
@@ -224,3 +232,12 @@ def _prepare_schema(connection: Connection) -> None:
         return
     metadata.create_all(connection)
     connection.execute(insert(schema_version).values(version=SCHEMA_VERSION))
+
+
+def _seal_key(connection: Connection) -> bytes:
+    query = select(secrets.c.value).where(secrets.c.name == _SEAL)
+    found = connection.execute(query).scalar_one_or_none()
+    if found is None:
+        found = token_bytes(32).hex()
+        connection.execute(insert(secrets).values(name=_SEAL, value=found))
+    return bytes.fromhex(found)

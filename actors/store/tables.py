@@ -38,6 +38,7 @@ __all__ = [
     "metadata",
     "records",
     "schema_version",
+    "secrets",
     "teams",
     "tombstones",
 ]
@@ -210,5 +211,13 @@ idempotency = Table(
     Column("fingerprint", Text, nullable=False),
     Column("completion_id", Text, nullable=False),
     Column("expires_at_s", Double, nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),  # hex; made once, by the store itself
     sqlite_with_rowid=False,
 )

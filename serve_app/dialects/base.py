@@ -24,7 +24,7 @@ from typing import Any, Protocol, runtime_checkable
 from actors.core.errors import CompletionRuntimeError
 from actors.core.events import Event
 from actors.core.ids import COMPLETION_PREFIX
-from actors.core.request import CompletionRequest, IdempotencyKey
+from actors.core.request import CompletionRequest
 from actors.core.request import Dialect as DialectName
 from actors.ledger import RateState
 from actors.record import CompletionHeader, CompletionRecord, Receipt, Timeline
@@ -84,7 +84,6 @@ class CreateCall:
 
     request: CompletionRequest
     wire_id: str | None = None
-    idempotency: IdempotencyKey | None = None
     notice: bytes = b""
     stream_headers: RawHeaders = ()
     ignored: tuple[str, ...] = ()
@@ -154,7 +153,7 @@ class Dialect(Protocol):
 
     @property
     def replay_headers(self) -> RawHeaders:
-        """What an answer carries that was replayed for its idempotency key."""
+        """What the answer to a start carries that was made before."""
         ...
 
     def check(self, call: Call) -> None:

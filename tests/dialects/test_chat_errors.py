@@ -71,6 +71,7 @@ TABLE: list[tuple[CompletionRuntimeError, Operation, int, str, str]] = [
     (errors.RequestTooLarge(bytes_max=9), CREATE, 413, "request_too_large", INVALID),
     (errors.CompletionIdInUse("x"), CREATE, 409, "completion_id_in_use", INVALID),
     (errors.IdempotencyConflict("No."), CREATE, 409, "idempotency_key_in_use", INVALID),
+    (errors.IdempotencyKeyReused("No."), CREATE, 422, "idempotency_key_in_use", INVALID),
     (
         errors.InsufficientCredit(needed_microcredits=2, available_microcredits=1),
         CREATE,
@@ -199,8 +200,9 @@ def test_every_error_that_can_reach_a_caller_has_its_row() -> None:
     ours += [getattr(http_errors, name) for name in http_errors.__all__]
     kinds = {kind for kind in ours if isinstance(kind, type) and issubclass(kind, Exception)}
     leaves = {kind for kind in kinds if not kind.__subclasses__()}
-    # One never leaves the runtime; the others are of a call to a provider that chat does not have.
-    elsewhere = {errors.CarrierBusy, errors.NativeUnsupported, errors.UnknownProvider}
+    # Two never leave the runtime; the others are of a call to a provider that chat does not have.
+    elsewhere = {errors.AlreadyStarted, errors.CarrierBusy}
+    elsewhere |= {errors.NativeUnsupported, errors.UnknownProvider}
     assert leaves - elsewhere <= told
 
 
@@ -234,7 +236,7 @@ def test_headers_of_errors(error: CompletionRuntimeError, header: tuple[bytes, b
 
 
 def test_an_idempotency_conflict_does_not_say_when_to_come_back() -> None:
-    assert reply(errors.IdempotencyConflict("No.")).headers == ()
+    assert reply(errors.IdempotencyConflict("No.")).headers == ((b"x-should-retry", b"false"),)
 
 
 def test_a_bug_of_ours_tells_nothing_of_itself() -> None:

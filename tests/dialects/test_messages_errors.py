@@ -116,7 +116,10 @@ def test_the_literals_of_the_contract() -> None:
 def test_who_may_come_back_is_told_when() -> None:
     assert reply_of(NotCancellable("no"))[2][b"retry-after"] == b"1"
     assert reply_of(RateLimited(retry_after_s=1.5, scope="requests"))[2] == {b"retry-after": b"2"}
-    assert reply_of(failed(FailureCode.UPSTREAM_RATE_LIMITED))[2] == {b"retry-after": b"3"}
+    assert reply_of(failed(FailureCode.UPSTREAM_RATE_LIMITED))[2] == {
+        b"retry-after": b"3",
+        b"x-should-retry": b"false",
+    }
 
 
 def test_a_failure_says_which_it_was() -> None:

@@ -7,13 +7,9 @@ Source: contract of the chat dialect, sections 1, 2 and 7.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
 from typing import Any
 
-from actors.core.errors import CompletionRuntimeError, InvalidRequest
-from actors.core.request import IdempotencyKey
+from actors.core.errors import CompletionRuntimeError
 from actors.ledger import RateState
 from actors.record import CompletionHeader
 from actors.runtime import CancelAnswer, CancelOutcome
@@ -34,7 +30,12 @@ from serve_app.dialects.chat.errors import error_reply
 from serve_app.dialects.chat.render import completion_object
 from serve_app.dialects.chat.request import completion_request, ignored_members
 from serve_app.dialects.json_body import parse_object
-from serve_app.dialects.midstream_headers import check_built, client_name, disconnect_policy
+from serve_app.dialects.midstream_headers import (
+    check_built,
+    client_name,
+    disconnect_policy,
+    has_idempotency_key,
+)
 from serve_app.dialects.queries import stream_call
 from serve_app.http_errors import AlreadyTerminal, UnsupportedVersion
 
@@ -42,12 +43,6 @@ __all__ = ["CHAT", "VERSION", "ChatDialect"]
 
 VERSION = "2026-05-15"
 """The one version of this API there is."""
-
-_CREATE_ROUTE = "POST /v1/chat/completions"
-
-_IDEMPOTENCY_HEADERS = ("idempotency-key", "aurous-idempotency-key", "aurous-idempotent-key")
-_IDEMPOTENCY_KEY_LENGTH_MAX = 256
-_KEY_PARAM = "Idempotency-Key"
 
 _WARNING = b"data: %b\n\n" % render(
     {
@@ -99,14 +94,16 @@ class ChatDialect:
         request = completion_request(value, policy)
         ignored = ignored_members(value)
         if not request.stream:
-            idempotency = _idempotency(_idempotency_key(call.headers), value)
-            return CreateCall(request, wire_id, idempotency, ignored=ignored)
-        if any(name in call.headers for name in _IDEMPOTENCY_HEADERS):
+            return CreateCall(request, wire_id, ignored=ignored)
+        notice = b""
+        if not has_idempotency_key(call.headers):
+            status = b"not_set"
+        elif self._is_strict:
             status, notice = b"ignored_streaming", _WARNING
         else:
-            status, notice = b"not_set", b""
+            status = b"honoured"
         headers = ((b"aurous-idempotency-status", status),)
-        return CreateCall(request, wire_id, None, notice, headers, ignored)
+        return CreateCall(request, wire_id, notice, headers, ignored)
 
     def parse_read(self, call: Call) -> StreamCall | None:
         return stream_call(call)
@@ -130,30 +127,6 @@ class ChatDialect:
         return error_reply(
             error, operation=operation, request_id=request_id, is_strict=self._is_strict
         )
-
-
-def _idempotency_key(headers: Mapping[str, str]) -> str | None:
-    keys = {headers[name] for name in _IDEMPOTENCY_HEADERS if name in headers}
-    if not keys:
-        return None
-    if len(keys) > 1:
-        raise InvalidRequest("Two idempotency keys were sent, and they differ.", param=_KEY_PARAM)
-    key = keys.pop()
-    if not 1 <= len(key) <= _IDEMPOTENCY_KEY_LENGTH_MAX:
-        raise InvalidRequest(
-            f"An idempotency key has 1 to {_IDEMPOTENCY_KEY_LENGTH_MAX} characters.",
-            param=_KEY_PARAM,
-        )
-    return key
-
-
-def _idempotency(key: str | None, value: dict[str, Any]) -> IdempotencyKey | None:
-    """Return the key with a digest of the route and the canonical body: members sorted."""
-    if key is None:
-        return None
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(f"{_CREATE_ROUTE}\n{canonical}".encode()).hexdigest()
-    return IdempotencyKey(key, digest)
 
 
 CHAT = ChatDialect()

@@ -24,6 +24,7 @@ from actors.core.errors import (
     FailureCode,
     Forbidden,
     IdempotencyConflict,
+    IdempotencyKeyReused,
     InsufficientCredit,
     InvalidRequest,
     NotCancellable,
@@ -84,6 +85,7 @@ _ROWS: Mapping[type[CompletionRuntimeError], Row] = MappingProxyType(
         UnsupportedVersion: Row(400, "unknown_version", "invalid_request"),
         RequestTooLarge: Row(413, "request_too_large", "invalid_request"),
         CompletionIdInUse: Row(409, "completion_id_in_use", "invalid_request"),
+        IdempotencyKeyReused: Row(422, "idempotency_key_in_use", "invalid_request"),
         IdempotencyConflict: Row(409, "idempotency_key_in_use", "invalid_request"),
         InsufficientCredit: Row(402, "balance_too_low", "invalid_request"),
         Overloaded: Row(503, "overloaded", "server_error"),
@@ -123,7 +125,7 @@ def error_reply(
 ) -> Reply:
     """Return the whole HTTP answer but for the headers that every answer has."""
     row = _row(error, operation, is_strict=is_strict)
-    headers = error_headers(error)
+    headers = error_headers(error, row.status)
     if row.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     value = envelope(error, operation, request_id, is_strict=is_strict)

@@ -136,7 +136,7 @@ def error_reply(error: CompletionRuntimeError, *, request_id: str, is_unprocessa
     row = _row(error)
     if is_unprocessable and row is _INVALID:
         row = _UNPROCESSABLE
-    headers = error_headers(error)
+    headers = error_headers(error, row.status)
     if isinstance(error, NotCancellable):
         headers.append((b"retry-after", b"1"))
     if row.status == 401:

@@ -19,6 +19,7 @@ from actors.core.errors import (
     Failure,
     FailureCode,
     Forbidden,
+    IdempotencyKeyReused,
     InsufficientCredit,
     InvalidRequest,
     NotCancellable,
@@ -119,6 +120,7 @@ _ROWS: Mapping[type[CompletionRuntimeError], Row] = MappingProxyType(
         MethodNotAllowed: Row(405, _INVALID, "method_not_allowed"),
         RequestTimedOut: Row(408, _INVALID, "request_timeout"),
         RequestTooLarge: Row(413, _INVALID, "request_too_large"),
+        IdempotencyKeyReused: Row(422, _INVALID, "idempotency_key_in_use"),
         CompletionIdInUse: Row(409, _INVALID, "completion_id_in_use"),
         InsufficientCredit: Row(402, "billing_error", "insufficient_credits"),
         RateLimited: Row(429, "rate_limit_error", "rate_limit"),
@@ -140,7 +142,7 @@ _PARAMS = {"max_tokens": "maxOutputSynapses", "messages": "inputs"}
 
 def error_reply(error: CompletionRuntimeError) -> Reply:
     """Return the whole HTTP answer but for the headers that every answer has."""
-    headers = error_headers(error)
+    headers = error_headers(error, _row(error).status)
     if isinstance(error, Unauthenticated):
         headers.append((b"www-authenticate", b"Bearer"))
     return Reply(_row(error).status, render(envelope(error)), tuple(headers))

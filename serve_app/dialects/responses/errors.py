@@ -19,6 +19,7 @@ from actors.core.errors import (
     Failure,
     FailureCode,
     Forbidden,
+    IdempotencyKeyReused,
     InsufficientCredit,
     InvalidRequest,
     NativeUnsupported,
@@ -125,6 +126,7 @@ _ROWS: Mapping[type[CompletionRuntimeError], _Row] = MappingProxyType(
         MethodNotAllowed: _Row(405, _INVALID, "method_not_allowed"),
         RequestTimedOut: _Row(408, _INVALID),
         RequestTooLarge: _Row(413, _INVALID, "request_too_large"),
+        IdempotencyKeyReused: _Row(422, _INVALID, "idempotency_key_in_use"),
         CompletionIdInUse: _Row(409, _INVALID, "completion_id_in_use"),
         InsufficientCredit: _Row(429, _RATE, "budget_exceeded"),
         RateLimited: _Row(429, _RATE, "rate_limit_exceeded"),
@@ -141,7 +143,7 @@ _PARAMS = {"max_tokens": "max_output_tokens", "messages": "input"}
 def error_reply(error: CompletionRuntimeError) -> Reply:
     """Return the whole HTTP answer but for the headers that every answer has."""
     row = _row(error)
-    headers = error_headers(error)
+    headers = error_headers(error, row.status)
     if isinstance(error, InsufficientCredit):
         headers.append((b"retry-after", b"%d" % _BUDGET_RETRY_AFTER_S))
     if row.status == 401:
