@@ -52,6 +52,11 @@ A = TextDelta(0, " a", 1)
 END = UpstreamBatch((UsageReported(Usage(12, 2)),), None, FinishReason.STOP, None, True)
 
 
+SETTINGS = Settings(
+    connect_timeout_s=10.0, first_token_timeout_s=60.0, idle_timeout_s=60.0, reader_grace_s=5.0
+)
+
+
 class Stage:
     """A driver with everything around it in the test's hands."""
 
@@ -67,7 +72,7 @@ class Stage:
             provider=self.provider,
             ledger=self.ledger,
             clock=self.clock,
-            settings=Settings(),
+            settings=SETTINGS,
             on_change=lambda driver: None,
             on_settled=self.settled.append,
         )
