@@ -5,8 +5,8 @@ a client's request to a `StartCommand`: limits checked, prompt estimated, hold c
 know dialects' words, HTTP, or what a provider's wire looks like.
 
 Rules:
-1. The simulator's models, aliases and provider are built in, unless the configuration says
-   `simulator: false`. An entry of the configuration with a built-in's name replaces it.
+1. The simulator's models, aliases and provider are built in where the configuration names no
+   provider, or says `simulator: true`. An entry of the configuration with a built-in's name replaces it.
 2. An alias is sold under its own name and asked for under its target's; it names a model, never
    another alias.
 3. What is held, and how long things may take, stands in `actors.terms`.

@@ -9,13 +9,20 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.config import Config
-from actors.deployed import LOCATION, Deployed
+from actors.deployed import (
+    LOCATION,
+    Deployed,
+    forget_provider_keys,
+    publish_provider_keys,
+)
 from actors.ledger_actor import LedgerActor
 from actors.ray_ledger import LEDGER_NAME
 from actors.ray_registry import REGISTRY_NAME
@@ -38,9 +45,16 @@ class DeployError(RuntimeError):
 
 
 def deploy_actors(
-    settings: Settings, config: Config, *, demo_key_digest: str = ""
+    settings: Settings,
+    config: Config,
+    *,
+    demo_key_digest: str = "",
+    provider_keys: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Create or keep the ledger, the registry and the simulator, and warm the pool of this node.
+
+    Args:
+        provider_keys: by the names that the configuration gives them; nodes may have others.
 
     Returns: `{"simulator": url or None, "actors": ready ones, "nodes": ids}`.
     Raises:
@@ -49,6 +63,7 @@ def deploy_actors(
     deployed = _plan(settings, config, demo_key_digest)
     is_same = _is_published(deployed)
     deployed.publish()
+    publish_provider_keys(provider_keys)
     here = NodeAffinitySchedulingStrategy(deployed.ledger_node_id, soft=False)
     try:
         if deployed.simulator_port:
@@ -84,6 +99,7 @@ def remove_actors() -> None:
     for name in [n for n in names if n not in last] + [n for n in last if n in names]:
         if not _kill(name):
             _log.warning("%s was killed and has not ended within %g s", name, _GONE_TIMEOUT_S)
+    forget_provider_keys()
 
 
 def _plan(settings: Settings, config: Config, demo_key_digest: str) -> Deployed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from setproctitle import setproctitle
 from actors.carrier import Carrier
 from actors.clock import SystemClock
 from actors.core.errors import CompletionRuntimeError
-from actors.deployed import Deployed
+from actors.deployed import Deployed, provider_keys
 from actors.direct.frames import Endpoint
 from actors.direct.server import DirectServer
 from actors.driver import CompletionDriver
@@ -64,6 +64,7 @@ class CompletionActor:
         self._endpoint: Endpoint | None = None
         self._catalogue = self._deployed.catalogue()
         self._clients: dict[str, ProviderClient] = {}
+        self._keys: Mapping[str, str] = {}
         self._begun: list[tuple[str, str, str, str]] = []
         self._ended: list[str] = []
         self._news = asyncio.Event()
@@ -112,6 +113,8 @@ class CompletionActor:
     async def _open(self) -> Carrier:
         ledger = RayLedger(await find_actor(LEDGER_NAME))
         registry = RayRegistry(await find_actor(REGISTRY_NAME))
+        # The one read of the environment outside of the settings: a node's own keys of providers.
+        self._keys = await asyncio.to_thread(provider_keys, os.environ)
         settings = self._deployed.settings
         carrier = Carrier(
             self._identity,
@@ -145,8 +148,7 @@ class CompletionActor:
             client = self._clients[name] = ProviderClient(
                 name,
                 config,
-                # The one read of the environment outside of the settings: a provider's key.
-                api_key=os.environ.get(config.api_key_env) if config.api_key_env else None,
+                api_key=self._keys.get(config.api_key_env) if config.api_key_env else None,
                 settings=self._deployed.settings,
                 count=count_text,
             )

@@ -129,6 +129,14 @@ class Config(_Strict):
     models: dict[str, ModelConfig] = {}
     aliases: dict[str, str] = {}
     simulator: bool = True
+    """Where the file does not say it: whether no provider is configured."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _simulator_alone(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("providers") and "simulator" not in value:
+            return {**value, "simulator": False}
+        return value
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Config:

@@ -2,23 +2,51 @@
 
 It is kept in the cluster's own key-value store, so that an actor's constructor needs nothing but
 the location: one that Ray restarts after a crash finds what is in force now, on whatever node.
+
+Providers' keys are kept there too, apart from the rest: in the memory of Ray's control process, whose
+calls demand its token, and in no worker's environment. A node may have keys of its own, in its
+environment; those that the deploy gave come first.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
+from ray.experimental.internal_kv import (
+    _internal_kv_del,
+    _internal_kv_get,
+    _internal_kv_put,
+)
 
 from actors.catalogue import Catalogue
 from actors.config import Config
 from actors.settings import NAMESPACE, Settings
 
-__all__ = ["LOCATION", "Deployed"]
+__all__ = ["LOCATION", "Deployed", "forget_provider_keys", "provider_keys", "publish_provider_keys"]
 
 LOCATION = "deployed"
 """The key of the one deploy that a cluster holds."""
+
+_KEYS_LOCATION = "provider-keys"
+
+
+def publish_provider_keys(keys: Mapping[str, str]) -> None:
+    """Keep the keys by the names that the configuration gives them, in place of any before. Blocking."""
+    data = json.dumps(dict(keys)).encode()
+    _internal_kv_put(_KEYS_LOCATION, data, overwrite=True, namespace=NAMESPACE.encode())
+
+
+def forget_provider_keys() -> None:
+    """Blocking."""
+    _internal_kv_del(_KEYS_LOCATION, namespace=NAMESPACE.encode())
+
+
+def provider_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the keys that this process may need, by name: the deploy's, else its node's. Blocking."""
+    data = _internal_kv_get(_KEYS_LOCATION, namespace=NAMESPACE.encode())
+    return {**environment, **(json.loads(data) if data else {})}
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ class NativeResponses:
 
     Args:
         provider_of: resolves a name; raises ConfigError where there is none.
-        environment: holds the keys that the configuration names.
+        keys: by the names that the configuration gives them.
     """
 
     def __init__(
@@ -116,10 +116,10 @@ class NativeResponses:
         provider_of: Callable[[str], ProviderConfig],
         *,
         settings: Settings,
-        environment: Mapping[str, str],
+        keys: Mapping[str, str],
     ) -> None:
         self._provider_of = provider_of
-        self._environment = environment
+        self._keys = keys
         self._timeout_s = settings.first_token_timeout_s
         self._cancel_timeout_s = settings.cancel_timeout_s
         self._body_bytes_max = settings.log_bytes_max
@@ -172,7 +172,7 @@ class NativeResponses:
 
         Raises: UpstreamError: no header can carry it.
         """
-        key = self._environment.get(config.api_key_env) if config.api_key_env else None
+        key = self._keys.get(config.api_key_env) if config.api_key_env else None
         if key is not None and not (key.isascii() and key.isprintable()):
             raise UpstreamError(_BAD_KEY)
         return key

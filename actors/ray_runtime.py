@@ -21,7 +21,7 @@ from actors.core.errors import CompletionRuntimeError, Overloaded
 from actors.core.events import CancelSource
 from actors.core.readers import Departure
 from actors.core.request import StartCommand
-from actors.deployed import Deployed
+from actors.deployed import Deployed, provider_keys
 from actors.direct.client import DirectClient
 from actors.directory import ActorAway
 from actors.ledger import CompletionKey, Located, Placed
@@ -238,7 +238,7 @@ def connect(location: str) -> tuple[LinkedRuntime, Deployed]:
     directory = RayDirectory(registry, ledger, deployed=deployed, replica=replica)
     settings = deployed.settings
     native = NativeResponses(
-        deployed.catalogue().provider, settings=settings, environment=os.environ
+        deployed.catalogue().provider, settings=settings, keys=provider_keys(os.environ)
     )
     runtime = LinkedRuntime(directory, ledger, settings=settings, channel=replica, native=native)
     return runtime, deployed

@@ -47,7 +47,9 @@ class UpstreamSimulator:
         if self._starting is None:
             deployed = self._deployed
             server = SimulatorServer(
-                create_simulator(), host=deployed.simulator_host, port=deployed.simulator_port
+                create_simulator(admin_key_digest=deployed.settings.admin_key_digest),
+                host=deployed.simulator_host,
+                port=deployed.simulator_port,
             )
             self._starting = asyncio.ensure_future(server.start())
         return await asyncio.shield(self._starting)

@@ -24,7 +24,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from enum import Enum
@@ -172,15 +172,25 @@ class Stack:
                     directory, object_store_bytes=size, is_verbose=self._is_verbose
                 )
 
-    def deploy(self, config: Config, demo_key_digest: str) -> None:
+    def deploy(
+        self, config: Config, demo_key_digest: str, provider_keys: Mapping[str, str]
+    ) -> None:
         """Bring up the actors, Serve and the application.
+
+        Args:
+            provider_keys: by the names that the configuration gives them.
 
         Raises: InstanceError.
         """
         self._stage = _Stage.DEPLOYED
         with _one_sentence(), ThreadPoolExecutor(1) as beside:
             serving = beside.submit(start_serve, self._settings)
-            deploy_actors(self._settings, config, demo_key_digest=demo_key_digest)
+            deploy_actors(
+                self._settings,
+                config,
+                demo_key_digest=demo_key_digest,
+                provider_keys=provider_keys,
+            )
             serving.result()
         self._nodes = cluster_node.alive_nodes()
         replicas = deploy_application(self._settings, revision=self._revision)

@@ -145,6 +145,7 @@ class Instance:
 
     def _start(self) -> Ready:
         plan, keys = self._plan, self._keys
+        provider_keys = _take_secrets(plan.config)
         runtime_path = self._directory.runtime_path(keep=self._keep)
         self._directory.write_note(self._note)
         self._reaper = Reaper.start(self._sweep)
@@ -171,7 +172,7 @@ class Instance:
         self._signals.install()  # Ray has put its own handler for SIGTERM
         self._note_descendants()
         self._tell("deploy")
-        self._stack.deploy(plan.config, Keys.digest(keys.demo))
+        self._stack.deploy(plan.config, Keys.digest(keys.demo), provider_keys)
         self._tell("wait for the first request")
         self._first_request()
         return Ready(self._note.url, keys, plan.settings)
@@ -270,6 +271,17 @@ class _Signals:
         else:
             self.has_come = True
             raise _Stop
+
+
+def _take_secrets(config: Config) -> dict[str, str]:
+    """Take out of this process's environment what the processes that it starts must not inherit.
+
+    Returns: the providers' keys, by the names that the configuration gives them.
+    """
+    for name in ("MIDSTREAM_ADMIN_KEY", "MIDSTREAM_API_KEY", "MIDSTREAM_DEMO_KEY"):
+        os.environ.pop(name, None)
+    names = {provider.api_key_env for provider in config.providers.values()}
+    return {name: os.environ.pop(name) for name in names if name and name in os.environ}
 
 
 def _first_note(plan: Plan) -> InstanceNote:

@@ -32,6 +32,7 @@ LLAMA_TIMEOUT_S = 120.0
 MUST_RUN = ("two_node", "sdk", "real_model", "postgres", "ray", "clients")
 
 CONFIG = """
+simulator: true
 providers:
   hooked: {{base_url: "{hooked}/v1"}}
   nowhere: {{base_url: "http://127.0.0.1:9/v1"}}

@@ -213,6 +213,7 @@ class Instance:
         answer = httpx.get(
             f"{self.simulator_url()}/_simulator/requests",
             params={"completion_id": completion_id},
+            headers={"Authorization": f"Bearer {ADMIN_KEY}"},
             trust_env=False,
         )
         rows = answer.json()["data"]

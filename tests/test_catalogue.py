@@ -58,6 +58,7 @@ def ask(model: str = "sim", **members: Any) -> CompletionRequest:
 
 
 CONFIGURED = {
+    "simulator": True,
     "providers": {"local": {"base_url": "http://127.0.0.1:9/v1"}},
     "models": {
         "tiny": {
@@ -379,3 +380,16 @@ def test_thinking_is_refused_where_neither_model_nor_wire_format_has_it() -> Non
         assert not resolve(catalogue(), ask(model, is_reasoning=False)).ignored
     for model in ("sim-reasoning", "sim@messages"):
         assert resolve(catalogue(), ask(model, is_reasoning=True)).request.is_reasoning
+
+
+@pytest.mark.parametrize(
+    ("said", "is_there"), [({}, False), ({"simulator": True}, True), ({"simulator": False}, False)]
+)
+def test_the_simulator_is_off_beside_providers_unless_the_file_says_so(
+    said: dict[str, bool], is_there: bool
+) -> None:
+    members = {"providers": {"p": {"base_url": "http://p/v1"}}, **said}
+    assert Config.model_validate(members).simulator is is_there
+    assert Config.model_validate({}).simulator
+    again = Config.model_validate_json(Config.model_validate(members).model_dump_json())
+    assert again.simulator is is_there

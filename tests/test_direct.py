@@ -299,6 +299,39 @@ def test_who_has_no_token_is_not_listened_to(token: str | None) -> None:
     played(check)
 
 
+HEADS = {
+    "latin-1 token": b"GET /calls HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xe9\xff\r\n\r\n",
+    "utf-8 token": "GET /calls HTTP/1.1\r\nHost: x\r\nAuthorization: é\r\n\r\n".encode(),
+    "no token": b"GET /calls HTTP/1.1\r\nHost: x\r\n\r\n",
+    "bytes in other names": b"GET /calls HTTP/1.1\r\nHost: \xff\r\nX-\xe9: \xe9\r\n\r\n",
+    "bytes in a websocket's head": (
+        b"GET /calls HTTP/1.1\r\nHost: x\r\nUpgrade: \xff\r\nConnection: \xff\r\n"
+        b"Sec-WebSocket-Key: \xff\r\nSec-WebSocket-Version: \xe9\r\n\r\n"
+    ),
+    "a path of bytes": b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a huge head": b"GET /calls HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 100_000 + b"\r\n\r\n",
+    "no HTTP": b"\x80\x04\x95\r\n\r\n",
+    "a frame before its time": b"\x82\x05\x80\x04N.\x00\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_whatever_comes_before_the_token_is_refused_without_a_word_in_the_log(
+    head: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def check(peer: Peer, client: DirectClient) -> None:
+        assert peer.endpoint is not None
+        port = int(peer.endpoint.url.rpartition(":")[2].partition("/")[0])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HEADS[head])
+        said = await reader.readline()
+        assert int(said.split()[1]) in (400, 401, 404), said
+        writer.close()
+
+    played(check)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 @pytest.mark.parametrize("method", ["call", "stream"])
 def test_a_client_that_was_closed_connects_to_nobody(method: str) -> None:
     """Who waited then would open a connection that nobody closes."""

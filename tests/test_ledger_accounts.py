@@ -174,14 +174,33 @@ def test_the_demo_team_gets_its_credits_once(store_url: str) -> None:
         for secret in ("al_live_a", "al_live_a", "al_live_b"):
             await service.ensure_demo("demo", "org_demo", 1_000_000_000, digest(secret))
         assert await service.balance("demo") == Balance(1_000_000_000, 0)
-        for secret in ("al_live_a", "al_live_b"):
-            assert (await service.authenticate(digest(secret))).organization == "org_demo"
+        assert (await service.authenticate(digest("al_live_b"))).organization == "org_demo"
         keys = await service.list_keys("demo")
-        assert [key.name for key in keys] == ["demo", "demo"]
-        await service.revoke_key(keys[0].key_id)
-        await service.revoke_key(keys[1].key_id)
-        await service.ensure_demo("demo", "org_demo", 1, digest("al_live_a"))
+        assert sorted(key.name for key in keys) == ["demo", "demo (replaced)"]
+        await service.revoke_key(next(key.key_id for key in keys if key.name == "demo"))
+        await service.ensure_demo("demo", "org_demo", 1, digest("al_live_b"))
+        await refused(Unauthenticated, service.authenticate(digest("al_live_b")))
+
+    tell(store_url, story)
+
+
+def test_a_changed_demo_key_ends_the_one_before_and_no_other(store_url: str) -> None:
+    async def story(ledger: Ledger) -> None:
+        service = ledger.service
+
+        async def preset(secret: str) -> None:
+            await service.ensure_demo("demo", "org_demo", 1_000, digest(secret))
+
+        await preset("al_live_a")
+        other = await service.create_key("demo", "demo")
+        await preset("al_live_b")
         await refused(Unauthenticated, service.authenticate(digest("al_live_a")))
+        for secret in ("al_live_b", other.secret):
+            await service.authenticate(digest(secret))
+        await preset("al_live_a")
+        await service.authenticate(digest("al_live_a"))
+        await refused(Unauthenticated, service.authenticate(digest("al_live_b")))
+        await service.authenticate(digest(other.secret))
 
     tell(store_url, story)
 

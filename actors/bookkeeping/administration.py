@@ -39,6 +39,10 @@ CANCELLATIONS_MAX = 1_000
 
 _OUT_OF_RANGE = "The amount of credits is out of range."
 
+_DEMO = "demo"
+_REPLACED = "demo (replaced)"
+_DEMO_KEY_PREFIX = "key_demo_"
+
 
 def create_team(
     books: Books,
@@ -131,9 +135,10 @@ def ensure_demo(
     credits_microcredits: int,
     key_digest: str,
 ) -> None:
-    """Create the demo team once, with its credits, and see that the given key is one of its keys.
+    """Create the demo team once, with its credits, and see that the given key is its demo key.
 
-    A key that was revoked stays revoked: whoever did that meant it.
+    A key that was the demo key before is good no more. One that was revoked stays revoked: whoever did
+    that meant it; one that only another took the place of comes back.
     """
     if row.team not in books.teams:
         create_team(
@@ -144,8 +149,21 @@ def ensure_demo(
             credits_microcredits=credits_microcredits,
             policy=POLICY_UNCHANGED,
         )
-    if key_digest not in books.owners:
-        _put_key(books, batch, key_digest, row.team, "demo")
+    batch.flush()  # The team's keys may be of this very batch.
+    given = books.owners.get(key_digest)
+    rows = accounts.list_keys(batch.connection, row.team)
+    before = [key for key in rows if key.key_id.startswith(_DEMO_KEY_PREFIX)]
+    if not before:  # Made by an earlier version, which gave it an id like any other's.
+        before = [key for key in rows[:1] if key.name == _DEMO]
+    for key in before:
+        if key.revoked_at_s is None and (given is None or key.key_id != given.key_id):
+            accounts.replace_key(batch.connection, key.key_id, _REPLACED, now_s=batch.now_s)
+            books.put_owner(replace(books.owners_by_id[key.key_id], is_revoked=True))
+    if given is None:
+        _put_key(books, batch, key_digest, row.team, _DEMO, prefix=_DEMO_KEY_PREFIX)
+    elif any(key.key_id == given.key_id and key.name == _REPLACED for key in rows):
+        accounts.revive_key(batch.connection, given.key_id, _DEMO)
+        books.put_owner(replace(given, is_revoked=False))
 
 
 def remember_cancellation(
@@ -178,8 +196,10 @@ def remember_cancellation(
     return RememberedCancellation(key.wire_id, expires_at_s)
 
 
-def _put_key(books: Books, batch: Batch, digest: str, team: str, name: str) -> KeyOwner:
-    owner = KeyOwner(f"key_{secrets.token_hex(12)}", digest, team, is_revoked=False)
+def _put_key(
+    books: Books, batch: Batch, digest: str, team: str, name: str, *, prefix: str = "key_"
+) -> KeyOwner:
+    owner = KeyOwner(f"{prefix}{secrets.token_hex(12)}", digest, team, is_revoked=False)
     accounts.insert_key(batch.connection, owner, name, now_s=batch.now_s)
     books.put_owner(owner)
     return owner

@@ -28,6 +28,10 @@ __all__ = ["DirectServer"]
 
 _log = logging.getLogger(__name__)
 
+_UNHEARD = logging.getLogger(f"{__name__}.unheard")
+_UNHEARD.setLevel(logging.CRITICAL + 1)
+"""aiohttp's: it would tell a traceback for whatever comes here that is no HTTP, from anybody."""
+
 _PATH = "/calls"
 
 _CALLS_MAX = 10_000
@@ -55,7 +59,9 @@ class DirectServer:
         """Listen on that address; return how to reach it."""
         app = web.Application()
         app.router.add_get(_PATH, self._serve)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_TIMEOUT_S)
+        self._runner = web.AppRunner(
+            app, access_log=None, logger=_UNHEARD, shutdown_timeout=CLOSE_TIMEOUT_S
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, 0)
         await site.start()
@@ -69,14 +75,19 @@ class DirectServer:
             await self._runner.cleanup()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        offered = request.headers.get("Authorization", "")
-        if not hmac.compare_digest(offered.encode(), f"Bearer {self._token}".encode()):
+        # Whatever bytes it has: what is no text comes as lone surrogates.
+        offered = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        if not hmac.compare_digest(offered, f"Bearer {self._token}".encode()):
             return web.Response(status=401)
         socket = web.WebSocketResponse(
             heartbeat=HEARTBEAT_S, max_msg_size=UNBOUNDED, compress=False
         )
         await socket.prepare(request)
-        await _Caller(self._calls, self._streams, socket).serve()
+        try:
+            await _Caller(self._calls, self._streams, socket).serve()
+        except Exception:
+            _log.exception("a caller's connection broke")
+            raise
         return socket
 
 

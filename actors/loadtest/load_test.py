@@ -212,8 +212,10 @@ class _LoadTest:
         if target.simulator_url is None:
             yield None
             return
+        # The log wants the admin key; it is told to nobody but the simulator that the server named.
+        key = self._where.admin_key if self._where.simulator_url is None else None
         async with open_connections(
-            base_url(target.simulator_url), None, quiet_timeout_s=_ASKING_TIMEOUT_S
+            base_url(target.simulator_url), key, quiet_timeout_s=_ASKING_TIMEOUT_S
         ) as connections:
             yield connections
 

@@ -8,12 +8,15 @@
     GET  /_simulator/requests?completion_id=     what the log has; the newest ones without an id
 
 The completion that a request belongs to is its `X-Request-Id`, "" where it has none. Any API key is
-good, none is needed. Completions are answered on ASGI itself, before any routing: that is the path
+good, none is needed, but for the log: that has what all teams were told, and wants the admin key
+where there is one. Completions are answered on ASGI itself, before any routing: that is the path
 on which thousands of streams run beside what they are to measure.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
@@ -64,19 +67,25 @@ ROWS_MAX = 1000
 
 
 class Simulator:
-    """The ASGI application. `log` is what `/_simulator/requests` shows."""
+    """The ASGI application. `log` is what `/_simulator/requests` shows.
+
+    Args:
+        admin_key_digest: SHA-256 in hex of the key that the log wants; "" is none.
+    """
 
     def __init__(
         self,
         *,
         on_request: OnRequest | None = None,
         models: Mapping[str, SimulatedModel] = MODELS,
+        admin_key_digest: str = "",
         wires: Sequence[Wire] = WIRES,
         background_wires: Sequence[BackgroundWire] = BACKGROUND_WIRES,
     ) -> None:
         self.log = RequestLog()
         self._background = BackgroundAnswers()
         self._on_request = on_request
+        self._admin_key_digest = admin_key_digest
         self._models = models
         count_text("")  # Loads the vocabulary now, not on the first request's time.
         self._wires = {wire.path: wire for wire in wires}
@@ -172,7 +181,17 @@ class Simulator:
         ]
         return JSONResponse({"object": "list", "data": rows})
 
+    def _may_read(self, request: Request) -> bool:
+        if not self._admin_key_digest:
+            return True
+        secret = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+        digest = hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
+        return hmac.compare_digest(digest, self._admin_key_digest.lower())
+
     async def _list_requests(self, request: Request) -> Response:
+        if not self._may_read(request):
+            error = {"message": "The log wants the admin key.", "type": "authentication_error"}
+            return JSONResponse({"error": error}, 401, {"www-authenticate": "Bearer"})
         completion_id = request.query_params.get("completion_id")
         if completion_id is None:
             limit = request.query_params.get("limit", str(ROWS_DEFAULT))
@@ -185,15 +204,19 @@ class Simulator:
 
 
 def create_simulator(
-    *, on_request: OnRequest | None = None, models: Mapping[str, SimulatedModel] = MODELS
+    *,
+    on_request: OnRequest | None = None,
+    models: Mapping[str, SimulatedModel] = MODELS,
+    admin_key_digest: str = "",
 ) -> Simulator:
     """Return a simulator with an empty log.
 
     Args:
         on_request: see `OnRequest`; a test looks into the store with it, by a connection of its own.
         models: those that it has, by slug, beside the faulty ones.
+        admin_key_digest: see `Simulator`.
     """
-    return Simulator(on_request=on_request, models=models)
+    return Simulator(on_request=on_request, models=models, admin_key_digest=admin_key_digest)
 
 
 def _completion_id(scope: Scope) -> str:

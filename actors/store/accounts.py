@@ -27,6 +27,8 @@ __all__ = [
     "load_holds",
     "load_keys",
     "load_teams",
+    "replace_key",
+    "revive_key",
     "revoke_key",
     "set_team",
 ]
@@ -164,6 +166,20 @@ def revoke_key(connection: Connection, key_id: str, *, now_s: float) -> None:
         update(keys)
         .where(keys.c.key_id == key_id, keys.c.revoked_at_s.is_(None))
         .values(revoked_at_s=now_s)
+    )
+
+
+def replace_key(connection: Connection, key_id: str, name: str, *, now_s: float) -> None:
+    """Revoke a key whose place another took, and name it so."""
+    connection.execute(
+        update(keys).where(keys.c.key_id == key_id).values(revoked_at_s=now_s, name=name)
+    )
+
+
+def revive_key(connection: Connection, key_id: str, name: str) -> None:
+    """Let a key that was replaced be good again."""
+    connection.execute(
+        update(keys).where(keys.c.key_id == key_id).values(revoked_at_s=None, name=name)
     )
 
 

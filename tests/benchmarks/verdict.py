@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 
 from tests.benchmarks.raw_stream import RawStream
+from tests.instance import ADMIN_KEY
 
 __all__ = ["Verdict", "hold_against_upstream", "upstream_rows"]
 
@@ -66,7 +67,9 @@ async def upstream_rows(simulator: str, names: Sequence[str]) -> dict[str, dict[
                 async with (
                     calls,
                     http.get(
-                        f"{simulator}/_simulator/requests", params={"completion_id": name}
+                        f"{simulator}/_simulator/requests",
+                        params={"completion_id": name},
+                        headers={"Authorization": f"Bearer {ADMIN_KEY}"},
                     ) as answer,
                 ):
                     rows = (await answer.json())["data"]

@@ -77,7 +77,7 @@ class Bench:
         self.native = NativeResponses(
             self._provider,
             settings=settings,
-            environment={"PROVIDER_KEY": KEY, "BAD_KEY": "sk-a\nb"},
+            keys={"PROVIDER_KEY": KEY, "BAD_KEY": "sk-a\nb"},
         )
         self._url = url
 
@@ -269,7 +269,7 @@ def test_a_background_answer_of_the_simulator_through_its_whole_life() -> None:
         server = SimulatorServer(create_simulator())
         url = await server.start()
         catalogue = Catalogue(Config(), simulator_url=url)
-        native = NativeResponses(catalogue.provider, settings=Settings(), environment={})
+        native = NativeResponses(catalogue.provider, settings=Settings(), keys={})
 
         async def ask(operation: NativeOperation, name: str = "") -> Any:
             body = b"" if name else b'{"model":"sim","input":"Name a lake."}'

@@ -273,7 +273,7 @@ async def rig(
             )
         return clients[name]
 
-    native = NativeResponses(catalogue.provider, settings=settings, environment={})
+    native = NativeResponses(catalogue.provider, settings=settings, keys={})
     runtime = InMemoryRuntime(ledger, provider, settings=settings, simulator_url=url, native=native)
     made: list[Rig] = []
     app = create_app(runtime, catalogue, settings, is_draining=lambda: made[0].drains)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import socket
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ from actors.core.wire.openai_chat import ChatStreamDecoder, request_body
 from actors.ledger import Principal
 from actors.settings import Settings
 from actors.simulator.answers import compose, text_of
+from actors.simulator.app import create_simulator
 from actors.simulator.models import MODELS
 from actors.simulator.wires.chat import CHAT
 from actors.tokenizer import count_prompt, count_text
@@ -374,6 +376,19 @@ def test_the_newest_requests_come_without_an_id(client: httpx.Client) -> None:
     assert client.get("/_simulator/requests", params={"limit": "x"}).status_code == 400
 
 
+def test_the_log_wants_the_admin_key_where_there_is_one() -> None:
+    async def story() -> None:
+        app = create_simulator(admin_key_digest=hashlib.sha256(b"admin").hexdigest())
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            for key, status in (("", 401), ("Bearer al_live_1", 401), ("Bearer admin", 200)):
+                headers = {"Authorization": key} if key else {}
+                answer = await client.get("/_simulator/requests", headers=headers)
+                assert answer.status_code == status, key
+
+    asyncio.run(story())
+
+
 def test_the_hook_is_awaited_before_the_answer() -> None:
     seen: list[str] = []
 
@@ -606,7 +621,6 @@ def test_a_server_stops_with_streams_open_and_can_be_stopped_again() -> None:
 
 
 def test_a_taken_port_is_an_os_error() -> None:
-    from actors.simulator.app import create_simulator
     from actors.simulator.server import SimulatorServer
 
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -148,7 +148,12 @@ class TwoNodes:
         url = f"{self._simulator_url}/_simulator/requests"
 
         def ended() -> dict[str, Any] | None:
-            answer = httpx.get(url, params={"completion_id": completion_id}, trust_env=False)
+            answer = httpx.get(
+                url,
+                params={"completion_id": completion_id},
+                headers={"Authorization": f"Bearer {ADMIN_KEY}"},
+                trust_env=False,
+            )
             (row,) = answer.json()["data"]
             return dict(row) if row["closed_by"] else None
 
