@@ -38,7 +38,7 @@ from actors.runtime import ReaderLeft, Subscription
 from serve_app.background import Background
 from serve_app.client_watch import ClientWatch
 from serve_app.dialects.answer import Answer
-from serve_app.dialects.base import Encoder, RawHeaders
+from serve_app.dialects.base import Encoder, LivelyEncoder, RawHeaders
 from serve_app.exchange import Exchange
 from serve_app.keep_alive import KeepAlive
 
@@ -153,6 +153,7 @@ class StreamOptions:
     """How one stream is served.
 
     Args:
+        keep_alive: of an encoder that has none of its own.
         headers: beside those that every stream has.
         notice: bytes before the first frame.
         frames_skipped: how many frames, from the first, the client has already.
@@ -203,7 +204,8 @@ class EventStream:
                 while not self._may_open(await self._read()):
                     pass
         except TimeoutError:
-            pass
+            if isinstance(self._encoder, LivelyEncoder):
+                self._hold(self._encoder.opening())
         is_last = self._reading.finished is not None
         if is_last and self._frames_to_skip:
             raise _beyond_the_end()
@@ -225,18 +227,22 @@ class EventStream:
         """Read once, and add the frames to those that are held."""
         events = await self._reading.read()
         for event in events:
-            self._held += self._encoder.encode(event)
+            self._hold(self._encoder.encode(event))
+        return events
+
+    def _hold(self, frames: list[bytes]) -> None:
+        """Keep frames until they may go out, but for those that the client has already."""
+        self._held += frames
         if self._frames_to_skip:
             skipped = min(self._frames_to_skip, len(self._held))
             self._frames_to_skip -= skipped
             del self._held[:skipped]
-        return events
 
     async def _follow(self) -> None:
         if self._reading.finished is not None:
             return
         options, exchange = self._options, self._exchange
-        keep_alive = KeepAlive(exchange.write, options.keep_alive, interval_s=options.keep_alive_s)
+        keep_alive = KeepAlive(exchange.write, self._keep_alive, interval_s=options.keep_alive_s)
         try:
             while self._reading.finished is None:
                 await self._read()
@@ -248,6 +254,11 @@ class EventStream:
                     keep_alive.end_write()
         finally:
             keep_alive.close()
+
+    def _keep_alive(self) -> bytes:
+        if isinstance(self._encoder, LivelyEncoder):
+            return self._encoder.keep_alive()
+        return self._options.keep_alive
 
     def _take_frames(self) -> bytes:
         if self._reading.finished is not None and self._frames_to_skip:

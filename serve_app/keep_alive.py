@@ -1,4 +1,4 @@
-"""Keep-alive comments for a quiet stream, at no cost to a busy one.
+"""Keep-alives for a quiet stream, at no cost to a busy one.
 
 One timer per stream, armed anew only when it fires: a write just notes its time. The comment is
 written by a task of its own, and only while the stream itself writes nothing; the stream waits for
@@ -28,12 +28,16 @@ class KeepAlive:
 
     Args:
         write: writes a piece of the body.
-        comment: what to write.
+        comment: gives what to write; asked when it is due.
         interval_s: how long nothing may be written.
     """
 
     def __init__(
-        self, write: Callable[[bytes], Awaitable[None]], comment: bytes, *, interval_s: float
+        self,
+        write: Callable[[bytes], Awaitable[None]],
+        comment: Callable[[], bytes],
+        *,
+        interval_s: float,
     ) -> None:
         self._write = write
         self._comment = comment
@@ -68,14 +72,14 @@ class KeepAlive:
         now_s = self._loop.time()
         due_s = self._written_at_s + self._interval_s
         if self._state is _State.IDLE and now_s >= due_s and self._commenting is None:
-            self._commenting = self._loop.create_task(self._comment_once())
+            self._commenting = self._loop.create_task(self._comment_once(self._comment()))
         # A write that is under way is looked at again an interval later.
         again_s = due_s if due_s > now_s else now_s + self._interval_s
         self._timer = self._loop.call_at(again_s, self._on_timer)
 
-    async def _comment_once(self) -> None:
+    async def _comment_once(self, comment: bytes) -> None:
         try:
-            await self._write(self._comment)
+            await self._write(comment)
         except OSError:
             pass  # The client is gone; the stream learns of it by its watch or its own write.
         finally:

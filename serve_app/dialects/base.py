@@ -39,6 +39,7 @@ __all__ = [
     "Dialect",
     "DialectName",
     "Encoder",
+    "LivelyEncoder",
     "Operation",
     "RawHeaders",
     "Reply",
@@ -133,6 +134,19 @@ class Encoder(Protocol):
 
     def interrupted(self, error: CompletionRuntimeError) -> bytes:
         """Return an unnumbered frame for a stream that breaks although its completion may go on."""
+        ...
+
+
+@runtime_checkable
+class LivelyEncoder(Protocol):
+    """What an encoder has beside, whose clients count its own events alone as life."""
+
+    def opening(self) -> list[bytes]:
+        """Return the frames that a stream begins with, whatever comes; none where they are out."""
+        ...
+
+    def keep_alive(self) -> bytes:
+        """Return an unnumbered frame that says only that the stream lives."""
         ...
 
 

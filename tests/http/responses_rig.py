@@ -10,7 +10,7 @@ from actors.core.events import TextDelta
 from actors.testing import ScriptedUpstream
 from tests.http.rig import Asgi, Rig, finish, say, until
 
-__all__ = ["PATH", "answered", "body", "create", "events", "numbered", "talking"]
+__all__ = ["PATH", "answered", "body", "create", "events", "numbered", "said", "talking"]
 
 PATH = "/v1/responses"
 

@@ -29,7 +29,7 @@ class _Body:
 def test_silence_is_filled_again_and_again() -> None:
     async def run() -> None:
         body = _Body()
-        keep_alive = KeepAlive(body.write, COMMENT, interval_s=INTERVAL_S)
+        keep_alive = KeepAlive(body.write, lambda: COMMENT, interval_s=INTERVAL_S)
         await until(lambda: body.written == [COMMENT] * 3, "three comments")
         keep_alive.close()
 
@@ -39,7 +39,7 @@ def test_silence_is_filled_again_and_again() -> None:
 def test_a_write_that_waits_is_left_alone() -> None:
     async def run() -> None:
         body = _Body()
-        keep_alive = KeepAlive(body.write, COMMENT, interval_s=INTERVAL_S)
+        keep_alive = KeepAlive(body.write, lambda: COMMENT, interval_s=INTERVAL_S)
         await keep_alive.begin_write()
         await asyncio.sleep(5 * INTERVAL_S)
         assert body.started == 0
@@ -54,7 +54,7 @@ def test_a_write_waits_for_a_comment_that_is_on_its_way() -> None:
     async def run() -> None:
         body = _Body()
         body.writable.clear()
-        keep_alive = KeepAlive(body.write, COMMENT, interval_s=INTERVAL_S)
+        keep_alive = KeepAlive(body.write, lambda: COMMENT, interval_s=INTERVAL_S)
         await until(lambda: body.started, "a comment begins")
         begun = asyncio.ensure_future(keep_alive.begin_write())
         await asyncio.sleep(5 * INTERVAL_S)
@@ -72,7 +72,7 @@ def test_nothing_comes_after_the_end() -> None:
     async def run() -> None:
         body = _Body()
         body.writable.clear()
-        keep_alive = KeepAlive(body.write, COMMENT, interval_s=INTERVAL_S)
+        keep_alive = KeepAlive(body.write, lambda: COMMENT, interval_s=INTERVAL_S)
         await until(lambda: body.started, "a comment begins")
         keep_alive.close()
         keep_alive.close()
@@ -91,7 +91,7 @@ def test_a_client_that_is_gone_is_no_error_of_the_comment() -> None:
             tried.append(piece)
             raise OSError
 
-        keep_alive = KeepAlive(write, COMMENT, interval_s=INTERVAL_S)
+        keep_alive = KeepAlive(write, lambda: COMMENT, interval_s=INTERVAL_S)
         await until(lambda: len(tried) == 2, "two tries")
         keep_alive.close()
 

@@ -14,7 +14,7 @@ from actors.core.events import FinishReason, TextDelta, ToolCallDelta, ToolCallS
 from actors.core.request import Message, Role, TextPart
 from actors.core.upstream import UpstreamBatch
 from actors.ledger import TeamLimits
-from tests.http.responses_rig import PATH, answered, body, create, events, numbered, talking
+from tests.http.responses_rig import PATH, answered, body, create, events, numbered, said, talking
 from tests.http.rig import Rig, finish, rig, say, until
 
 Body = Callable[[Rig], Awaitable[None]]
@@ -95,6 +95,31 @@ def test_a_stream_can_be_taken_up_while_it_lives_and_replayed_afterwards(
         assert numbered(await run.ask("GET", f"{path}?{query}")) == wanted
 
     run_in(tmp_path, test)
+
+
+def test_a_quiet_stream_begins_with_its_response_and_says_that_it_lives(tmp_path: Path) -> None:
+    async def test(run: Rig) -> None:
+        call = create(run, stream=True)
+        upstream = await run.upstream()
+        await until(lambda: call.body.count(b"event: keepalive\n") >= 2, "keep-alives")
+        first, second, *alive = events(call)
+        assert call.body.startswith(b"id: 0\nevent: response.created\n")
+        assert (first["type"], second["type"]) == ("response.created", "response.in_progress")
+        assert alive == [{"type": "keepalive", "sequence_number": 1}] * len(alive)
+        assert b"\n:" not in call.body
+        upstream.open()
+        say(upstream, TextDelta(0, "Lake", 1))
+        await until(lambda: said(call) == "Lake", "the first token")
+        number = max(numbered(call))
+        count = call.body.count(b"event: keepalive\n")
+        await until(lambda: call.body.count(b"event: keepalive\n") > count, "another one")
+        assert events(call)[-1] == {"type": "keepalive", "sequence_number": number}
+        finish(upstream, 1)
+        await call.done()
+        numbers = [e["sequence_number"] for e in events(call) if e["type"] != "keepalive"]
+        assert numbers == list(range(len(numbers))) == sorted(numbered(call))
+
+    run_in(tmp_path, test, headers_after_s=0.02, keep_alive_s=0.02)
 
 
 def test_a_running_response_shows_what_there_is(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 What this adds: the response as a whole at the beginning and at the end, with this API's `midstream`
 member, a number per frame (`id:`), which is the event's `sequence_number`, and `[DONE]`.
 
-    EMPTY  --any event-->  OPEN  --Finished-->  CLOSED
-           created, in_progress  the open blocks' ends, the response's end and [DONE]
+    EMPTY  --any event, or a second without one-->  OPEN  --Finished-->  CLOSED
+           created, in_progress                     the open blocks' ends, the response's end and [DONE]
+
+A quiet stream says `keepalive`, an event that takes no number: some clients count nothing else as life.
 
 A response that failed has no `[DONE]`: it did not end properly.
 There is no event for a cancelled response in any SDK: it ends with `response.incomplete`, whose
@@ -69,12 +71,20 @@ class ResponsesEncoder:
         return f"<ResponsesEncoder {self._stage.value}, next frame {self._number}>"
 
     def encode(self, event: Event) -> list[bytes]:
-        if self._stage is _Stage.OPEN:
-            return self._numbered(_FRAMES[type(event)](self, event))
         if self._stage is _Stage.CLOSED:
             raise IllegalTransition(f"{type(event).__name__} after {self!r}")
+        opening = self.opening()
+        return [*opening, *self._numbered(_FRAMES[type(event)](self, event))]
+
+    def opening(self) -> list[bytes]:
+        """Return the response as it was accepted, where nothing was said of it yet."""
+        if self._stage is not _Stage.EMPTY:
+            return []
         self._stage = _Stage.OPEN
-        return self._numbered([*self._opening(), *_FRAMES[type(event)](self, event)])
+        return self._numbered(self._opening())
+
+    def keep_alive(self) -> bytes:
+        return self._writer.keep_alive()
 
     def interrupted(self, error: CompletionRuntimeError) -> bytes:
         """Return a flat error event; it has no number, since the response may go on."""
