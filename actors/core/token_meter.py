@@ -6,7 +6,8 @@ The rule of the charge is one for all dialects:
 - COMPLETED: the provider's usage where it reported one, else the tokens of the deltas; each of prompt
   and output by itself, so that one bad report frees nothing. A 0 beside content is no report.
 - CANCELLED: the prompt if it was dispatched (the provider's figure where it came, else our
-  estimate), the tokens that are in the log, and what the provider is taken to have thought unseen.
+  estimate), and the tokens that are in the log with what the provider is taken to have thought unseen,
+  or its usage where that had come after the last of them.
 - FAILED: nothing, or as a cancellation where the model charges for what was delivered. What is not
   charged of it is absorbed.
 
@@ -81,6 +82,7 @@ class TokenMeter:
         self._pieces = 0
         self._running: Usage | None = None
         self._said = Usage()  # Reports so far; of running figures, the prompt's.
+        self._is_said_last = False  # Whether nothing was logged since a report of the output.
 
     def __repr__(self) -> str:
         return f"<TokenMeter {self.tokens_output} tokens of {self.tokens_output_max}>"
@@ -100,6 +102,7 @@ class TokenMeter:
             self._completion_tokens += delta.tokens
         if delta.tokens:
             self._pieces += 1
+            self._is_said_last = False
 
     def run(self, usage: Usage) -> None:
         """Take the provider's running figures, which the deltas' tokens are increments of."""
@@ -109,6 +112,8 @@ class TokenMeter:
     def report(self, usage: Usage) -> None:
         """Take the usage that the provider reported: per component the latest figure stands."""
         self._said = self._said.followed_by(usage)
+        if usage.output_tokens:
+            self._is_said_last = self.tokens_output > 0
 
     def usage(self) -> Usage:
         """Return the figures so far, as a reader is shown them while the completion runs."""
@@ -209,7 +214,8 @@ class TokenMeter:
         if status is Status.FAILED:
             return self._settle_failure()
         usage, output_basis = self.usage(), self._output_basis()
-        if status is Status.COMPLETED and self._is_output_said():
+        is_whole = status is Status.COMPLETED or self._is_said_last
+        if is_whole and self._is_output_said():
             output_basis = ChargeBasis.PROVIDER_USAGE
             usage = replace(self._said, prompt_tokens=usage.prompt_tokens)
         charge = self._charge(usage, output_basis)

@@ -8,6 +8,7 @@ and the journal is folded by itself; a refused operation must have written nothi
     account TEAM [exempt]                   RESULT
     grant   ID TEAM AMOUNT                  RESULT
     place   ID TEAM AMOUNT EXPIRES_AT       RESULT
+    extend  ID TOTAL                        RESULT
     post    ID AMOUNT                       RESULT
     void    ID                              RESULT
     expire  ID                              RESULT
@@ -82,6 +83,10 @@ class Table:
             hold_id, team, _amount(amount), expires_at_s=float(expires_at), now_s=self.now_s
         )
         self._expect(result, expected, "place", hold_id, team, amount)
+
+    def do_extend(self, hold_id: str, total: str, expected: str) -> None:
+        result = self.ledger.extend(hold_id, _amount(total), now_s=self.now_s)
+        self._expect(result, expected, "extend", hold_id, total)
 
     def do_post(self, hold_id: str, amount: str, expected: str) -> None:
         result = self.ledger.post(hold_id, _amount(amount), now_s=self.now_s)
@@ -226,6 +231,71 @@ def test_posts_in_precedence() -> None:
         post    h1 399                        exists_with_different_amount
         void    h1                            hold_already_posted
         expire  h1                            hold_already_posted
+        """
+    )
+
+
+def test_extensions_in_precedence() -> None:
+    Table().run(
+        """
+        account acme                          created
+        grant   g1 acme 1000                  created
+        extend  h1 -1                         amount_negative
+        extend  h1 max+1                      amount_above_max
+        extend  h1 max                        hold_not_found
+        place   h1 acme 400 60                created
+        extend  h1 max                        exceeds_credits
+        extend  h1 1001                       exceeds_credits
+        balance acme                          1000/400
+        extend  h1 700                        created
+        balance acme                          1000/700
+        extend  h1 700                        exists
+        extend  h1 500                        exists
+        place   h1 acme 400 60                exists
+        place   h2 acme 301 60                exceeds_credits
+        extend  h1 1000                       created
+        balance acme                          1000/1000
+        post    h1 1001                       exceeds_hold_amount
+        post    h1 900                        created
+        balance acme                          100/0
+        extend  h1 1000                       hold_already_posted
+        """
+    )
+
+
+def test_an_extended_hold_gives_all_of_it_back() -> None:
+    Table().run(
+        """
+        account acme                          created
+        grant   g1 acme 1000                  created
+        place   h1 acme 400 60                created
+        extend  h1 500                        created
+        void    h1                            created
+        balance acme                          1000/0
+        extend  h1 600                        hold_already_voided
+        place   h2 acme 400 60                created
+        extend  h2 500                        created
+        tick    60
+        extend  h2 600                        hold_expired
+        balance acme                          1000/500
+        expire  h2                            created
+        balance acme                          1000/0
+        extend  h2 600                        hold_expired
+        """
+    )
+
+
+def test_an_exempt_hold_is_extended_without_credit_and_keeps_its_mode() -> None:
+    Table().run(
+        """
+        account free exempt                   created
+        place   h1 free 400 60                created
+        extend  h1 9000                       created
+        balance free                          0/0
+        account free                          exists
+        extend  h1 9999                       created
+        post    h1 9999                       created
+        balance free                          0/0
         """
     )
 
@@ -399,7 +469,7 @@ def test_random_operations_keep_the_books(seed: int) -> None:
     for step in range(400):
         hold_id, team = f"h{rng.randrange(60)}", f"t{rng.randrange(4)}"
         amount = rng.choice([0, 1, 50, rng.randrange(500), -1])
-        match rng.randrange(7):
+        match rng.randrange(8):
             case 0:
                 results.add(ledger.grant(f"g{rng.randrange(40)}", team, amount, now_s=table.now_s))
             case 1 | 2:
@@ -416,6 +486,8 @@ def test_random_operations_keep_the_books(seed: int) -> None:
             case 5:
                 results.add(ledger.expire(hold_id, now_s=table.now_s))
             case 6:
+                results.add(ledger.extend(hold_id, 2 * amount, now_s=table.now_s))
+            case 7:
                 table.now_s += rng.random()
         table._check(f"seed {seed} step {step}")
     assert LedgerResult.CREATED in results and LedgerResult.EXISTS in results
