@@ -119,7 +119,7 @@ def test_bodies_are_those_that_are_checked(document: dict[str, Any]) -> None:
     reference = create["requestBody"]["content"]["application/json"]["schema"]["$ref"]
     schema = document["components"]["schemas"][reference.rpartition("/")[2]]
     assert schema["required"] == ["model", "messages"]
-    assert schema["properties"]["messages"]["maxItems"] == 200
+    assert schema["properties"]["messages"]["maxItems"] == 10_000
 
 
 def test_the_page_has_every_route_and_schema(document: dict[str, Any], page: str) -> None:

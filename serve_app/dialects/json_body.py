@@ -6,7 +6,8 @@ be sent on), no nesting beyond what a parser can follow.
 
 Validation is pydantic's, strictly typed. Its error is reduced to the first one, as a path in the
 caller's own terms (`messages[0].content[1].text`) and one of three reasons. Never the value itself:
-it may be a secret.
+it may be a secret. But the word of a type or a role is told again, with those that there are: whoever
+reads the error did not write the request, most often.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def validate(model: type[Model], value: Any) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise _invalid(error.errors(include_url=False, include_input=False)[0]) from None
+        raise _invalid(error.errors(include_url=False)[0]) from None
 
 
 def tag(name: str) -> str:
@@ -162,7 +163,6 @@ _OUT_OF_RANGE = frozenset(
 
 
 _SAYS = {
-    "union_tag_invalid": "Input should be one of the types of this API",
     "model_type": "Input should be an object",
     "dict_type": "Input should be an object",
     "list_type": "Input should be an array",
@@ -178,5 +178,24 @@ def _invalid(error: ErrorDetails) -> InvalidRequest:
     if kind in ("missing", "union_tag_not_found"):
         return InvalidRequest(f"{param} is required.", param=param, reason="missing_field")
     reason = "value_out_of_range" if kind in _OUT_OF_RANGE else "invalid_format"
-    says = _SAYS.get(kind) or error["msg"].removeprefix("Value error, ").rstrip(".")
+    says = _word(error) or _SAYS.get(kind)
+    says = says or error["msg"].removeprefix("Value error, ").rstrip(".")
     return InvalidRequest(f"{param or 'The body'}: {says}.", param=param, reason=reason)
+
+
+_WORD_LENGTH_MAX = 64
+
+
+def _word(error: ErrorDetails) -> str | None:
+    """Return what was sent as a type or a role and what may be, None for another fault."""
+    context = error.get("ctx") or {}
+    if error["type"] == "union_tag_invalid":
+        sent, allowed = str(context.get("tag", "")), str(context.get("expected_tags", ""))
+        sent, allowed = sent.strip("<>"), allowed.replace("<", "").replace(">", "")
+    elif error["type"] == "literal_error" and error["loc"][-1:] in (("type",), ("role",)):
+        sent, allowed = error["input"], str(context.get("expected", ""))
+        if not isinstance(sent, str):
+            return None
+    else:
+        return None
+    return f"{sent[:_WORD_LENGTH_MAX]!r} is not supported; use {allowed}"

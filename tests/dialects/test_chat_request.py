@@ -10,6 +10,7 @@ import pytest
 
 from actors.core.errors import InvalidRequest
 from actors.core.request import (
+    BodyOnly,
     CompletionRequest,
     DisconnectPolicy,
     ImagePart,
@@ -33,18 +34,19 @@ FUNCTION = {"type": "function", "function": {"name": "lookup"}}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "lookup", "arguments": "{}"}}
 
 
+STRICT = ChatDialect(is_strict=True)
+
+
 def parse(
-    headers: dict[str, str] | None = None, *, dialect: ChatDialect = CHAT, **members: Any
+    headers: dict[str, str] | None = None, dialect: ChatDialect = CHAT, **members: Any
 ) -> CreateCall:
     body = {"model": "sim", "messages": [USER], **members}
     return dialect.parse_create(Call(headers or {}, {}, json.dumps(body).encode()))
 
 
 def request(**members: Any) -> CompletionRequest:
-    """Return what was understood; the body beside it is the client's own JSON."""
-    parsed = parse(**members).request
-    assert parsed.body == {"model": "sim", "messages": [USER], **members}
-    return replace(parsed, body=None)
+    """Return what was understood, beside the body."""
+    return replace(parse(**members).request, body=None, body_only=(), echo={})
 
 
 def said(*messages: dict[str, Any]) -> tuple[Message, ...]:
@@ -70,20 +72,15 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"model": "x" * 129}, RANGE, "model"),
     ({"model": 4}, FORMAT, "model"),
     ({"messages": []}, RANGE, "messages"),
-    ({"messages": [USER] * 201}, RANGE, "messages"),
     ({"messages": "Hello."}, FORMAT, "messages"),
     ({"messages": ["Hello."]}, FORMAT, "messages[0]"),
     (message(content="x"), MISSING, "messages[1].role"),
     (message(role="wizard", content="x"), FORMAT, "messages[1].role"),
-    (message(role="function", content="x"), FORMAT, "messages[1].role"),
     (message(role="user"), MISSING, "messages[1].content"),
     (message(role="user", content=None), MISSING, "messages[1].content"),
     (message(role="user", content=4), FORMAT, "messages[1].content"),
     (message(role="user", content={"type": "text"}), FORMAT, "messages[1].content"),
-    (message(role="user", content=[]), RANGE, "messages[1].content"),
     (message(role="user", content="x", name=4), FORMAT, "messages[1].name"),
-    (message(role="assistant"), MISSING, "messages[1].content"),
-    (message(role="assistant", tool_calls=[]), MISSING, "messages[1].content"),
     (message(role="tool", content="x"), MISSING, "messages[1].tool_call_id"),
     (message(role="tool", tool_call_id="call_1"), MISSING, "messages[1].content"),
     (
@@ -96,15 +93,9 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         FORMAT,
         "messages[1].tool_calls[0].id",
     ),
-    (
-        message(role="assistant", tool_calls=[{**CALL, "function": {"name": "x"}}]),
-        MISSING,
-        "messages[1].tool_calls[0].function.arguments",
-    ),
     (part({"type": "text"}), MISSING, "messages[0].content[0].text"),
     (part({"text": "x"}), MISSING, "messages[0].content[0].type"),
     (part({"type": 4, "text": "x"}), MISSING, "messages[0].content[0].type"),
-    (part({"type": "input_audio"}), FORMAT, "messages[0].content[0].type"),
     (part("x"), MISSING, "messages[0].content[0].type"),
     (part({"type": "image_url"}), MISSING, "messages[0].content[0].image_url"),
     (part({"type": "image_url", "image_url": "x"}), FORMAT, "messages[0].content[0].image_url"),
@@ -113,6 +104,47 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         FORMAT,
         "messages[0].content[0].image_url.url",
     ),
+    ({"max_tokens": 0}, RANGE, "max_tokens"),
+    ({"max_tokens": 2**80}, RANGE, "max_tokens"),
+    ({"max_tokens": 1.0}, FORMAT, "max_tokens"),
+    ({"max_tokens": "8"}, FORMAT, "max_tokens"),
+    ({"max_tokens": True}, FORMAT, "max_tokens"),
+    ({"max_completion_tokens": 0}, RANGE, "max_completion_tokens"),
+    ({"temperature": "hot"}, FORMAT, "temperature"),
+    ({"stream": "true"}, FORMAT, "stream"),
+    ({"stream": 1}, FORMAT, "stream"),
+    ({"stream_options": True}, FORMAT, "stream_options"),
+    ({"n": 2}, RANGE, "n"),
+    ({"n": 0}, RANGE, "n"),
+    ({"seed": 0.5}, FORMAT, "seed"),
+    ({"stop": 4}, FORMAT, "stop"),
+    ({"logprobs": 5}, FORMAT, "logprobs"),
+    ({"logprobs": True, "top_logprobs": 21}, RANGE, "top_logprobs"),
+    ({"tools": [{"type": "function"}]}, MISSING, "tools[0].function"),
+    ({"tools": [{"type": "function", "function": {}}]}, MISSING, "tools[0].function.name"),
+    ({"tool_choice": "maybe", "tools": [FUNCTION]}, FORMAT, "tool_choice"),
+    ({"tool_choice": 4, "tools": [FUNCTION]}, FORMAT, "tool_choice"),
+    (
+        {"tool_choice": {"type": "function", "function": {"name": "x"}}, "tools": [FUNCTION]},
+        FORMAT,
+        "tool_choice.function.name",
+    ),
+    ({"vision_quality": 4}, FORMAT, "vision_quality"),
+    ({"modalities": ["text", "audio"]}, FORMAT, "modalities"),
+]
+
+BAD_WHERE_STRICT: list[tuple[dict[str, Any], str, str]] = [
+    ({"messages": [USER] * 201}, RANGE, "messages"),
+    (message(role="function", content="x"), FORMAT, "messages[1].role"),
+    (message(role="user", content=[]), RANGE, "messages[1].content"),
+    (message(role="assistant"), MISSING, "messages[1].content"),
+    (message(role="assistant", tool_calls=[]), MISSING, "messages[1].content"),
+    (
+        message(role="assistant", tool_calls=[{**CALL, "function": {"name": "x"}}]),
+        MISSING,
+        "messages[1].tool_calls[0].function.arguments",
+    ),
+    (part({"type": "input_audio"}), FORMAT, "messages[0].content[0].type"),
     (
         part({"type": "image_url", "image_url": {"url": "https://x", "detail": "huge"}}),
         FORMAT,
@@ -125,41 +157,16 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ),
     (part({"type": "refusal", "refusal": "x"}), FORMAT, "messages[0].content[0].type"),
     ({"max_tokens": -1}, RANGE, "max_tokens"),
-    ({"max_tokens": 0}, RANGE, "max_tokens"),
-    ({"max_tokens": 2**80}, RANGE, "max_tokens"),
-    ({"max_tokens": 1.0}, FORMAT, "max_tokens"),
-    ({"max_tokens": "8"}, FORMAT, "max_tokens"),
-    ({"max_tokens": True}, FORMAT, "max_tokens"),
-    ({"max_completion_tokens": 0}, RANGE, "max_completion_tokens"),
     ({"max_tokens": 8, "max_completion_tokens": 9}, FORMAT, "max_completion_tokens"),
     ({"temperature": 2.1}, RANGE, "temperature"),
-    ({"temperature": "hot"}, FORMAT, "temperature"),
     ({"top_p": -0.1}, RANGE, "top_p"),
     ({"presence_penalty": 3}, RANGE, "presence_penalty"),
     ({"frequency_penalty": -3}, RANGE, "frequency_penalty"),
-    ({"stream": "true"}, FORMAT, "stream"),
-    ({"stream": 1}, FORMAT, "stream"),
-    ({"stream_options": True}, FORMAT, "stream_options"),
-    ({"n": 2}, RANGE, "n"),
-    ({"n": 0}, RANGE, "n"),
-    ({"seed": 0.5}, FORMAT, "seed"),
-    ({"stop": 4}, FORMAT, "stop"),
     ({"stop": ["a"] * 5}, RANGE, "stop"),
     ({"stop": ["a", ""]}, RANGE, "stop[1]"),
-    ({"logprobs": 5}, FORMAT, "logprobs"),
-    ({"logprobs": True, "top_logprobs": 21}, RANGE, "top_logprobs"),
     ({"top_logprobs": 1}, FORMAT, "top_logprobs"),
-    ({"tools": [{"type": "function"}]}, MISSING, "tools[0].function"),
-    ({"tools": [{"type": "function", "function": {}}]}, MISSING, "tools[0].function.name"),
     ({"tools": [{"type": "web_search", "function": {"name": "x"}}]}, FORMAT, "tools[0].type"),
     ({"tool_choice": "required"}, FORMAT, "tool_choice"),
-    ({"tool_choice": "maybe", "tools": [FUNCTION]}, FORMAT, "tool_choice"),
-    ({"tool_choice": 4, "tools": [FUNCTION]}, FORMAT, "tool_choice"),
-    (
-        {"tool_choice": {"type": "function", "function": {"name": "x"}}, "tools": [FUNCTION]},
-        FORMAT,
-        "tool_choice.function.name",
-    ),
     ({"response_format": "json"}, MISSING, "response_format.type"),
     ({"response_format": {"type": "xml"}}, FORMAT, "response_format.type"),
     ({"response_format": {"type": "json_schema"}}, MISSING, "response_format.json_schema"),
@@ -169,17 +176,29 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
         "response_format.json_schema.name",
     ),
     ({"reasoning_effort": "extreme"}, FORMAT, "reasoning_effort"),
-    ({"vision_quality": 4}, FORMAT, "vision_quality"),
     ({"functions": [{"name": "x"}]}, FORMAT, "functions"),
-    ({"modalities": ["text", "audio"]}, FORMAT, "modalities"),
 ]
+
+
+def refusal(dialect: ChatDialect, members: dict[str, Any]) -> tuple[str, str | None]:
+    with pytest.raises(InvalidRequest) as caught:
+        parse(dialect=dialect, **members)
+    return caught.value.reason, caught.value.param
 
 
 @pytest.mark.parametrize(("members", "reason", "param"), BAD, ids=lambda value: str(value)[:60])
 def test_a_bad_member_is_named(members: dict[str, Any], reason: str, param: str) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        parse(**members)
-    assert (caught.value.reason, caught.value.param) == (reason, param)
+    assert refusal(CHAT, members) == (reason, param)
+    assert refusal(STRICT, members) == (reason, param)
+
+
+@pytest.mark.parametrize(
+    ("members", "reason", "param"), BAD_WHERE_STRICT, ids=lambda value: str(value)[:60]
+)
+def test_a_member_that_the_page_refuses_is_named_under_strict_contracts(
+    members: dict[str, Any], reason: str, param: str
+) -> None:
+    assert refusal(STRICT, members) == (reason, param)
 
 
 @pytest.mark.parametrize("name", ["model", "messages"])
@@ -200,7 +219,7 @@ def test_an_error_never_repeats_the_value() -> None:
 def test_a_million_faults_cost_one_error() -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse(tools=[1] * 1_000_000)
-    assert caught.value.param == "tools[0]"
+    assert caught.value.param == "tools[0].type"
 
 
 # Good members.
@@ -323,13 +342,16 @@ def test_unknown_members_travel_on() -> None:
     assert request(**extra, modalities=["text"]).extra == {**extra, "modalities": ["text"]}
 
 
-def test_unknown_members_inside_messages_are_reported() -> None:
+def test_unknown_members_inside_messages_are_the_bodys_alone() -> None:
     content = [{"type": "text", "text": "x", "cache_control": {}}] * 3
     messages = [{"role": "user", "content": content, "weight": 1}] * 2
-    assert parse(messages=messages).ignored == (
-        "messages[].weight",
-        "messages[].content[].cache_control",
+    asked = parse(messages=messages)
+    assert asked.ignored == ()
+    assert asked.request.body_only == (
+        BodyOnly("messages[].weight"),
+        BodyOnly("messages[].content[].cache_control"),
     )
+    assert asked.request.body == {"model": "sim", "messages": messages}
 
 
 # Headers.

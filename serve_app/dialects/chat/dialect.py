@@ -91,7 +91,7 @@ class ChatDialect:
         wire_id = client_name(call.headers)
         policy = disconnect_policy(call.headers)
         value = parse_object(call.body)
-        request = completion_request(value, policy)
+        request = completion_request(value, policy, is_strict=self._is_strict)
         ignored = ignored_members(value)
         if not request.stream:
             return CreateCall(request, wire_id, ignored=ignored)

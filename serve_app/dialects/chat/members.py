@@ -1,39 +1,57 @@
 """The members of a chat request, and what each may be: pydantic models, strictly typed.
 
-What depends on more than one member is checked in `request`. A member that is null counts as not
-sent, as OpenAI's clients send it. Lists stop at their first fault: a body of ten million faults costs
-no more than one. Members of the request that are not named here are kept (they go
-upstream); those of the parts inside are kept too, so that they can be reported as ignored.
+They take what clients of this wire format send to any of its providers; `strict_members` has what the
+primary page takes. What depends on more than one member is checked in `request`. A member that is null
+counts as not sent, as OpenAI's clients send it. Lists stop at their first fault: a body of ten million
+faults costs no more than one. Members that are not named here are kept: a provider of the same wire
+format sees them.
 
-Source: contract of the chat dialect, section 2.
+Source: OpenAI API reference, "Create chat completion"; the request types of the OpenAI SDK, the Vercel
+AI SDK and LiteLLM, read 2026-11-25.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
 
 from serve_app.dialects.json_body import tag
-from serve_app.dialects.members import Limit, Members, ModelName, Seed, Url, by_json_kind, type_tag
+from serve_app.dialects.members import (
+    AnyUrl,
+    Members,
+    ModelName,
+    OtherMember,
+    Seed,
+    by_json_kind,
+    by_known_type,
+)
 
 __all__ = [
     "ChatBody",
+    "CustomTool",
+    "FileMember",
+    "FunctionTool",
     "ImageUrl",
     "MessageMember",
-    "NamedChoice",
+    "OtherMember",
+    "PartMember",
+    "ReasoningMember",
     "RefusalMember",
     "TextMember",
+    "ThinkingMember",
+    "ToolCallMember",
     "ToolMember",
     "VideoUrl",
 ]
 
+Name = Annotated[str, Field(min_length=1, max_length=256)]
 
 # Content.
 
 
 class TextMember(Members):
-    type: Literal["text"]
+    type: Literal["text", "input_text", "output_text"]
     text: str
 
 
@@ -42,142 +60,175 @@ class RefusalMember(Members):
     refusal: str
 
 
-class _ImageLocation(Members):
-    url: Url
-    detail: Literal["low", "high", "auto"] | None = None
+class _Location(Members):
+    url: AnyUrl
+    detail: str | None = None
+
+
+Location = Annotated[
+    Annotated[AnyUrl, Tag(tag("string"))] | Annotated[_Location, Tag(tag("object"))],
+    by_json_kind("Input should be a URL or an object with one"),
+]
 
 
 class ImageUrl(Members):
     type: Literal["image_url"]
-    image_url: _ImageLocation
-
-
-class _VideoLocation(Members):
-    url: Url
+    image_url: Location
 
 
 class VideoUrl(Members):
     type: Literal["video_url"]
-    video_url: _VideoLocation
+    video_url: Location
+
+
+class _File(Members):
+    file_data: Annotated[str, Field(min_length=1)] | None = None
+    file_id: str | None = None
+    filename: str | None = None
+
+
+class FileMember(Members):
+    type: Literal["file"]
+    file: _File
 
 
 PartMember = Annotated[
     Annotated[TextMember, Tag(tag("text"))]
+    | Annotated[TextMember, Tag(tag("input_text"))]
+    | Annotated[TextMember, Tag(tag("output_text"))]
     | Annotated[ImageUrl, Tag(tag("image_url"))]
     | Annotated[VideoUrl, Tag(tag("video_url"))]
-    | Annotated[RefusalMember, Tag(tag("refusal"))],
-    Discriminator(type_tag),
+    | Annotated[FileMember, Tag(tag("file"))]
+    | Annotated[RefusalMember, Tag(tag("refusal"))]
+    | Annotated[OtherMember, Tag(tag("other"))],
+    by_known_type("text", "input_text", "output_text", "image_url", "video_url", "file", "refusal"),
 ]
 
 Content = Annotated[
     Annotated[str, Tag(tag("string"))]
-    | Annotated[list[PartMember], Field(min_length=1, fail_fast=True), Tag(tag("array"))],
+    | Annotated[list[PartMember], Field(fail_fast=True), Tag(tag("array"))],
     by_json_kind("Input should be a string or an array of parts"),
 ]
 
 
 class _CalledFunction(Members):
+    """`arguments` is JSON text; some clients send the value itself."""
+
     name: Annotated[str, Field(min_length=1)]
-    arguments: str
+    arguments: Any = None
 
 
-class _ToolCallMember(Members):
+class _CalledCustom(Members):
+    name: Annotated[str, Field(min_length=1)]
+    input: str
+
+
+class ToolCallMember(Members):
     id: Annotated[str, Field(min_length=1)]
-    type: Literal["function"]
-    function: _CalledFunction
+    type: str | None = None
+    function: _CalledFunction | None = None
+    custom: _CalledCustom | None = None
 
 
 class MessageMember(Members):
+    """`reasoning_content` and `reasoning` are two names for what an assistant thought."""
+
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Content | None = None
     name: str | None = None
     tool_call_id: str | None = None
-    tool_calls: Annotated[list[_ToolCallMember], Field(fail_fast=True)] | None = None
+    tool_calls: Annotated[list[ToolCallMember], Field(fail_fast=True)] | None = None
     refusal: str | None = None
+    reasoning_content: Any = None
+    reasoning: Any = None
 
 
 # Tools and the form of the answer.
 
 
 class _FunctionMember(Members):
-    name: Annotated[str, Field(min_length=1, max_length=128)]
+    name: Name
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
 
-class ToolMember(Members):
+class FunctionTool(Members):
     type: Literal["function"]
     function: _FunctionMember
 
 
-class _ChosenFunction(Members):
-    name: Annotated[str, Field(min_length=1)]
+class _CustomMember(Members):
+    name: Name
+    description: str | None = None
+    format: dict[str, Any] | None = None
 
 
-class NamedChoice(Members):
-    type: Literal["function"]
-    function: _ChosenFunction
+class CustomTool(Members):
+    type: Literal["custom"]
+    custom: _CustomMember
 
+
+ToolMember = Annotated[
+    Annotated[FunctionTool, Tag(tag("function"))]
+    | Annotated[CustomTool, Tag(tag("custom"))]
+    | Annotated[OtherMember, Tag(tag("other"))],
+    by_known_type("function", "custom"),
+]
 
 ToolChoiceMember = Annotated[
-    Annotated[Literal["auto", "none", "required"], Tag(tag("string"))]
-    | Annotated[NamedChoice, Tag(tag("object"))],
-    by_json_kind("Input should be auto, none, required or a named function"),
+    Annotated[Literal["auto", "none", "required", "any"], Tag(tag("string"))]
+    | Annotated[OtherMember, Tag(tag("object"))],
+    by_json_kind("Input should be auto, none, required or an object that names a tool"),
 ]
-
-
-class _PlainFormat(Members):
-    type: Literal["text", "json_object"]
-
-
-class _JsonSchema(Members):
-    name: Annotated[str, Field(min_length=1, max_length=64)]
-    strict: bool | None = None
-    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
-
-
-class _SchemaFormat(Members):
-    type: Literal["json_schema"]
-    json_schema: _JsonSchema
-
-
-ResponseFormat = Annotated[
-    Annotated[_PlainFormat, Tag(tag("text"))]
-    | Annotated[_PlainFormat, Tag(tag("json_object"))]
-    | Annotated[_SchemaFormat, Tag(tag("json_schema"))],
-    Discriminator(type_tag),
-]
-
-StopText = Annotated[str, Field(min_length=1)]
 
 Stop = Annotated[
-    Annotated[StopText, Tag(tag("string"))]
-    | Annotated[list[StopText], Field(max_length=4, fail_fast=True), Tag(tag("array"))],
+    Annotated[str, Tag(tag("string"))]
+    | Annotated[list[str], Field(max_length=1_024, fail_fast=True), Tag(tag("array"))],
     by_json_kind("Input should be a string or an array of strings"),
 ]
 
-Penalty = Annotated[float, Field(ge=-2, le=2)]
+Limit = Annotated[int, Field(ge=-1, le=2**53)]
+"""-1 is how some clients say that there is none."""
+
+Effort = Annotated[str, Field(min_length=1, max_length=32)]
+
+
+class ReasoningMember(Members):
+    """OpenRouter's way to ask for it."""
+
+    effort: Effort | None = None
+    max_tokens: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    enabled: bool | None = None
+
+
+class ThinkingMember(Members):
+    """Anthropic's and DeepSeek's way, in a chat request."""
+
+    type: str
+    budget_tokens: Annotated[int, Field(ge=0, le=2**53)] | None = None
 
 
 class ChatBody(Members):
     """The whole body; `model_extra` has what this API does not name."""
 
     model: ModelName
-    messages: Annotated[list[MessageMember], Field(min_length=1, max_length=200, fail_fast=True)]
+    messages: Annotated[list[MessageMember], Field(min_length=1, max_length=10_000, fail_fast=True)]
     max_tokens: Limit | None = None
     max_completion_tokens: Limit | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
-    tools: Annotated[list[ToolMember], Field(fail_fast=True)] | None = None
+    tools: Annotated[list[ToolMember], Field(max_length=10_000, fail_fast=True)] | None = None
     tool_choice: ToolChoiceMember | None = None
     parallel_tool_calls: bool | None = None
-    response_format: ResponseFormat | None = None
-    reasoning_effort: Literal["minimal", "low", "medium", "high"] | None = None
+    response_format: OtherMember | None = None
+    reasoning_effort: Effort | None = None
+    reasoning: ReasoningMember | None = None
+    thinking: ThinkingMember | None = None
     vision_quality: str | None = None
     n: Annotated[int, Field(ge=1, le=1)] | None = None
     seed: Seed | None = None
