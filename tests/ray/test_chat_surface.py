@@ -107,7 +107,7 @@ def test_the_name_that_a_client_gave_is_its_own(midstream: Instance) -> None:
     with midstream.client() as mine, midstream.client(other) as theirs:
         request = body("sim-instant", max_tokens=2)
         first = mine.post(CREATE, json=request, headers=name)
-        again = mine.post(CREATE, json=request, headers=name)
+        again = mine.post(CREATE, json=request | {"max_tokens": 4}, headers=name)
         namesake = theirs.post(CREATE, json=request | {"max_tokens": 3}, headers=name)
         assert first.json()["id"] == first.headers["midstream-completion-id"] == "my-own.name_1"
         assert error_of(again) == (409, "completion_id_in_use")
@@ -134,23 +134,27 @@ def test_a_repeated_key_is_answered_from_the_record(midstream: Instance) -> None
     assert "aurous-idempotent-replayed" not in first.headers
     assert again.headers["aurous-idempotent-replayed"] == "true"
     assert again.headers["midstream-completion-id"] == first.json()["id"]
-    assert error_of(other) == (409, "idempotency_key_in_use")
+    assert error_of(other) == (422, "idempotency_key_in_use")
     midstream.simulated(first.json()["id"])  # asserts that the model was asked once
 
 
-def test_a_key_whose_first_call_still_runs_is_refused(midstream: Instance) -> None:
-    request = body("sim-long", max_tokens=2_000)
-    headers = {"Idempotency-Key": "still-running", "Midstream-Completion-Id": "still-running"}
-    with midstream.client() as client, ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(client.post, CREATE, json=request, headers=headers)
-        path = f"{CREATE}/still-running"
-        wait_until(lambda: client.get(path).status_code == 200, "it runs")
-        again = client.post(CREATE, json=request, headers={"Idempotency-Key": "still-running"})
-        assert client.post(f"{path}/cancel").status_code == 200
-        first = waiting.result(30)
-    assert error_of(again) == (409, "idempotency_key_in_use")
-    assert "retry-after" not in again.headers
-    assert first.json()["status"] == "cancelled"
+def test_calls_at_once_with_one_key_or_one_id_are_one_completion(midstream: Instance) -> None:
+    """From replicas that know nothing of each other; some are streamed, and all read the same."""
+    request = body("sim-long", max_tokens=60)
+    for headers in ({"Idempotency-Key": "twins"}, {"Midstream-Completion-Id": "twins"}):
+        with midstream.client() as client, ThreadPoolExecutor(6) as pool:
+            before = balance(client)
+            posts = [
+                pool.submit(client.post, CREATE, json=request, headers=headers) for _ in range(6)
+            ]
+            answers = [post.result(60) for post in posts]
+            late = client.post(CREATE, json=request, headers=headers)
+            spent = before - balance(client)
+        assert {answer.status_code for answer in (*answers, late)} == {200}
+        bodies = [answer.json() for answer in (*answers, late)]
+        assert all(one == bodies[0] for one in bodies)
+        assert spent == pytest.approx(bodies[0]["usage"]["credits_charged"])
+        midstream.simulated(midstream.row(bodies[0]["id"], "chat")["id"])  # it was asked once
 
 
 def test_a_key_that_failed_is_free_again(midstream: Instance) -> None:
@@ -176,20 +180,19 @@ def test_a_key_is_one_teams_alone(midstream: Instance) -> None:
     assert len({answer.json()["id"] for answer in answers}) == 2
 
 
-def test_a_stream_ignores_the_key_and_says_so(midstream: Instance) -> None:
+def test_streams_with_one_key_are_one_completion(midstream: Instance) -> None:
     readers = [
-        stream(midstream, "sim-instant", max_tokens=2, headers={"Idempotency-Key": "s"}).join()
+        stream(midstream, "sim-long", max_tokens=30, headers={"Idempotency-Key": "s"})
         for _ in range(2)
     ]
-    for reader in readers:
-        assert reader.answer_headers["aurous-idempotency-status"] == "ignored_streaming"
-        assert reader.frames[0]["warning"]["code"] == "idempotency_ignored_streaming"
-        assert reader.frames[0]["choices"] == []
+    first, second = (reader.wait_for_tokens(1) for reader in readers)
+    for reader in (first.join(), second.join()):
+        assert reader.answer_headers["aurous-idempotency-status"] == "honoured"
         assert reader.has_done
-    assert readers[0].completion_id != readers[1].completion_id
+    assert first.completion_id == second.completion_id
+    assert first.frames == second.frames
     plain = stream(midstream, "sim-instant", max_tokens=2).join()
     assert plain.answer_headers["aurous-idempotency-status"] == "not_set"
-    assert "warning" not in plain.frames[0]
 
 
 # Limits.
