@@ -5,19 +5,24 @@ Source: contract of the chat dialect, section 6; OpenAI's "List models", whose m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from actors.catalogue import CatalogueModel
+from actors.core.errors import InvalidRequest
 from actors.core.prices import Price, Prices
 from serve_app.dialects.base import Dialect
 from serve_app.dialects.midstream_object import credits
 from serve_app.exchange import Exchange
 from serve_app.shell import Shell
 
-__all__ = ["AccountEndpoints"]
+__all__ = ["AccountEndpoints", "AnthropicModels"]
 
 _MODELS_SINCE = 1_778_803_200
 """`created` of every model, which OpenAI's clients require: the day of this API's version."""
+
+_MODELS_SINCE_TEXT = "2026-05-15T00:00:00Z"
+_LIMIT_MAX = 1_000
 
 
 class AccountEndpoints:
@@ -50,6 +55,65 @@ class AccountEndpoints:
         principal = await self._shell.authenticator.principal(exchange.headers)
         self._dialect.check(exchange.call())
         return principal.team
+
+
+class AnthropicModels:
+    """The models in the shape of Anthropic's API, which says nothing of prices.
+
+    Source: Anthropic API reference, "List Models" and "Get a Model", read 2026-11-25.
+    """
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._dialect = shell.dialects.messages
+
+    async def models(self, exchange: Exchange) -> None:
+        await self._check(exchange)
+        rows = [_anthropic_row(model) for model in self._shell.catalogue.models()]
+        page, has_more = _page(rows, exchange.query)
+        ends = (page[0]["id"], page[-1]["id"]) if page else (None, None)
+        value = {"data": page, "has_more": has_more, "first_id": ends[0], "last_id": ends[1]}
+        await exchange.json(200, value)
+
+    async def model(self, exchange: Exchange) -> None:
+        await self._check(exchange)
+        model = self._shell.catalogue.lookup(exchange.path("model"))
+        await exchange.json(200, _anthropic_row(model))
+
+    async def _check(self, exchange: Exchange) -> None:
+        await self._shell.authenticator.principal(exchange.headers)
+        self._dialect.check(exchange.call())
+
+
+def _anthropic_row(model: CatalogueModel) -> dict[str, Any]:
+    return {
+        "type": "model",
+        "id": model.slug,
+        "display_name": model.slug,
+        "created_at": _MODELS_SINCE_TEXT,
+        "max_input_tokens": model.context_window,
+        "max_tokens": model.max_output_tokens_hard_cap,
+    }
+
+
+def _page(
+    rows: list[dict[str, Any]], query: Mapping[str, str]
+) -> tuple[list[dict[str, Any]], bool]:
+    """Return the rows that were asked for, and whether there are more in that direction.
+
+    Raises: InvalidRequest: the limit is no number from 1 to 1,000.
+    """
+    limit = query.get("limit", str(_LIMIT_MAX))
+    if not limit.isdecimal() or not 1 <= int(limit[:9]) <= _LIMIT_MAX:
+        raise InvalidRequest(f"limit must be 1 to {_LIMIT_MAX}.", param="limit")
+    names = [row["id"] for row in rows]
+    after, before = query.get("after_id"), query.get("before_id")
+    if after in names:
+        rows = rows[names.index(after) + 1 :]
+    elif before in names:
+        rows = rows[: names.index(before)]
+        return rows[-int(limit) :], len(rows) > int(limit)
+    return rows[: int(limit)], len(rows) > int(limit)
 
 
 def _model_row(model: CatalogueModel) -> dict[str, Any]:

@@ -190,8 +190,17 @@ ANSWERS: Mapping[str, Schema] = MappingProxyType(
             object=_one_of("response.input_tokens"), input_tokens=_INTEGER
         ),
         "ResponseItemPage": _object(object=_one_of("list"), data=_list(_OBJECT), has_more=_BOOLEAN),
-        "Model": _object(id=_TEXT, object=_one_of("model"), created=_INTEGER, owned_by=_TEXT),
-        "ModelList": _object(object=_one_of("list"), data=_list(_ref("Model"))),
+        "OpenAIModel": _object(id=_TEXT, object=_one_of("model"), created=_INTEGER, owned_by=_TEXT),
+        "AnthropicModel": _object(
+            id=_TEXT, type=_one_of("model"), display_name=_TEXT, created_at=_TEXT
+        ),
+        "Model": {"anyOf": [_ref("OpenAIModel"), _ref("AnthropicModel")]},
+        "ModelList": {
+            "anyOf": [
+                _object(object=_one_of("list"), data=_list(_ref("OpenAIModel"))),
+                _object(data=_list(_ref("AnthropicModel")), has_more=_BOOLEAN),
+            ]
+        },
         "Balance": _object(**_BALANCE, currency=_TEXT),
         "TeamBalance": _object(team=_TEXT, **_BALANCE),
         "Team": _object(

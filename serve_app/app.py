@@ -12,12 +12,11 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actors.catalogue import Catalogue
 from actors.runtime import CompletionRuntime
 from actors.settings import Settings
-from serve_app.account import AccountEndpoints
+from serve_app.account import AccountEndpoints, AnthropicModels
 from serve_app.admin import AdminEndpoints
 from serve_app.auth import Authenticator
 from serve_app.dialects.base import Dialect, Operation
@@ -27,6 +26,7 @@ from serve_app.endpoints import CompletionEndpoints
 from serve_app.health import HealthEndpoints
 from serve_app.messages_endpoints import AsyncMessagesEndpoints, MessagesEndpoints
 from serve_app.model_response_endpoints import ModelResponseEndpoints
+from serve_app.nowhere import Nowhere
 from serve_app.responses_endpoints import ResponsesEndpoints
 from serve_app.shell import Endpoint, Handler, Shell
 from serve_app.ulid import new_ulid
@@ -63,9 +63,10 @@ def create_app(
         replica=replica,
         dialects=Dialects.made(is_strict=settings.strict_contracts),
     )
-    app = Starlette(routes=_routes(shell), middleware=_middleware(settings))
+    routes = _routes(shell)
+    app = Starlette(routes=routes, middleware=_middleware(settings))
     app.router.redirect_slashes = False
-    app.router.default = _nowhere(shell)
+    app.router.default = Nowhere(shell, routes)
     return app
 
 
@@ -102,8 +103,7 @@ def _routes(shell: Shell) -> list[Route]:
         *_responses_routes(shell),
         *_messages_routes(shell, ""),
         *_messages_routes(shell, "/api/gpt"),
-        route("/v1/models", GET=account.models),
-        route("/v1/models/{model:path}", GET=account.model),
+        *_models_routes(shell),
         route("/v1/balance", GET=account.balance),
         route("/admin/v1/completions", GET=admin.list_completions),
         route("/admin/v1/completions/{id}", GET=admin.read_completion),
@@ -115,12 +115,33 @@ def _routes(shell: Shell) -> list[Route]:
         route("/admin/v1/keys", GET=admin.list_keys),
         route("/admin/v1/keys/{key_id}", DELETE=admin.revoke_key),
         route("/admin/v1/ledger/audit", GET=admin.audit),
+        route("/", GET=health.hello),
         route("/healthz", GET=health.alive),
         route("/readyz", GET=health.ready),
         route("/openapi.json", GET=docs.document),
+        route("/docs", GET=docs.page),
         route("/docs/api", GET=docs.page),
     ]
     return routes
+
+
+def _models_routes(shell: Shell) -> list[Route]:
+    """Return the routes of the models; Anthropic's clients are answered in their API's shape."""
+    dialects = shell.dialects
+    account = AccountEndpoints(shell, dialects.chat)
+    anthropics = AnthropicModels(shell)
+    models = Endpoint(shell, dialects.messages, {"GET": anthropics.models})
+    model = Endpoint(shell, dialects.messages, {"GET": anthropics.model})
+    return [
+        Route(
+            "/v1/models",
+            Endpoint(shell, dialects.chat, {"GET": account.models}, anthropics=models),
+        ),
+        Route(
+            "/v1/models/{model:path}",
+            Endpoint(shell, dialects.chat, {"GET": account.model}, anthropics=model),
+        ),
+    ]
 
 
 def _responses_routes(shell: Shell) -> list[Route]:
@@ -160,19 +181,6 @@ def _messages_routes(shell: Shell, prefix: str) -> list[Route]:
         route("/async/{id}/cancel", cancel, POST=background.cancel),
         route("/async/{id}/delete", DELETE=background.delete),
     ]
-
-
-def _nowhere(shell: Shell) -> ASGIApp:
-    """Return what answers where no route does."""
-    endpoint = Endpoint(shell, shell.dialects.chat, {})
-
-    async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close"})
-        else:
-            await endpoint(scope, receive, send)
-
-    return nowhere
 
 
 def _middleware(settings: Settings) -> list[Middleware]:

@@ -1,4 +1,4 @@
-"""Whether this replica lives, and whether the runtime behind it would take a request.
+"""What this is, whether this replica lives, and whether the runtime behind it would take a request.
 
 The simulator's address is a way around every account, so it is told on a loopback deployment, or
 to whoever has the admin key, and to nobody else; so is what runs where.
@@ -15,11 +15,27 @@ from serve_app.shell import Shell
 
 __all__ = ["HealthEndpoints"]
 
+_HELLO = {
+    "name": "midstream",
+    "docs": "/docs/api",
+    "openapi": "/openapi.json",
+    "health": "/healthz",
+    "models": "/v1/models",
+}
+
 
 class HealthEndpoints:
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
         self._is_loopback = _is_loopback(shell.settings.host)
+
+    async def hello(self, exchange: Exchange) -> None:
+        """Say what this is, and where to go from here."""
+        if "text/html" in exchange.headers.get("accept", ""):
+            await exchange.begin(307, [(b"location", b"/docs/api"), (b"content-length", b"0")])
+            await exchange.write(b"", is_last=True)
+            return
+        await exchange.json(200, _HELLO)
 
     async def alive(self, exchange: Exchange) -> None:
         await exchange.json(200, {"status": "ok"})

@@ -51,8 +51,8 @@ class HttpError(CompletionRuntimeError):
 class RouteNotFound(HttpError):
     code = "route_not_found"
 
-    def __init__(self) -> None:
-        super().__init__("There is nothing at this path.")
+    def __init__(self, message: str = "There is nothing at this path.") -> None:
+        super().__init__(message)
 
 
 class MethodNotAllowed(HttpError):

@@ -71,6 +71,17 @@ _PAGE = (
     ),
     Parameter("cursor", "query", "`next_cursor` of the page before."),
 )
+_MODELS_PAGE = (
+    Parameter("anthropic-version", "header", "What asks for that shape, which has pages."),
+    Parameter(
+        "limit",
+        "query",
+        "How many rows.",
+        MappingProxyType({"type": "integer", "minimum": 1, "maximum": 1000, "default": 1000}),
+    ),
+    Parameter("after_id", "query", "`last_id` of the page before."),
+    Parameter("before_id", "query", "`first_id` of the page after."),
+)
 _TEAM_FILTER = (Parameter("team", "query", "Only this team's."),)
 _AFTER = (
     Parameter("after", "query", "The sequence number of the last event that one has.", CURSOR),
@@ -142,7 +153,11 @@ OPERATIONS: Mapping[tuple[str, str], Described] = MappingProxyType(
             accepts_remember=True,
         ),
         ("GET", "/v1/models"): Described(
-            "List the models", _ACCOUNT, "ModelList", parameters=_VERSION, errors=ASKED
+            "List the models; Anthropic's clients are answered in their API's shape",
+            _ACCOUNT,
+            "ModelList",
+            parameters=(*_VERSION, *_MODELS_PAGE),
+            errors=ASKED,
         ),
         ("GET", "/v1/models/{model}"): Described(
             "Read a model", _ACCOUNT, "Model", parameters=_VERSION, errors=FOUND
@@ -183,6 +198,7 @@ OPERATIONS: Mapping[tuple[str, str], Described] = MappingProxyType(
         ("GET", "/admin/v1/keys"): _admin("List keys", "KeyPage", parameters=_TEAM_FILTER),
         ("DELETE", "/admin/v1/keys/{key_id}"): _admin("Revoke a key", "RevokedKey", errors=FOUND),
         ("GET", "/admin/v1/ledger/audit"): _admin("Audit the ledger"),
+        ("GET", "/"): Described("What this is", _SERVICE, "", Access.NOBODY),
         ("GET", "/healthz"): Described(
             "Whether this replica lives", _SERVICE, "Health", Access.NOBODY
         ),
@@ -190,6 +206,9 @@ OPERATIONS: Mapping[tuple[str, str], Described] = MappingProxyType(
             "Whether the next request would be taken", _SERVICE, "Health", Access.NOBODY
         ),
         ("GET", "/openapi.json"): Described("This description", _SERVICE, "", Access.NOBODY),
+        ("GET", "/docs"): Described(
+            "The same page, where one would look", _SERVICE, "", Access.NOBODY, media=("text/html",)
+        ),
         ("GET", "/docs/api"): Described(
             "This description as a page", _SERVICE, "", Access.NOBODY, media=("text/html",)
         ),

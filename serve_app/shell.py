@@ -26,7 +26,10 @@ from serve_app.dialects.offered import Dialects
 from serve_app.exchange import ClientGone, Exchange
 from serve_app.http_errors import MethodNotAllowed, RouteNotFound
 
-__all__ = ["Endpoint", "Handler", "Shell"]
+__all__ = ["ANTHROPIC_VERSION", "Endpoint", "Handler", "Shell"]
+
+ANTHROPIC_VERSION = b"anthropic-version"
+"""The header that Anthropic's clients send with every call."""
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +80,8 @@ class Endpoint:
     Args:
         handlers: by method; HEAD is answered as GET. None at all is a path where nothing is.
         operation: what its errors are worded for.
+        otherwise: takes any other method; without it that is an error.
+        anthropics: answers in this one's place where the caller is a client of Anthropic's.
     """
 
     def __init__(
@@ -85,9 +90,14 @@ class Endpoint:
         dialect: Dialect,
         handlers: Mapping[str, Handler],
         operation: Operation = Operation.OTHER,
+        *,
+        otherwise: Handler | None = None,
+        anthropics: Endpoint | None = None,
     ) -> None:
         self._shell = shell
         self._dialect = dialect
+        self._otherwise = otherwise
+        self._anthropics = anthropics
         self._handlers = {**handlers, "HEAD": handlers["GET"]} if "GET" in handlers else handlers
         self._operation = operation
 
@@ -101,6 +111,9 @@ class Endpoint:
         return tuple(method for method in self._handlers if method != "HEAD")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._anthropics is not None and _is_anthropics(scope):
+            await self._anthropics(scope, receive, send)
+            return
         request_id = f"req_{self._shell.ids()}"
         headers = [*self._dialect.reply_headers(request_id), *self._shell.replica_headers]
         exchange = Exchange(scope, receive, send, request_id=request_id, headers=headers)
@@ -126,7 +139,7 @@ class Endpoint:
             await self._fail(exchange, IllegalTransition("unexpected"))
 
     def _handler(self, method: str) -> Handler:
-        handler = self._handlers.get(method)
+        handler = self._handlers.get(method, self._otherwise)
         if handler is not None:
             return handler
         if self._handlers:
@@ -139,3 +152,7 @@ class Endpoint:
             request_id = exchange.request_id
             reply = self._dialect.error(error, operation=self._operation, request_id=request_id)
             await exchange.reply(reply)
+
+
+def _is_anthropics(scope: Scope) -> bool:
+    return any(name == ANTHROPIC_VERSION for name, _ in scope["headers"])

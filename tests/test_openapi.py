@@ -15,7 +15,7 @@ from serve_app.operations import OPERATIONS
 from serve_app.shell import Endpoint
 from tests.http.rig import Rig, rig
 
-OPEN_PATHS = {"/healthz", "/readyz", "/openapi.json", "/docs/api"}
+OPEN_PATHS = {"/", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs/api"}
 
 
 def asked(folder: Path, *paths: str) -> tuple[list[tuple[str, str]], list[bytes]]:
