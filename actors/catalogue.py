@@ -10,10 +10,7 @@ Rules:
 2. An alias is sold under its own name and asked for under its target's; it names a model, never
    another alias.
 3. What is held, and how long things may take, stands in `actors.terms`.
-4. A member that changes the output is never dropped silently, but `reasoning_effort` for a model
-   that cannot reason, which the dialects promise to ignore. What else a kind of provider cannot
-   honour stands in `actors.wire_formats`. A dialect's unknown members travel to a provider of the
-   same wire format alone.
+4. What of a request goes on to its provider, and is refused or left out, is `provider_request`'s.
 5. A built-in model can be had through each wire format that the simulator speaks: `sim@messages`,
    `sim@responses` and `sim@background` are `sim`, asked for in those words. They are not listed;
    a model of the configuration with that very name comes first.
@@ -39,9 +36,10 @@ from actors.core.request import (
     Prices,
     Retention,
     StartCommand,
-    ToolChoiceMode,
 )
+from actors.core.wire.recipient import Recipient
 from actors.ledger import Principal
+from actors.provider_request import provider_request
 from actors.settings import Settings
 from actors.simulator.models import (
     ALIASES,
@@ -51,23 +49,18 @@ from actors.simulator.models import (
     OUTPUT_TOKENS_MAX,
     SimulatedModel,
 )
-from actors.terms import Terms, output_limit, prices_of
+from actors.terms import Terms, demanded_limit, output_limit, prices_of
 from actors.tokenizer import count_prompt, count_text
-from actors.wire_formats import WIRE_FORMATS
+from actors.wire_formats import WIRE_FORMATS, carries_body, recipient_of
 
 __all__ = [
-    "REASONING_EFFORT",
     "SIMULATOR",
-    "TOOL_CHOICE_REQUIRED",
     "Catalogue",
     "CatalogueModel",
 ]
 
 SIMULATOR = "simulator"
 """The name of the built-in provider."""
-
-REASONING_EFFORT = "reasoning_effort"
-TOOL_CHOICE_REQUIRED = "tool_choice_required"
 
 _WIRES = {
     "messages": ProviderKind.ANTHROPIC_MESSAGES,
@@ -173,9 +166,9 @@ class Catalogue:
             dialect=dialect,
             is_strict=settings.strict_contracts,
         )
-        _check_tool_choice(request, model)
         prompt_tokens = count_prompt(request.messages, request.tools)
-        if self._carries_body(request, model, dialect):
+        kind = self._kinds[model.provider]
+        if carries_body(request, dialect, WIRE_FORMATS[kind]):
             prompt_tokens += sum(count_text(beyond.text) for beyond in request.body_only)
         if prompt_tokens > model.context_window:
             raise InvalidRequest(
@@ -184,7 +177,18 @@ class Catalogue:
                 param="messages",
                 reason="max_input_tokens_exceeded",
             )
-        request, ignored = self._for_provider(_without_ignored(request, model), model, dialect)
+        sent = provider_request(
+            request,
+            dialect=dialect,
+            model=model.slug,
+            capabilities=model.capabilities,
+            wire=WIRE_FORMATS[kind],
+            recipient=self._recipient(model.provider, request),
+            is_strict=settings.strict_contracts,
+        )
+        is_limited = request.max_output_tokens or model.default_max_output_tokens
+        if WIRE_FORMATS[kind].demands_limit and not is_limited:
+            output_tokens, adjusted = demanded_limit(output_tokens, dialect)
         terms, timeouts = model.terms, model.terms.timeouts
         hold = terms.hold_for(model.prices, prompt_tokens, output_tokens, settings=settings)
         return StartCommand(
@@ -193,7 +197,7 @@ class Catalogue:
             team=principal.team,
             key_id=principal.key_id,
             dialect=dialect,
-            request=request,
+            request=sent.request,
             model=model.slug,
             provider=model.provider,
             upstream_model=model.upstream_model,
@@ -206,7 +210,7 @@ class Catalogue:
             total_timeout_s=timeouts.total_s or settings.total_timeout_s,
             idempotency=idempotency,
             retention=request.retention if principal.policy.stores_content else Retention.RECEIPT,
-            ignored=ignored,
+            ignored=sent.ignored,
             adjusted=adjusted,
             hold_step_tokens=hold.step_tokens,
             connect_timeout_s=timeouts.connect_s,
@@ -216,65 +220,15 @@ class Catalogue:
             hidden_reasoning_tokens_per_1000_s=terms.hidden_reasoning_tokens_per_1000_s,
         )
 
-    def _for_provider(
-        self, request: CompletionRequest, model: CatalogueModel, dialect: Dialect
-    ) -> tuple[CompletionRequest, tuple[str, ...]]:
-        """Return the request without what its provider would not understand, and the names of that.
-
-        Raises: InvalidRequest: a member that changes the output and cannot be honoured.
-        """
-        if request.sampling.logprobs:
-            # No event carries them back, so an answer without them would be a silent loss.
-            raise _unsupported("Log probabilities are not supported.", "logprobs")
-        wire = WIRE_FORMATS[self._kinds[model.provider]]
-        if (
-            request.is_reasoning
-            and wire.dialect is not Dialect.MESSAGES  # which has a member for it
-            and REASONING_EFFORT not in model.capabilities
-        ):
-            raise _unsupported(f"{model.slug} cannot think.", "thinking")
-        for member in wire.refused(request):
-            raise _unsupported(f"The provider of {model.slug} has no {member}.", member)
-        if self._carries_body(request, model, dialect):
-            return request, wire.ignored(request)
-        for beyond in request.body_only:
-            if beyond.refusal is not None:
-                raise _unsupported(beyond.refusal, beyond.path)
-        ignored = (*(beyond.path for beyond in request.body_only), *wire.ignored(request))
-        if wire.dialect is dialect:
-            return request, ignored
-        return replace(request, extra={}, body=None, headers={}), (*request.extra, *ignored)
-
-    def _carries_body(
-        self, request: CompletionRequest, model: CatalogueModel, dialect: Dialect
-    ) -> bool:
-        """Return whether the provider speaks the client's own wire format, and is asked in it."""
-        wire = WIRE_FORMATS[self._kinds[model.provider]]
-        return wire.dialect is dialect and request.body is not None
-
-
-def _check_tool_choice(request: CompletionRequest, model: CatalogueModel) -> None:
-    if (
-        request.tool_choice is not None
-        and request.tool_choice.mode is ToolChoiceMode.REQUIRED
-        and TOOL_CHOICE_REQUIRED not in model.capabilities
-    ):
-        raise InvalidRequest(
-            f"{model.slug} does not support tool_choice 'required'.",
-            param="tool_choice",
-            reason="tool_choice_required_unsupported",
+    def _recipient(self, provider: str, request: CompletionRequest) -> Recipient:
+        """Return what the request depends on of its provider; the simulator's address is no matter."""
+        config = self._providers.get(provider) or ProviderConfig(
+            kind=self._kinds[provider], base_url=_NOWHERE
         )
+        return recipient_of(provider, config, request.headers)
 
 
-def _unsupported(message: str, param: str) -> InvalidRequest:
-    """Return the refusal of what is well said and cannot be honoured here."""
-    return InvalidRequest(message, param=param, reason="unsupported")
-
-
-def _without_ignored(request: CompletionRequest, model: CatalogueModel) -> CompletionRequest:
-    if request.reasoning_effort is None or REASONING_EFFORT in model.capabilities:
-        return request
-    return replace(request, reasoning_effort=None)
+_NOWHERE = HttpUrl("http://simulator.invalid/v1")
 
 
 def _providers(config: Config, simulator_url: str | None) -> dict[str, ProviderConfig]:

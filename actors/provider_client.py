@@ -12,7 +12,8 @@ Rules:
 - No timeout is set: whoever waits cancels.
 - An answer that its provider would go on with (`native_background`) is cancelled there before its
   connection is closed, unless it ended by itself; for that there is a bound, and no second try.
-- What a provider says in an error stays here; a failure holds its status alone.
+- What a provider says when it refuses a request is told, without keys and addresses; of any other error
+  its status alone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
@@ -31,7 +32,8 @@ from actors.config import ConfigError, ProviderConfig
 from actors.core.errors import Failure, FailureCode, UpstreamError
 from actors.core.request import StartCommand
 from actors.core.upstream import StreamDecoder, TokenCount, UpstreamBatch
-from actors.core.wire.failures import BROKEN_STREAM, failure_of_status
+from actors.core.wire.failures import BROKEN_STREAM
+from actors.core.wire.refusals import BODY_BYTES_MAX, TOLD_STATUSES, refusal, scrubbed
 from actors.provider_connections import Answer, Connections, Loss, TransportError
 from actors.settings import Settings
 from actors.wire_formats import WIRE_FORMATS
@@ -48,6 +50,8 @@ _RETRY_AFTER_REPORTED_S_MAX = 3600.0
 
 _DRAIN_S = 0.5  # how long the end of a body may come after the end of its stream
 _DRAIN_BYTES_MAX = 64 * 1024
+
+_REFUSAL_S = 2.0  # how long the body of a refusal may take
 
 _NATIVE_CANCEL_S = 0.75  # within the second that a driver gives a close
 
@@ -81,7 +85,11 @@ class ProviderClient:
         self._config = config
         self._format = WIRE_FORMATS[config.kind]
         self._base_url = str(config.base_url).rstrip("/")
-        headers = [*_HEADERS, *self._format.headers(_checked(name, api_key))]
+        key = _checked(name, api_key)
+        self._secrets = tuple(
+            text for text in (key, self._base_url, config.base_url.host) if text is not None
+        )
+        headers = [*_HEADERS, *self._format.headers(key)]
         self._connections = Connections(f"{self._base_url}{self._format.path}", headers)
         self._frame_bytes_max = settings.frame_bytes_max
         self._count = count
@@ -99,7 +107,9 @@ class ProviderClient:
             self._connections,
             command.completion_id,
             self._body(command),
-            decoder,
+            self._format.request_headers(command),
+            self._format.restored(decoder, command),
+            self._secrets,
             self._jitter,
             self._sleep,
             (lambda: self._cancel_url(decoder)) if self._config.native_background else None,
@@ -131,6 +141,8 @@ class _HttpStream:
     """One request to a provider; implements `actors.provider.UpstreamStream`.
 
     Args:
+        headers: what this request carries beside what every one does.
+        secrets: what never gets out of what the provider says.
         cancel_url: where the provider is told to stop, None while it has no name for the answer; None
             instead of it where closing the connection is what stops it.
     """
@@ -141,7 +153,9 @@ class _HttpStream:
         connections: Connections,
         request_id: str,
         body: bytes,
+        headers: list[tuple[str, str]],
         decoder: StreamDecoder,
+        secrets: tuple[str, ...],
         jitter: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         cancel_url: Callable[[], str | None] | None,
@@ -150,7 +164,9 @@ class _HttpStream:
         self._connections = connections
         self._request_id = request_id
         self._body = body
+        self._headers = headers
         self._decoder = decoder
+        self._secrets = secrets
         self._jitter = jitter
         self._sleep = sleep
         self._cancel_url = cancel_url
@@ -198,10 +214,10 @@ class _HttpStream:
                 await self._answer.aclose()
             raise
         if not data:
-            batch = self._decoder.receive_eof()
+            batch = self._safe(self._decoder.receive_eof())
             self._phase = _Phase.OVER if batch.failure is None else _Phase.BROKEN
             return batch
-        batch = self._decoder.receive_data(data)
+        batch = self._safe(self._decoder.receive_data(data))
         if batch.is_end:
             self._phase = _Phase.ENDED
         elif batch.failure is not None:
@@ -248,7 +264,9 @@ class _HttpStream:
     async def _attempt(self) -> _Refusal | None:
         """Send once; None is success."""
         try:
-            answer = await self._connections.post(self._request_id, self._body)
+            answer = await self._connections.post(
+                self._request_id, self._body, headers=self._headers
+            )
         except TransportError as error:
             _log.warning("provider %s: no answer: %s", self._name, error.kind)
             return _Refusal(_UNREACHABLE, _RETRY_BY_LOSS[error.loss])
@@ -256,10 +274,13 @@ class _HttpStream:
             self._answer = answer
             self._phase = _Phase.OPEN
             return None
-        await answer.aclose()
+        try:
+            said = await _said(answer) if answer.status in TOLD_STATUSES else b""
+        finally:
+            await answer.aclose()
         _log.warning("provider %s: status %d", self._name, answer.status)
         retry_after_s = _retry_after_s(answer.headers.get("Retry-After"))
-        failure = failure_of_status(answer.status, retry_after_s=retry_after_s)
+        failure = refusal(answer.status, said, secrets=self._secrets, retry_after_s=retry_after_s)
         is_transient = answer.status in _RETRIED_STATUSES
         return _Refusal(failure, _Retry.LATER if is_transient else _Retry.NEVER)
 
@@ -274,6 +295,14 @@ class _HttpStream:
         if asked_s is None:
             return pause_s
         return None if asked_s > _RETRY_AFTER_S_MAX else max(pause_s, asked_s)
+
+    def _safe(self, batch: UpstreamBatch) -> UpstreamBatch:
+        """Return the batch; what a refusal in the stream says is without this provider's secrets."""
+        failure = batch.failure
+        if failure is None or failure.code is not FailureCode.UPSTREAM_REJECTED:
+            return batch
+        told = replace(failure, message=scrubbed(failure.message, self._secrets))
+        return replace(batch, failure=told)
 
     def _broken(self, error: TransportError) -> UpstreamBatch:
         if self._phase is _Phase.CLOSED:  # By another task, while this one was waiting.
@@ -302,6 +331,18 @@ class _Refusal:
 
     failure: Failure
     retry: _Retry
+
+
+async def _said(answer: Answer) -> bytes:
+    """Read what a refusal says, as much of it as comes in bounds."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_REFUSAL_S):
+            while len(body) < BODY_BYTES_MAX and (data := await answer.read()):
+                body += data
+    except (TimeoutError, TransportError):
+        pass  # What came may be enough.
+    return bytes(body[:BODY_BYTES_MAX])
 
 
 async def _drain(answer: Answer) -> None:

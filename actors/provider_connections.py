@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from enum import Enum
 from functools import cache
 from types import AsyncGeneratorType
@@ -88,17 +88,26 @@ class Connections:
             client=self._new_session,
         )
 
-    async def post(self, request_id: str, body: bytes, *, url: str | None = None) -> Answer:
+    async def post(
+        self,
+        request_id: str,
+        body: bytes,
+        *,
+        url: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> Answer:
         """Send a request; return its answer, whatever the status, when the headers are there.
 
         Args:
             url: where this one goes, if not where every other does.
+            headers: what this one carries beside what every request does.
         Raises:
             TransportError: there was no answer.
         Cancel: the connection is closed.
         """
-        headers = [
+        all_headers = [
             *self._headers,
+            *headers,
             ("X-Request-Id", request_id),
             ("Content-Length", str(len(body))),
         ]
@@ -107,7 +116,7 @@ class Connections:
         request = httpx.Request(
             "POST",
             self._url if url is None else url,
-            headers=headers,
+            headers=all_headers,
             content=body if is_small else None,
             stream=None if is_small else _Pieces(body),
             extensions={"timeout": {}},

@@ -25,7 +25,7 @@ from actors.core.request import Dialect
 from actors.core.token_meter import hold_microcredits
 from actors.settings import Settings
 
-__all__ = ["FULL_OUTPUT_TOKENS", "Hold", "Terms", "output_limit", "prices_of"]
+__all__ = ["FULL_OUTPUT_TOKENS", "Hold", "Terms", "demanded_limit", "output_limit", "prices_of"]
 
 FULL_OUTPUT_TOKENS = 32_000
 """What is held for in full where nobody set a limit: more than nearly every answer has."""
@@ -105,6 +105,12 @@ def prices_of(model: ModelConfig) -> Prices:
         cache_write_5m_microcredits=write_5m,
         cache_write_1h_microcredits=write_1h,
     )
+
+
+def demanded_limit(cap: int | None, dialect: Dialect) -> tuple[int, tuple[str, ...]]:
+    """Return what is sent to a format that demands a limit where nobody gave one, and how it is told."""
+    limit = cap or FULL_OUTPUT_TOKENS
+    return limit, (f"{_LIMIT_NAMES.get(dialect, 'max_tokens')}={limit}",)
 
 
 def output_limit(

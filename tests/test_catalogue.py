@@ -40,15 +40,22 @@ def catalogue(url: str | None = URL, **members: Any) -> Catalogue:
     return Catalogue(Config.model_validate(members), simulator_url=url)
 
 
-def resolve(where: Catalogue, request: CompletionRequest, **settings: Any) -> StartCommand:
+def resolve(
+    where: Catalogue,
+    request: CompletionRequest,
+    dialect: Dialect = Dialect.CHAT,
+    *,
+    is_strict: bool = False,
+    **settings: Any,
+) -> StartCommand:
     return where.resolve(
         request,
         completion_id="cmp_1",
         wire_id="mine",
         principal=PRINCIPAL,
-        dialect=Dialect.CHAT,
+        dialect=dialect,
         created_at_s=12.5,
-        settings=Settings(**{"total_timeout_s": 77.0, **settings}),
+        settings=Settings(**{"total_timeout_s": 77.0, "strict_contracts": is_strict, **settings}),
         idempotency=IdempotencyKey("k", "f"),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from actors.core.request import (
     CompletionRequest,
+    FilePart,
     ImagePart,
     Message,
     Part,
@@ -59,7 +61,31 @@ def test_system_messages_become_the_system_member() -> None:
     one = Message(Role.SYSTEM, (TextPart("Be brief."),))
     assert body(one, HELLO) == PLAIN | {"system": "Be brief."}
     two = Message(Role.SYSTEM, (TextPart("Be kind."), TextPart("")))
-    assert body(one, HELLO, two) == PLAIN | {"system": "Be brief.\n\nBe kind."}
+    assert body(one, two, HELLO) == PLAIN | {"system": "Be brief.\n\nBe kind."}
+
+
+def test_a_system_message_in_mid_conversation_is_a_reminder_in_its_place() -> None:
+    one = Message(Role.SYSTEM, (TextPart("Be brief."),))
+    answer = Message(Role.ASSISTANT, (TextPart("Hi."),))
+    assert body(one, HELLO, answer, one, HELLO) == PLAIN | {
+        "system": "Be brief.",
+        "messages": [
+            {"role": "user", "content": "hello"},
+            {"role": "assistant", "content": "Hi."},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "<system-reminder>\nBe brief.\n</system-reminder>"},
+                    {"type": "text", "text": "hello"},
+                ],
+            },
+        ],
+    }
+
+
+def test_a_system_message_alone_is_the_users() -> None:
+    alone = Message(Role.SYSTEM, (TextPart("Say hello."),))
+    assert body(alone) == PLAIN | {"messages": [{"role": "user", "content": "Say hello."}]}
 
 
 def test_messages_of_one_role_become_one() -> None:
@@ -87,6 +113,76 @@ def test_messages_of_one_role_become_one() -> None:
             ],
         },
     ]
+
+
+def test_results_come_before_what_else_their_turn_holds() -> None:
+    call = Message(Role.ASSISTANT, (ToolCallPart("functions.f:0", "f", "{}"),))
+    shown = ImagePart("data:image/jpg;base64,/9j/4A==")
+    result = ToolResultPart("functions.f:0", "1", media=(shown,))
+    _, called, answered = sent(HELLO, call, HELLO, Message(Role.TOOL, (result,)))
+    call_id = called["content"][0]["id"]
+    assert re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", call_id)
+    assert answered["content"] == [
+        {
+            "type": "tool_result",
+            "tool_use_id": call_id,
+            "content": [
+                {"type": "text", "text": "1"},
+                {
+                    "type": "image",
+                    "source": {"type": "base64", "media_type": "image/jpeg", "data": "/9j/4A=="},
+                },
+            ],
+        },
+        {"type": "text", "text": "hello"},
+    ]
+
+
+@pytest.mark.parametrize(("text", "kept"), [("So: ", "So:"), (" \n", None), ("a", "a")])
+def test_a_beginning_of_the_answer_has_no_white_space_at_its_end(
+    text: str, kept: str | None
+) -> None:
+    messages = sent(HELLO, Message(Role.ASSISTANT, (TextPart(text),)))
+    assert messages[1:] == ([{"role": "assistant", "content": kept}] if kept else [])
+
+
+def test_documents() -> None:
+    pdf = FilePart("data:application/pdf;base64,JVBERi0=", "a.pdf")
+    text = FilePart("data:text/markdown;base64,IyBBCg==")
+    linked = FilePart("https://example.test/a.pdf")
+    assert blocks(Role.USER, pdf, text, linked) == [
+        {
+            "type": "document",
+            "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="},
+            "title": "a.pdf",
+        },
+        {
+            "type": "document",
+            "source": {"type": "text", "media_type": "text/plain", "data": "# A\n"},
+        },
+        {"type": "document", "source": {"type": "url", "url": "https://example.test/a.pdf"}},
+    ]
+
+
+def test_a_schema_says_that_it_is_an_object() -> None:
+    tools = (Tool("f", parameters={}), Tool("g", parameters={"properties": {"x": {}}}))
+    assert [tool["input_schema"] for tool in body(tools=tools)["tools"]] == [
+        {"type": "object", "properties": {}},
+        {"type": "object", "properties": {"x": {}}},
+    ]
+
+
+def test_thinking_goes_with_no_other_temperature_and_no_forced_tool() -> None:
+    request = CompletionRequest(
+        "sim", (HELLO,), reasoning_effort="high", sampling=Sampling(temperature=0.2)
+    )
+    assert "temperature" not in request_body(command(request))
+    assert ignored(request) == ("temperature",)
+    forced = replace(request, tools=TOOLS, tool_choice=ToolChoice(ToolChoiceMode.REQUIRED))
+    sent = request_body(command(forced))
+    assert (sent["temperature"], sent["tool_choice"]) == (0.2, {"type": "any"})
+    assert "thinking" not in sent and "output_config" not in sent
+    assert ignored(forced) == ("reasoning_effort",)
 
 
 def test_a_message_of_nothing_is_not_sent() -> None:

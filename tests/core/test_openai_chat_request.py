@@ -194,7 +194,9 @@ def test_tools() -> None:
 
 @pytest.mark.parametrize("mode", ["auto", "none", "required"])
 def test_tool_choice_in_a_word(mode: str) -> None:
-    assert body(tool_choice=ToolChoice(ToolChoiceMode(mode)))["tool_choice"] == mode
+    choice = ToolChoice(ToolChoiceMode(mode))
+    assert body(tools=(Tool("f"),), tool_choice=choice)["tool_choice"] == mode
+    assert "tool_choice" not in body(tool_choice=choice), "among what?"
 
 
 def test_output_and_sampling_members() -> None:

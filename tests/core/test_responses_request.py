@@ -170,7 +170,7 @@ def test_tools_are_flat() -> None:
             "type": "function",
             "name": "f",
             "description": "does f",
-            "parameters": {"type": "object"},
+            "parameters": {"type": "object", "properties": {}},
             "strict": True,
         },
         {"type": "function", "name": "g", "parameters": {"type": "object", "properties": {}}},

@@ -1,6 +1,7 @@
 """The Anthropic Messages wire format, once, both directions.
 
 What its users import; the parts are beside it: `anthropic_request` (what is sent upstream),
+`anthropic_body` (the same, of a client's own body),
 `anthropic_stream` (reading an answer), `anthropic_writer` (writing one),
 `anthropic_usage` (the figures, both ways), `anthropic_redacted` (thinking that nobody may read).
 Used by the provider client, the simulator, the messages dialect, the load tester and the tests alike.
@@ -9,6 +10,7 @@ llama.cpp's and vLLM's servers speak it too.
 
 from __future__ import annotations
 
+from actors.core.wire.anthropic_body import own_request_body, prepared
 from actors.core.wire.anthropic_redacted import redacted_data, redacted_signature
 from actors.core.wire.anthropic_request import ignored, refused, request_body
 from actors.core.wire.anthropic_stream import MessagesStreamDecoder
@@ -36,6 +38,8 @@ __all__ = [
     "fold_content",
     "ignored",
     "message_body",
+    "own_request_body",
+    "prepared",
     "redacted_data",
     "redacted_signature",
     "refused",

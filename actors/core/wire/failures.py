@@ -1,7 +1,7 @@
 """What a provider's status or error means to us: one table for every wire format.
 
-Owns the sentences that a client may see of a provider's fault. They never hold what the provider
-said, which can have keys, addresses or other people's content in it.
+Owns our own sentences of a provider's fault. They never hold what the provider said, which can have
+keys and addresses in it; what may be told of a refusal is `refusals`'.
 """
 
 from __future__ import annotations

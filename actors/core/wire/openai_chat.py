@@ -1,6 +1,7 @@
 """The OpenAI chat-completions wire format, once, both directions.
 
 What its users import; the parts are beside it: `openai_chat_request` (what is sent upstream),
+`openai_chat_body` (the same, of a client's own body),
 `openai_chat_stream` (reading an answer), `openai_chat_writer` (writing one), `openai_chat_usage`
 (the figures, both ways). Used by the provider client, the simulator, the chat dialect, the load
 tester and the tests alike.
@@ -8,7 +9,8 @@ tester and the tests alike.
 
 from __future__ import annotations
 
-from actors.core.wire.openai_chat_request import request_body
+from actors.core.wire.openai_chat_body import own_request_body, prepared
+from actors.core.wire.openai_chat_request import refused, request_body
 from actors.core.wire.openai_chat_stream import ChatStreamDecoder
 from actors.core.wire.openai_chat_usage import usage_from, usage_object
 from actors.core.wire.openai_chat_writer import (
@@ -27,6 +29,9 @@ __all__ = [
     "completion_body",
     "error_frame",
     "fold_message",
+    "own_request_body",
+    "prepared",
+    "refused",
     "request_body",
     "tool_call",
     "usage_from",

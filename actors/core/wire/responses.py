@@ -1,6 +1,7 @@
 """The OpenAI Responses wire format, once, both directions.
 
 What its users import; the parts are beside it: `responses_request` (what is sent upstream),
+`responses_body` (the same, of a client's own body),
 `responses_stream` (reading an answer), `responses_writer` (writing one), `responses_items` (what both
 and a body are made of), `responses_usage` (the figures, both ways). Used by the provider client, the
 simulator, the Responses dialect and the tests alike.
@@ -8,6 +9,7 @@ simulator, the Responses dialect and the tests alike.
 
 from __future__ import annotations
 
+from actors.core.wire.responses_body import own_request_body, prepared
 from actors.core.wire.responses_items import (
     CALL_TYPES,
     DEFAULT_MEMBERS,
@@ -42,6 +44,8 @@ __all__ = [
     "item_id",
     "message_item",
     "opaque_item",
+    "own_request_body",
+    "prepared",
     "reasoning_item",
     "refusal_item",
     "refused",

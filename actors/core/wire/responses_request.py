@@ -22,6 +22,7 @@ from typing import Any
 from actors.core.request import (
     CompletionRequest,
     Dialect,
+    FilePart,
     ImagePart,
     Message,
     Part,
@@ -38,10 +39,12 @@ from actors.core.request import (
     VideoPart,
 )
 from actors.core.wire.efforts import effort_of
+from actors.core.wire.mends import call_id_within, media_url, object_schema
+from actors.core.wire.turns import with_reminders
 
-__all__ = ["ignored", "refused", "request_body"]
+__all__ = ["OURS", "TOOL_MEMBERS", "ignored", "refused", "request_body"]
 
-_OURS = frozenset(
+OURS = frozenset(
     {
         "model",
         "input",
@@ -65,6 +68,12 @@ _OURS = frozenset(
 )
 """Members that only we may set: a pass-through member of such a name could lift the limit that the
 hold pays for, end the stream, or reach another caller's conversation."""
+
+
+TOOL_MEMBERS = ("tools", "tool_choice", "parallel_tool_calls")
+"""Members that mean nothing without tools."""
+
+_call_id = call_id_within(64)
 
 
 def refused(request: CompletionRequest) -> tuple[str, ...]:
@@ -94,15 +103,19 @@ def request_body(command: StartCommand, *, native_background: bool = False) -> d
         native_background: ask for a background response, which the provider can be told to cancel.
     """
     request = command.request
-    instructions, messages = _instructions(request.messages)
-    body = {name: value for name, value in request.extra.items() if name not in _OURS}
+    messages = request.messages
+    if command.dialect is Dialect.MESSAGES:
+        messages = with_reminders(messages)
+    instructions, messages = _instructions(messages)
+    body = {name: value for name, value in request.extra.items() if name not in OURS}
     body |= {
         "model": command.upstream_model,
         "input": [item for message in messages for item in _items(message)],
-        "max_output_tokens": command.max_output_tokens,
         "stream": True,
         "store": native_background,
     }
+    if command.max_output_tokens is not None:
+        body["max_output_tokens"] = command.max_output_tokens
     if native_background:
         body["background"] = True
     if instructions is not None:
@@ -114,8 +127,9 @@ def _tool_members(command: StartCommand) -> dict[str, Any]:
     request, members = command.request, dict[str, Any]()
     # Without the member this format means strict, the others mean the opposite.
     strict = None if command.dialect is Dialect.RESPONSES else False
-    if request.tools:
-        members["tools"] = [_tool(tool, strict) for tool in request.tools]
+    if not request.tools:
+        return members
+    members["tools"] = [_tool(tool, strict) for tool in request.tools]
     if request.tool_choice is not None:
         members["tool_choice"] = _tool_choice(request.tool_choice)
     if request.parallel_tool_calls is not None:
@@ -149,18 +163,14 @@ def _format(chat_form: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tool(tool: Tool, strict: bool | None) -> dict[str, Any]:
-    parameters = tool.parameters if tool.parameters is not None else _NO_PARAMETERS
     function = {
         "type": "function",
         "name": tool.name,
         "description": tool.description,
-        "parameters": dict(parameters),
+        "parameters": dict(object_schema(tool.parameters, with_properties=True)),
         "strict": strict if tool.strict is None else tool.strict,
     }
     return _present(function)
-
-
-_NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
 
 def _tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
@@ -203,8 +213,12 @@ def _message(role: Role, parts: list[Part]) -> dict[str, Any]:
 def _input_part(part: Part) -> dict[str, Any]:
     match part:
         case ImagePart():
-            image = {"type": "input_image", "image_url": part.url, "detail": part.detail}
+            image = {"type": "input_image", "image_url": media_url(part.url), "detail": part.detail}
             return _present(image)
+        case FilePart():
+            is_inline = part.url[:5].lower() == "data:"
+            file = {"type": "input_file", "filename": part.name}
+            return _present({**file, "file_data" if is_inline else "file_url": part.url})
         case TextPart() | RefusalPart():
             return {"type": "input_text", "text": part.text}
         case _:
@@ -227,16 +241,27 @@ def _item(part: Part) -> dict[str, Any]:
         case ToolCallPart():
             return {
                 "type": "function_call",
-                "call_id": part.call_id,
+                "call_id": _call_id(part.call_id),
                 "name": part.name,
                 "arguments": part.arguments,
             }
         case ToolResultPart():
-            return {"type": "function_call_output", "call_id": part.call_id, "output": part.text}
+            return {
+                "type": "function_call_output",
+                "call_id": _call_id(part.call_id),
+                "output": _output(part),
+            }
         case ReasoningPart():
             return _reasoning(part)
         case _:
             raise ValueError("content has no item of its own")
+
+
+def _output(part: ToolResultPart) -> str | list[dict[str, Any]]:
+    if not part.media:
+        return part.text
+    text = [{"type": "input_text", "text": part.text}] if part.text else []
+    return [*text, *map(_input_part, part.media)]
 
 
 def _reasoning(part: ReasoningPart) -> dict[str, Any]:

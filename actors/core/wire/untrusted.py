@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from actors.core.errors import Failure
 from actors.core.wire.failures import BROKEN_STREAM, failure_of_status
+from actors.core.wire.refusals import told
 
 __all__ = ["TOKENS_MAX", "Broken", "error_failure", "json_object", "text_member", "token_figure"]
 
@@ -84,14 +85,15 @@ def token_figure(figure: Any) -> int:
 def error_failure(
     error: Any, status_of_word: Callable[[str], int | None], *, words: tuple[str, ...] = ("type",)
 ) -> Failure:
-    """Return what an error means, whatever it is.
+    """Return what an error means, whatever it is; of a refusal of the request with what it says.
 
     Args:
         status_of_word: the HTTP status that a word of the format stands for; asked where the error
             has no figure.
         words: the members that hold such a word, in the order in which they are asked.
     """
-    return failure_of_status(_error_status(error, status_of_word, words))
+    failure = failure_of_status(_error_status(error, status_of_word, words))
+    return told(failure, error)
 
 
 def _error_status(

@@ -1,0 +1,125 @@
+"""OpenAI Responses, a client's own body on its way to a provider of this format.
+
+Owns what of it is mended: see `own_body`. The provider is asked to store nothing, so that an item which
+only names what it stored means nothing to it.
+
+Source: as `responses_request`, and "Reasoning models" (encrypted reasoning); read 2026-11-25.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from actors.core.request import Dialect, StartCommand
+from actors.core.wire.mends import media_url, object_schema
+from actors.core.wire.own_body import (
+    Prepared,
+    drop_tool_members,
+    each,
+    keep_tools,
+    named,
+    with_member,
+)
+from actors.core.wire.pass_through import held_back
+from actors.core.wire.recipient import Recipient
+from actors.core.wire.responses_request import OURS, TOOL_MEMBERS
+
+__all__ = ["own_request_body", "prepared"]
+
+_RESOLVED = ("previous_response_id", "provider")
+"""Members that this runtime has acted on; the dialect tells of what it did not."""
+
+_REPLACED = frozenset({"max_output_tokens", "background"})
+
+_SEALED = "input[].encrypted_content"
+
+
+def prepared(body: Mapping[str, Any], recipient: Recipient) -> Prepared:
+    """Return what of a body may be sent."""
+    members = {name: value for name, value in body.items() if name not in _RESOLVED}
+    kept, names = held_back(members, own=OURS, pass_through=recipient.pass_through)
+    left_out = named(names)
+    for name in ("conversation", "prompt"):
+        if name not in recipient.pass_through and kept.pop(name, None) is not None:
+            left_out[name] = None
+    if isinstance(kept.get("input"), list):
+        kept["input"] = each(kept["input"], lambda item: _item(item, recipient, left_out))
+    own = Prepared(kept, left_out)
+    keep_tools(own, recipient, _tool)
+    _keep_allowed(own)
+    drop_tool_members(kept, TOOL_MEMBERS)
+    return own
+
+
+def own_request_body(command: StartCommand, *, native_background: bool = False) -> dict[str, Any]:
+    """Return a prepared body with what this runtime answers for."""
+    own = command.request.body
+    assert own is not None, "there is a body to send"
+    body = {name: value for name, value in own.items() if name not in _REPLACED}
+    body |= {"model": command.upstream_model, "stream": True, "store": native_background}
+    if native_background:
+        body["background"] = True
+    if command.max_output_tokens is not None:
+        body["max_output_tokens"] = command.max_output_tokens
+    return body
+
+
+def _keep_allowed(own: Prepared) -> None:
+    """Leave out of a choice among tools those that are left out of the tools."""
+    choice = own.body.get("tool_choice")
+    if own.tools_left_out and isinstance(choice, dict) and isinstance(choice.get("tools"), list):
+        allowed = [
+            tool
+            for tool in choice["tools"]
+            if not (isinstance(tool, dict) and tool.get("type") in own.tools_left_out)
+        ]
+        own.body["tool_choice"] = {**choice, "tools": allowed}
+
+
+def _item(
+    item: dict[str, Any], recipient: Recipient, left_out: dict[str, None]
+) -> dict[str, Any] | None:
+    """Return an item, None for one that its provider cannot read."""
+    call_id = item.get("call_id")
+    if isinstance(call_id, str) and (mapped := recipient.call_id(call_id)) != call_id:
+        item = {**item, "call_id": mapped}
+    if item.get("type") == "reasoning":
+        return _reasoning(item, recipient, left_out)
+    for name in ("content", "output"):
+        if isinstance(item.get(name), list):
+            item = with_member(item, name, each(item[name], _part))
+    return item
+
+
+def _reasoning(
+    item: dict[str, Any], recipient: Recipient, left_out: dict[str, None]
+) -> dict[str, Any] | None:
+    """Return what a model thought: sealed for this provider, or as its text, or not at all."""
+    said = item.get("encrypted_content")
+    own = recipient.opened(said if isinstance(said, str) else None, Dialect.RESPONSES)
+    if own is not None:
+        return item if own == said else {**item, "encrypted_content": own}
+    if said is not None:
+        left_out[_SEALED] = None
+    if item.get("content"):
+        return {name: value for name, value in item.items() if name != "encrypted_content"}
+    left_out[_SEALED] = None
+    return None
+
+
+def _part(part: dict[str, Any]) -> dict[str, Any]:
+    url = part.get("image_url")
+    return with_member(part, "image_url", media_url(url)) if isinstance(url, str) else part
+
+
+def _tool(tool: dict[str, Any]) -> dict[str, Any]:
+    if tool.get("type") == "namespace":
+        return with_member(tool, "tools", each(tool.get("tools"), _tool))
+    if tool.get("type") != "function":
+        return tool
+    parameters = tool.get("parameters")
+    if parameters is not None and not isinstance(parameters, dict):
+        return tool
+    mended = object_schema(parameters, with_properties=True)
+    return tool if mended is parameters else {**tool, "parameters": mended}
