@@ -22,6 +22,7 @@ from actors.core.request import (
     Sampling,
     StartCommand,
     TextPart,
+    Tool,
     ToolChoice,
     ToolChoiceMode,
 )
@@ -345,12 +346,53 @@ LONG = CompletionRequest("tiny", (Message(Role.USER, (TextPart("hello " * 20),))
         (LONG, "max_input_tokens_exceeded", "messages"),
     ],
 )
-def test_a_request_beyond_its_model_is_refused(
+def test_strict_contracts_refuse_a_request_beyond_its_model(
     request_: CompletionRequest, reason: str, param: str
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        resolve(catalogue(**CONFIGURED), request_)
+        resolve(catalogue(**CONFIGURED), request_, is_strict=True)
     assert (caught.value.reason, caught.value.param) == (reason, param)
+
+
+def test_a_prompt_beyond_the_context_window_is_refused() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        resolve(catalogue(**CONFIGURED), LONG)
+    assert caught.value.reason == "max_input_tokens_exceeded"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "told"),
+    [
+        (Dialect.CHAT, "max_tokens=100"),
+        (Dialect.MESSAGES, "max_tokens=100"),
+        (Dialect.RESPONSES, "max_output_tokens=100"),
+    ],
+)
+def test_a_limit_above_the_cap_is_lowered_to_it_and_told(dialect: Dialect, told: str) -> None:
+    command = resolve(catalogue(**CONFIGURED), ask("tiny", max_output_tokens=101), dialect)
+    assert (command.max_output_tokens, command.adjusted) == (100, (told,))
+    command = resolve(catalogue(**CONFIGURED), ask("tiny", max_output_tokens=100), dialect)
+    assert (command.max_output_tokens, command.adjusted) == (100, ())
+
+
+@pytest.mark.parametrize(
+    ("kind", "cap", "limit", "told"),
+    [
+        ("openai_chat", None, None, ()),
+        ("openai_responses", None, None, ()),
+        ("anthropic_messages", None, 32_000, ("max_tokens=32000",)),
+        ("anthropic_messages", 4_096, 4_096, ("max_tokens=4096",)),
+    ],
+)
+def test_a_limit_that_nobody_gave_is_sent_only_where_the_format_demands_one(
+    kind: str, cap: int | None, limit: int | None, told: tuple[str, ...]
+) -> None:
+    model = {"provider": "p", "upstream_model": "m", "max_output_tokens_hard_cap": cap}
+    where = catalogue(
+        providers={"p": {"kind": kind, "base_url": "http://p.test/v1"}}, models={"m": model}
+    )
+    command = resolve(where, ask("m"))
+    assert (command.max_output_tokens, command.adjusted) == (limit, told)
 
 
 def test_an_unknown_model_is_refused_before_its_prompt_is_counted() -> None:
@@ -358,18 +400,35 @@ def test_an_unknown_model_is_refused_before_its_prompt_is_counted() -> None:
         resolve(catalogue(), ask("nothing"))
 
 
-def test_tool_choice_required_needs_the_capability_and_no_other_choice_does() -> None:
-    assert resolve(catalogue(), ask("sim-tools", tool_choice=REQUIRED))
-    assert resolve(catalogue(**CONFIGURED), ask("tiny", tool_choice=REQUIRED))
+@pytest.mark.parametrize("mode", list(ToolChoiceMode))
+def test_a_choice_of_tools_is_the_providers_to_refuse(mode: ToolChoiceMode) -> None:
+    choice = ToolChoice(mode, "f" if mode is ToolChoiceMode.NAMED else None)
+    command = resolve(catalogue(), ask(tools=(Tool("f"),), tool_choice=choice))
+    assert command.request.tool_choice == choice
+
+
+def test_strict_contracts_want_the_capability_for_a_required_tool_and_no_other_choice() -> None:
+    def strict(request: CompletionRequest) -> StartCommand:
+        return resolve(catalogue(**CONFIGURED), request, is_strict=True)
+
+    assert strict(ask("sim-tools", tool_choice=REQUIRED))
+    assert strict(ask("tiny", tool_choice=REQUIRED))
     for mode in (ToolChoiceMode.AUTO, ToolChoiceMode.NONE):
-        assert resolve(catalogue(), ask(tool_choice=ToolChoice(mode)))
-    assert resolve(catalogue(), ask(tool_choice=ToolChoice(ToolChoiceMode.NAMED, "f")))
+        assert strict(ask(tool_choice=ToolChoice(mode)))
+    assert strict(ask(tool_choice=ToolChoice(ToolChoiceMode.NAMED, "f")))
 
 
-def test_reasoning_effort_reaches_models_that_reason_and_is_dropped_for_others() -> None:
-    assert resolve(catalogue(), ask(reasoning_effort="high")).request.reasoning_effort is None
-    reasoning = resolve(catalogue(), ask("sim-reasoning", reasoning_effort="high"))
-    assert reasoning.request.reasoning_effort == "high"
+@pytest.mark.parametrize("effort", ["none", "minimal", "low", "xhigh", "max", "a new one"])
+def test_every_effort_is_the_providers_to_refuse(effort: str) -> None:
+    assert resolve(catalogue(), ask(reasoning_effort=effort)).request.reasoning_effort == effort
+
+
+def test_strict_contracts_drop_an_effort_that_the_model_does_not_have() -> None:
+    request = ask(reasoning_effort="high", body={"reasoning_effort": "high", "messages": []})
+    dropped = resolve(catalogue(), request, is_strict=True).request
+    assert dropped.reasoning_effort is None and dropped.body == {"messages": []}
+    reasoning = ask("sim-reasoning", reasoning_effort="high")
+    assert resolve(catalogue(), reasoning, is_strict=True).request.reasoning_effort == "high"
 
 
 def test_log_probabilities_are_refused_since_no_answer_could_carry_them() -> None:
@@ -379,14 +438,16 @@ def test_log_probabilities_are_refused_since_no_answer_could_carry_them() -> Non
     assert resolve(catalogue(), ask(sampling=Sampling(logprobs=False)))
 
 
-def test_thinking_is_refused_where_neither_model_nor_wire_format_has_it() -> None:
+def test_thinking_is_refused_under_strict_contracts_alone() -> None:
     for model in ("sim", "sim@responses"):
-        with pytest.raises(InvalidRequest) as caught:
-            resolve(catalogue(), ask(model, is_reasoning=True))
-        assert caught.value.param == "thinking"
-        assert not resolve(catalogue(), ask(model, is_reasoning=False)).ignored
-    for model in ("sim-reasoning", "sim@messages"):
         assert resolve(catalogue(), ask(model, is_reasoning=True)).request.is_reasoning
+        with pytest.raises(InvalidRequest) as caught:
+            resolve(catalogue(), ask(model, is_reasoning=True), is_strict=True)
+        assert caught.value.param == "thinking"
+        assert not resolve(catalogue(), ask(model, is_reasoning=False), is_strict=True).ignored
+    for model in ("sim-reasoning", "sim@messages"):
+        command = resolve(catalogue(), ask(model, is_reasoning=True), is_strict=True)
+        assert command.request.is_reasoning
 
 
 @pytest.mark.parametrize(
