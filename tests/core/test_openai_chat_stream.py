@@ -152,26 +152,29 @@ CASES: dict[str, tuple[bytes, UpstreamBatch]] = {
         + DONE,
         done(
             ToolCallStarted(0, "c0", "f", 1),
-            BlockFinished(0, True),
             TextDelta(1, "a", 1),
             BlockFinished(1, True),
             ToolCallStarted(2, "c1", "g", 1),
+            ToolCallDelta(0, "{}", 2),
+            BlockFinished(0, True),
+            ToolCallDelta(2, "{}", 2),
             BlockFinished(2, True),
             reason=FinishReason.TOOL_CALLS,
         ),
     ),
     "whole calls that all have index 0": (
-        call(0, id="c0", name="f", arguments="1")
-        + call(0, id="c1", name="f", arguments="2")
+        call(0, id="c0", name="f", arguments="{}")
+        + call(0, id="c1", name="f", arguments="{ }")
         + STOP
         + DONE,
         done(
             ToolCallStarted(0, "c0", "f", 1),
-            ToolCallDelta(0, "1", 1),
+            ToolCallDelta(0, "{}", 2),
             BlockFinished(0, True),
             ToolCallStarted(1, "c1", "f", 1),
-            ToolCallDelta(1, "2", 1),
+            ToolCallDelta(1, "{ }", 3),
             BlockFinished(1, True),
+            reason=FinishReason.TOOL_CALLS,
         ),
     ),
     "every piece with an id of its own": (
@@ -185,21 +188,24 @@ CASES: dict[str, tuple[bytes, UpstreamBatch]] = {
             ToolCallDelta(0, "1", 1),
             ToolCallDelta(0, "2", 1),
             BlockFinished(0, True),
+            reason=FinishReason.TOOL_CALLS,
         ),
     ),
     "calls without an index or an id": (
-        call(None, name="f", arguments="1")
-        + call(None, arguments="2")
+        call(None, name="f", arguments="{")
+        + call(None, arguments="}")
         + call(None, name="g")
         + STOP
         + DONE,
         done(
             ToolCallStarted(0, "call_0", "f", 1),
-            ToolCallDelta(0, "1", 1),
-            ToolCallDelta(0, "2", 1),
+            ToolCallDelta(0, "{", 1),
+            ToolCallDelta(0, "}", 1),
             BlockFinished(0, True),
             ToolCallStarted(1, "call_1", "g", 1),
+            ToolCallDelta(1, "{}", 2),
             BlockFinished(1, True),
+            reason=FinishReason.TOOL_CALLS,
         ),
     ),
     "an empty piece for a closed call": (
@@ -210,10 +216,17 @@ CASES: dict[str, tuple[bytes, UpstreamBatch]] = {
         + DONE,
         done(
             ToolCallStarted(0, "c0", "f", 1),
-            BlockFinished(0, True),
             ToolCallStarted(1, "c1", "g", 1),
+            ToolCallDelta(0, "{}", 2),
+            BlockFinished(0, True),
+            ToolCallDelta(1, "{}", 2),
             BlockFinished(1, True),
+            reason=FinishReason.TOOL_CALLS,
         ),
+    ),
+    "half a frame after the finish reason": (
+        text("a") + STOP + usage_frame(prompt_tokens=1)[:-9],
+        done(TextDelta(0, "a", 1), BlockFinished(0, True)),
     ),
     "final usage": (
         text("a")
@@ -258,7 +271,7 @@ CASES: dict[str, tuple[bytes, UpstreamBatch]] = {
         'data: {"choices":[{"delta":{"content":"é🎈\\ud83c\\udf88\\ud83c"}}]}\n\n'.encode()
         + STOP
         + DONE,
-        done(TextDelta(0, "é🎈🎈\ufffd", 4), BlockFinished(0, True)),
+        done(TextDelta(0, "é🎈🎈", 3), TextDelta(0, "\ufffd", 1), BlockFinished(0, True)),
     ),
     "CR LF": (
         (text("a") + STOP + DONE).replace(b"\n", b"\r\n"),
@@ -308,7 +321,7 @@ def test_the_increment_goes_to_the_first_delta_of_a_frame() -> None:
     delta = {
         "reasoning": "hm",
         "content": "a",
-        "tool_calls": [{"id": "c", "function": {"name": "f"}}],
+        "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{"}}],
     }
     usage = {
         "prompt_tokens": 9,
@@ -324,6 +337,7 @@ def test_the_increment_goes_to_the_first_delta_of_a_frame() -> None:
         TextDelta(1, "a", 0),
         BlockFinished(1, True),
         ToolCallStarted(2, "c", "f", 0),
+        ToolCallDelta(2, "{", 0),
     )
 
 
@@ -356,9 +370,9 @@ def test_running_usage_that_begins_late_counts_on_from_what_was_given() -> None:
 @pytest.mark.parametrize(
     ("figures", "expected"),
     [
-        ({}, Usage()),
-        ({"prompt_tokens": -1, "completion_tokens": "7", "total_tokens": None}, Usage()),
-        ({"prompt_tokens": True, "completion_tokens": 1.5}, Usage()),
+        ({}, None),
+        ({"prompt_tokens": -1, "completion_tokens": "7", "total_tokens": None}, None),
+        ({"prompt_tokens": True, "completion_tokens": 1.5}, None),
         ({"prompt_tokens": 10**30, "completion_tokens": 2}, Usage(0, 2)),
         ({"prompt_tokens": 1e300, "completion_tokens": 2.0}, Usage(0, 2)),
         ({"input_tokens": 3, "output_tokens": 2}, Usage(3, 2)),
@@ -390,9 +404,9 @@ def test_running_usage_that_begins_late_counts_on_from_what_was_given() -> None:
         ({"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": 9}}, Usage(3, 0, 0, 3)),
     ],
 )
-def test_usage_figures(figures: dict[str, Any], expected: Usage) -> None:
+def test_usage_figures(figures: dict[str, Any], expected: Usage | None) -> None:
     batch = new_decoder().receive_data(text("a") + STOP + usage_frame(**figures))
-    assert batch.events[-1] == UsageReported(expected)
+    assert batch.events[2:] == (() if expected is None else (UsageReported(expected),))
 
 
 SECRET = "sk-secret of org-1"
@@ -426,7 +440,6 @@ FAILURES: dict[str, tuple[bytes, FailureCode, int | None]] = {
 BROKEN: dict[str, bytes] = {
     "an end before the finish reason": b"",
     "half a frame": text("b")[:-3],
-    "half a frame after the finish reason": STOP + usage_frame(prompt_tokens=1)[:-9],
     "half a frame that is whole JSON": text("b")[:-1],
     "not SSE": b"<html><body>Bad gateway</body></html>",
     "no JSON": b"data: {garbage\n\n",
@@ -441,11 +454,13 @@ BROKEN: dict[str, bytes] = {
     "choices that are no list": frame({"choices": {}}),
     "a choice that is no object": frame({"choices": ["a"]}),
     "a delta that is no object": frame({"choices": [{"index": 0, "delta": "a"}]}),
-    "content that is no text": chunk({"content": [{"type": "text", "text": "a"}]}),
+    "content that is no text": chunk({"content": 5}),
     "tool calls that are no list": chunk({"tool_calls": {"index": 0}}),
     "a tool call that is no object": chunk({"tool_calls": ["f"]}),
     "a finish reason that is no text": chunk({}, ["stop"]),
-    "a piece of a closed call": call(0, id="c", name="f") + text("b") + call(0, arguments="{"),
+    "a piece of a closed call": call(0, id="c", name="f", arguments="{}")
+    + text("b")
+    + call(0, arguments="{"),
     "an answer that the provider broke off": chunk({}, "abort"),
     "a JSON body": json.dumps({"object": "chat.completion", "choices": []}, indent=1).encode(),
     "an error body": json.dumps({"error": {"message": SECRET}}).encode(),

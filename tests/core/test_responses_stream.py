@@ -308,7 +308,7 @@ CASES: dict[str, tuple[bytes, UpstreamBatch]] = {
     ),
     "half a pair": (
         event("response.output_text.delta", delta="a\ud83c") + END,
-        done(TextDelta(0, "a\ufffd", 2), BlockFinished(0, True)),
+        done(TextDelta(0, "a", 1), TextDelta(0, "\ufffd", 1), BlockFinished(0, True)),
     ),
 }
 

@@ -1,23 +1,23 @@
 """Anthropic Messages, the streamed answer: bytes in, batches out.
 
 Owns which block of ours a piece of the answer belongs to, and how many tokens it counts. A block
-opens with the first piece of it that says something; it ends with its own `content_block_stop`, when
-another opens, or with the stop reason.
+opens with the first piece of it that says something; it ends with its own `content_block_stop`, as
+`stream_decoder` says, or with the stop reason.
 
 Rules:
 - Tokens are counted: the format has no running figures of the output. `message_start` reports the
   prompt at once, so that a cancel is charged by the provider's own figure.
-- Usage is cumulative; a later report replaces the figures that it has. An answer that ends without
-  any figure of its output is reported as it was counted, since a report of 0 would be believed.
+- Usage is cumulative; a later report replaces the figures that it has.
 - The stop reason and the last usage come in one frame. After it the answer is whole: a body that is
   cut from there on has ended.
-- Events and blocks of a kind unknown here (those of tools that the provider runs itself) are passed
-  over, as Anthropic asks of its clients.
+- Blocks of a kind unknown here (those of tools that the provider runs itself), and deltas (citations),
+  are opaque: readers of this format are shown them as they came.
 
 Known departures of providers that are taken in: blocks that all stop at the very end or not at all,
 a block that starts again under its own index with its last piece (llama.cpp), a delta without its
-`content_block_start`, a call's whole input in its start, `[DONE]` for `message_stop`, usage at the
-end alone, events without an `event` line, errors with a figure for their code.
+`content_block_start`, pieces of a block that is not the latest, a call's whole input in its start,
+`[DONE]` for `message_stop`, usage at the end alone, a whole message in one frame or as the body, events
+without an `event` line, errors with a figure for their code.
 
 Source: Anthropic API reference, "Streaming Messages" and "Errors"; llama.cpp's and vLLM's servers;
 all read 2026-11-22.
@@ -30,44 +30,42 @@ from dataclasses import replace
 from typing import Any
 
 from actors.core.events import (
-    Delta,
-    FinishReason,
+    Opaque,
     ReasoningDelta,
     TextDelta,
-    ToolCallDelta,
     ToolCallStarted,
     Usage,
     UsageReported,
 )
+from actors.core.request import Dialect
 from actors.core.sse import ServerSentEvent
 from actors.core.upstream import TokenCount
 from actors.core.wire.anthropic_redacted import redacted_signature
 from actors.core.wire.anthropic_usage import usage_from
-from actors.core.wire.stream_decoder import Batch, Stage, WireStreamDecoder, finish_reason_of
-from actors.core.wire.untrusted import Broken, error_failure, json_object, text_member
+from actors.core.wire.finish_words import finish_reason_of, word_of
+from actors.core.wire.stream_decoder import (
+    Batch,
+    OpenBlock,
+    PlainDelta,
+    Stage,
+    WireStreamDecoder,
+)
+from actors.core.wire.untrusted import (
+    Broken,
+    error_failure,
+    json_object,
+    piece_member,
+    text_member,
+)
 
 __all__ = ["MessagesStreamDecoder"]
 
-_STOP_REASONS = {
-    "end_turn": FinishReason.STOP,
-    "stop_sequence": FinishReason.STOP,
-    "pause_turn": FinishReason.STOP,
-    "max_tokens": FinishReason.LENGTH,
-    "model_context_window_exceeded": FinishReason.LENGTH,
-    "tool_use": FinishReason.TOOL_CALLS,
-    "refusal": FinishReason.CONTENT_FILTER,
-}
-
-_KINDS: dict[str, type[Delta]] = {
-    "text": TextDelta,
-    "thinking": ReasoningDelta,
-    "tool_use": ToolCallStarted,
-}
-
-_PLAIN_DELTAS: dict[str, tuple[type[TextDelta | ReasoningDelta], str]] = {
+_PLAIN_DELTAS: dict[str, tuple[type[PlainDelta], str]] = {
     "text_delta": (TextDelta, "text"),
     "thinking_delta": (ReasoningDelta, "thinking"),
 }
+
+_OWN_BLOCKS = {"text": TextDelta, "thinking": ReasoningDelta, "tool_use": ToolCallStarted}
 
 _STATUSES = {
     "invalid_request_error": 400,
@@ -85,17 +83,18 @@ _STATUSES = {
 _encode_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
-class MessagesStreamDecoder(WireStreamDecoder[type[Delta]]):
-    """One answer's decoder; an open block is its kind."""
+_BLOCKS_MAX = 4_096  # An answer of more is none.
+
+
+class MessagesStreamDecoder(WireStreamDecoder):
+    """One answer's decoder."""
 
     def __init__(self, count: TokenCount, *, frame_bytes_max: int) -> None:
         super().__init__(count, frame_bytes_max=frame_bytes_max)
-        self._index: Any = None  # What the provider calls its own open block.
-        self._call_id: Any = None  # Of the call that opened last, as it came.
-        self._input: dict[str, Any] | None = None  # Of the open call, until a piece of it comes.
-        self._calls: set[int] = set()  # Indices of every call so far.
+        self._latest: int | None = None  # The provider's index of the block that it spoke of last.
+        self._by_index: dict[int | None, OpenBlock] = {}
+        self._call_ids: dict[int, str] = {}  # Of calls, as they came, by our numbers.
         self._usage = Usage()
-        self._tokens_text = self._tokens_thought = 0
 
     def _read_frame(self, frame: ServerSentEvent, batch: Batch) -> None:
         is_error = frame.event == "error"
@@ -119,130 +118,168 @@ class MessagesStreamDecoder(WireStreamDecoder[type[Delta]]):
             if known.prompt_tokens:
                 batch.events.append(UsageReported(self._usage))
 
+    def _message(self, value: dict[str, Any], batch: Batch) -> None:
+        """Read a whole message, which is what a provider sends that does not stream."""
+        content = value.get("content")
+        if isinstance(content, str):
+            content = [{"type": "text", "text": content}]
+        if not isinstance(content, list):
+            raise Broken
+        for index, block in enumerate(content):
+            self._block_start({"index": index, "content_block": block}, batch)
+            self._block_stop({"index": index}, batch)
+        reason = value.get("stop_reason") or "end_turn"
+        delta = {"stop_reason": reason, "stop_sequence": value.get("stop_sequence")}
+        self._message_delta({"delta": delta, "usage": value.get("usage")}, batch)
+
+    # Blocks.
+
     def _block_start(self, value: dict[str, Any], batch: Batch) -> None:
         content = _member(value, "content_block")
-        if self._goes_on(value.get("index"), content):
-            return
-        self._close_block(batch)
-        self._index = value.get("index")
-        match content.get("type"):
+        kind = text_member(content, "type")
+        index = self._index(value)
+        known = self._by_index.get(index)
+        if known is not None and self._is_open(known):
+            if self._goes_on(known, kind, content):
+                return
+            self._close(known, batch)  # Another block under the same index.
+        self._by_index.pop(index, None)
+        if self._plain is not None:
+            self._close(self._plain, batch)
+        match kind:
             case "text":
-                self._piece(TextDelta, text_member(content, "text"), batch)
+                self._piece(index, TextDelta, piece_member(content, "text"), batch)
             case "thinking":
-                self._seal(text_member(content, "signature"), batch)
-                self._piece(ReasoningDelta, text_member(content, "thinking"), batch)
+                self._piece(index, ReasoningDelta, piece_member(content, "thinking"), batch)
+                self._seal(index, text_member(content, "signature"), batch)
             case "redacted_thinking":
-                self._seal(redacted_signature(text_member(content, "data")), batch)
+                self._seal(index, redacted_signature(text_member(content, "data")), batch)
             case "tool_use":
-                self._open_call(content, batch)
+                self._open_call(index, content, batch)
+            case _:
+                self._open_opaque(index, value, batch)
 
-    def _goes_on(self, index: Any, content: dict[str, Any]) -> bool:
-        """Whether a start is that of the open block again."""
-        if self._open is None or index != self._index or index is None:
-            return False
-        is_other_call = self._open is ToolCallStarted and content.get("id") != self._call_id
-        return _KINDS.get(text_member(content, "type")) is self._open and not is_other_call
+    def _goes_on(self, block: OpenBlock, kind: str, content: dict[str, Any]) -> bool:
+        """Whether a start is that of an open block again."""
+        is_other_call = block.is_call and content.get("id") != self._call_ids[block.number]
+        return _OWN_BLOCKS.get(kind) is block.kind and not is_other_call
 
-    def _open_call(self, content: dict[str, Any], batch: Batch) -> None:
-        self._open_block(ToolCallStarted, batch)
-        if type(self._index) is int:
-            self._calls.add(self._index)
-        call_id, name = text_member(content, "id"), text_member(content, "name")
-        self._call_id = content.get("id")
+    def _open_call(self, index: int | None, content: dict[str, Any], batch: Batch) -> None:
         given = content.get("input")
-        self._input = given if isinstance(given, dict) else {}
-        started = ToolCallStarted(
-            self._block, call_id or f"call_{self._block}", name, self._tokens(name)
-        )
-        batch.events.append(started)
+        default = _encode_json(given) if isinstance(given, dict) else "{}"
+        block = self._begin(ToolCallStarted, batch, default=default)
+        self._by_index[index] = block
+        call_id, name = text_member(content, "id"), text_member(content, "name")
+        self._call_ids[block.number] = call_id
+        call_id = call_id or f"call_{block.number}"
+        tokens = self._tokens(name)
+        batch.events.append(ToolCallStarted(block.number, call_id, name, tokens))
+
+    def _open_opaque(self, index: int | None, value: dict[str, Any], batch: Batch) -> None:
+        block = self._begin(Opaque, batch)
+        self._by_index[index] = block
+        self._show(block, value, 0, batch)
+
+    def _show(self, block: OpenBlock, value: dict[str, Any], tokens: int, batch: Batch) -> None:
+        payload = {name: member for name, member in value.items() if name != "index"}
+        batch.events.append(Opaque(block.number, Dialect.MESSAGES, payload, tokens))
 
     def _block_delta(self, value: dict[str, Any], batch: Batch) -> None:
         delta = _member(value, "delta")
-        index, kind = value.get("index"), text_member(delta, "type")
-        if kind == "input_json_delta":
-            self._read_arguments(index, text_member(delta, "partial_json"), batch)
-        elif kind == "signature_delta" and index == self._index:
-            self._seal(text_member(delta, "signature"), batch)
+        index, kind = self._index(value), text_member(delta, "type")
+        known = self._by_index.get(index)
+        if known is not None and known.kind is Opaque:
+            if self._is_open(known):
+                tokens = self._count(text_member(delta, "partial_json"))
+                self._show(known, value, tokens, batch)
+        elif kind == "input_json_delta":
+            self._read_arguments(known, piece_member(delta, "partial_json"), batch)
+        elif kind == "signature_delta":
+            if known is None or self._is_open(known):
+                self._seal(index, text_member(delta, "signature"), batch)
         elif kind in _PLAIN_DELTAS:
-            if index != self._index:
-                self._close_block(batch)
-                self._index = index
             plain, name = _PLAIN_DELTAS[kind]
-            self._piece(plain, text_member(delta, name), batch)
+            self._piece(index, plain, piece_member(delta, name), batch)
+        else:
+            self._decorate(index, known, value, batch)
 
-    def _read_arguments(self, index: Any, arguments: str, batch: Batch) -> None:
-        if index == self._index and self._open is ToolCallStarted:
-            self._arguments(arguments, batch)
-        elif arguments and type(index) is int and index in self._calls:
-            # A piece of a call that is closed: it would make another's arguments wrong.
+    def _read_arguments(self, call: OpenBlock | None, arguments: str, batch: Batch) -> None:
+        if call is None or not call.is_call:
+            return
+        if self._is_open(call):
+            self._say(call, arguments, batch)
+        elif arguments.strip():
+            # A piece of a call that is closed: to leave it out would make its arguments wrong.
             raise Broken
 
-    def _arguments(self, arguments: str, batch: Batch) -> None:
-        if arguments:
-            self._input = None
-            batch.events.append(ToolCallDelta(self._block, arguments, self._tokens(arguments)))
+    def _piece(
+        self, index: int | None, kind: type[PlainDelta], text: str, batch: Batch
+    ) -> OpenBlock | None:
+        """Add to the block of that index; to a new one where it is closed, or not begun."""
+        if not text:
+            return None
+        block = self._by_index.get(index)
+        if block is None or not self._is_open(block) or block.kind is not kind:
+            block = self._begin(kind, batch)
+            self._by_index[index] = block
+        self._say(block, text, batch)
+        return block
 
-    def _piece(self, kind: type[TextDelta | ReasoningDelta], text: str, batch: Batch) -> None:
-        if text:
-            self._open_block(kind, batch)
-            batch.events.append(kind(self._block, text, self._tokens(text, kind)))
-
-    def _seal(self, signature: str, batch: Batch) -> None:
+    def _seal(self, index: int | None, signature: str, batch: Batch) -> None:
         """Take a piece of a signature; thinking that is not shown has nothing else."""
         if not signature:
             return
-        if self._open is not ReasoningDelta:
-            self._open_block(ReasoningDelta, batch)
-            batch.events.append(ReasoningDelta(self._block, "", 0))
-        self._signature += signature
+        block = self._by_index.get(index)
+        if block is None or not self._is_open(block) or block.kind is not ReasoningDelta:
+            block = self._by_index[index] = self._begin(ReasoningDelta, batch)
+            batch.events.append(ReasoningDelta(block.number, "", 0))
+        block.signature += signature
+
+    def _decorate(
+        self, index: int | None, block: OpenBlock | None, value: dict[str, Any], batch: Batch
+    ) -> None:
+        """Show a delta of a kind unknown here (a citation) with the text that it belongs to."""
+        if block is None or not self._is_open(block):
+            block = self._by_index[index] = self._begin(TextDelta, batch)
+            batch.events.append(TextDelta(block.number, "", 0))
+        self._show(block, value, 0, batch)
 
     def _block_stop(self, value: dict[str, Any], batch: Batch) -> None:
-        if value.get("index") == self._index:
-            self._close_block(batch)
-            self._index = None
+        block = self._by_index.get(self._index(value))
+        if block is None or not self._is_open(block):
+            return
+        if block.kind is Opaque:
+            # Its end is no frame of its own: every reader knows it from the block's.
+            self._close(block, batch)
+        else:
+            self._stop(block, batch)
 
-    def _close_block(self, batch: Batch, *, is_complete: bool = True) -> None:
-        if self._input is not None:
-            # A call without a piece of its input has all of it in its start, {} for none.
-            self._arguments(_encode_json(self._input), batch)
-        super()._close_block(batch, is_complete=is_complete)
+    def _index(self, value: dict[str, Any]) -> int | None:
+        """Return the index that a frame names, the latest one where it names none."""
+        index = value.get("index")
+        if type(index) is int:
+            self._latest = index
+        if len(self._by_index) > _BLOCKS_MAX:
+            raise Broken
+        return self._latest
+
+    # The end.
 
     def _message_delta(self, value: dict[str, Any], batch: Batch) -> None:
         delta = _member(value, "delta")
-        reason = delta.get("stop_reason")
-        if reason is not None:
-            self._finish(finish_reason_of(reason, _STOP_REASONS), batch)
-            batch.stop_sequence = text_member(delta, "stop_sequence") or None
+        word = word_of(delta.get("stop_reason"))
         usage = value.get("usage")
+        if word is not None:
+            self._finish(finish_reason_of(word), batch)
+            batch.stop_sequence = text_member(delta, "stop_sequence") or None
         if isinstance(usage, dict):
             self._usage = usage_from(usage, self._usage)
-            if reason is None:
-                batch.events.append(UsageReported(self._usage))
-        if reason is not None:
-            self._report_end(batch)
-
-    def _report_end(self, batch: Batch) -> None:
-        """Report the last figures, if the provider gave any at all."""
-        usage = self._usage
-        if not usage.completion_tokens and not usage.reasoning_tokens:
-            usage = replace(
-                usage,
-                completion_tokens=self._tokens_text,
-                reasoning_tokens=self._tokens_thought,
-            )
-        if self._usage != Usage():
-            batch.events.append(UsageReported(usage))
-
-    def _tokens(self, text: str, kind: type[Delta] = TextDelta) -> int:
-        tokens = self._count(text)
-        if kind is ReasoningDelta:
-            self._tokens_thought += tokens
-        else:
-            self._tokens_text += tokens
-        return tokens
+        if self._usage.total_tokens and (word is not None or isinstance(usage, dict)):
+            batch.events.append(UsageReported(self._usage))
 
 
 _READ = {
+    "message": MessagesStreamDecoder._message,
     "message_start": MessagesStreamDecoder._message_start,
     "content_block_start": MessagesStreamDecoder._block_start,
     "content_block_delta": MessagesStreamDecoder._block_delta,

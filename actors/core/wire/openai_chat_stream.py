@@ -1,19 +1,23 @@
 """OpenAI chat completions, the streamed answer: bytes in, batches out.
 
-Owns which block a piece of the answer belongs to, and how many tokens it counts. A text, a stretch
-of reasoning, a refusal and each tool call is a block; it ends when another opens or the finish reason
-comes.
+Owns how a frame is read, and how many tokens its pieces count. A text, a stretch of reasoning, a refusal
+and each tool call is a block; what holds text is `openai_chat_parts`', which call a piece belongs to
+`openai_chat_calls`'.
 
 Rules:
 - Tokens are counted, except in a frame with the provider's running figures: there the increment of
   its output since the last such frame goes to the frame's first delta, and the others get 0.
-- Usage of a frame before the finish reason is running, any other is reported.
+- Usage of a frame before the finish reason is running, any other is reported; one that says nothing is
+  none.
+- A message that repeats what was said, as the last one of some servers does, is not said twice.
 - Only the first choice counts. What comes after the finish reason is usage or nothing.
 - `[DONE]` without a finish reason ends an answer that had content; some servers leave it out.
+- Vendors' members that clients of the format read (`_VENDORS`, and `extra_content` of a call) are opaque.
 
-Known departures of providers that are taken in: tool calls without an index or an id, whole calls
-that all have index 0, reasoning under either of two names, usage beside the finish reason, an end
-without `[DONE]`, an event named `error`.
+Known departures of providers that are taken in: a `message` in place of a delta, a whole completion in
+one frame or as the body, calls without an index, an id or a function, whole calls that all have index 0,
+arguments as an object, reasoning under other names, usage beside the finish reason, in the choice or
+without choices, frames without choices, an end without `[DONE]`, an event named `error`.
 
 Source: OpenAI API reference, "Chat completion chunk"; vLLM's and llama.cpp's servers; all read
 2026-11-22.
@@ -22,88 +26,80 @@ Source: OpenAI API reference, "Chat completion chunk"; vLLM's and llama.cpp's se
 from __future__ import annotations
 
 from typing import Any
+from zlib import crc32
 
 from actors.core.events import (
-    Delta,
     FinishReason,
-    ReasoningDelta,
-    RefusalDelta,
+    Opaque,
     TextDelta,
-    ToolCallDelta,
     ToolCallStarted,
     Usage,
     UsageReported,
 )
+from actors.core.request import Dialect
 from actors.core.sse import ServerSentEvent
-from actors.core.upstream import TokenCount, UpstreamBatch
-from actors.core.wire.failures import BROKEN_STREAM
+from actors.core.upstream import TokenCount
+from actors.core.wire.finish_words import finish_reason_of, word_of
+from actors.core.wire.openai_chat_calls import Call, CallPiece, Calls
+from actors.core.wire.openai_chat_parts import texts_of
 from actors.core.wire.openai_chat_usage import usage_from, usage_from_timings
-from actors.core.wire.stream_decoder import (
-    DONE,
-    Batch,
-    Stage,
-    WireStreamDecoder,
-    finish_reason_of,
-)
-from actors.core.wire.untrusted import Broken, error_failure, json_object, text_member
+from actors.core.wire.stream_decoder import Batch, Stage, WireStreamDecoder
+from actors.core.wire.untrusted import Broken, error_failure, json_object, piece_member
 
 __all__ = ["ChatStreamDecoder"]
 
-_FINISH_REASONS = {
-    "stop": FinishReason.STOP,
-    "length": FinishReason.LENGTH,
-    "tool_calls": FinishReason.TOOL_CALLS,
-    "function_call": FinishReason.TOOL_CALLS,
-    "content_filter": FinishReason.CONTENT_FILTER,
-}
+_VENDORS = ("annotations", "extra_content", "images", "reasoning_details")
 
-_PLAIN_BLOCKS: dict[type[TextDelta | ReasoningDelta | RefusalDelta], tuple[str, ...]] = {
-    ReasoningDelta: ("reasoning_content", "reasoning"),
-    TextDelta: ("content",),
-    RefusalDelta: ("refusal",),
-}
-"""The members of a delta that are text, in the order in which one frame's are read; of two names for
-the same thing the first that says something counts."""
+_REPEATED_LENGTH_MIN = 16
+"""From how much text on a message that begins with all that was said is taken for a repetition of it."""
 
 
-class ChatStreamDecoder(WireStreamDecoder[type[Delta] | int]):
-    """One answer's decoder; an open block is its kind, a tool call its index."""
+class ChatStreamDecoder(WireStreamDecoder):
+    """One answer's decoder."""
 
     def __init__(self, count: TokenCount, *, frame_bytes_max: int) -> None:
         super().__init__(count, frame_bytes_max=frame_bytes_max)
-        self._call_ids: dict[int, str] = {}  # Of every call so far, by index.
+        self._calls = Calls()
+        self._said: dict[type, tuple[int, int]] = {}  # Length and sum of each kind's text so far.
+        self._is_whole = False  # Whether the answer came as a completion, not as chunks.
         self._tokens_given = 0
         self._frame_tokens: int | None = None  # What is left of this frame's running increment.
 
-    def _read_eof(self, cut: ServerSentEvent | None) -> UpstreamBatch:
-        if cut is None:
-            return super()._read_eof(None)
-        is_done = cut.data.startswith(DONE)  # Only the empty line after it is missing.
-        return self._decode([cut] if is_done else [], BROKEN_STREAM)
-
     def _read_frame(self, frame: ServerSentEvent, batch: Batch) -> None:
-        value = json_object(frame.data)
+        data = frame.data
+        if data.startswith("data:"):  # Some gateways wrap a frame twice.
+            data = data[5:]
+            if data.strip() in ("", "[DONE]"):
+                return
+        value = json_object(data)
         error = value.get("error")
-        if error or frame.event == "error":
+        if error or frame.event == "error" or value.get("object") == "error":
             raise Broken(error_failure(error or value, _status_of_word))
-        choices = value.get("choices")
-        if not isinstance(choices, list):
-            if frame.event != "message":
-                return  # A vendor's own event, which a reader of chunks may pass over.
-            raise Broken
-        self._read_chunk(_first_choice(choices), _usage(value), batch)
+        choice = _first_choice(value.get("choices"))
+        self._read_chunk(value, choice, batch)
 
-    def _read_chunk(self, choice: dict[str, Any], usage: Usage | None, batch: Batch) -> None:
+    def _read_eof(self, batch: Batch) -> None:
+        if self._stage is Stage.ANSWER and not self._is_whole:
+            raise Broken  # It was cut.
+        super()._read_eof(batch)
+
+    def _read_chunk(self, value: dict[str, Any], choice: dict[str, Any], batch: Batch) -> None:
+        usage = _usage(value, choice)
         is_answer = bool(choice) and self._stage is Stage.ANSWER
-        finish_reason = choice.get("finish_reason") if is_answer else None
-        is_running = is_answer and finish_reason is None
+        word = word_of(choice.get("finish_reason")) if is_answer else None
+        is_running = is_answer and word is None
         self._frame_tokens = None if usage is None else self._increment(usage)
-        if usage is not None and is_running and (self._frame_tokens is not None or self._block < 0):
+        if (
+            usage is not None
+            and is_running
+            and (self._frame_tokens is not None or not self._blocks)
+        ):
             batch.running = usage
         if is_answer:
-            self._read_delta(choice.get("delta"), batch)
-        if finish_reason is not None:
-            self._finish(finish_reason_of(finish_reason, _FINISH_REASONS), batch)
+            self._read_choice(choice, batch, is_last=word is not None)
+            self._is_whole = value.get("object") == "chat.completion" and "message" in choice
+        if word is not None:
+            self._finish(finish_reason_of(word), batch)
         if usage is not None and not is_running:
             batch.events.append(UsageReported(usage))
 
@@ -112,72 +108,116 @@ class ChatStreamDecoder(WireStreamDecoder[type[Delta] | int]):
 
         A figure that stays 0 beside content is none.
         """
-        output = usage.completion_tokens + usage.reasoning_tokens
+        output = usage.output_tokens
         return max(0, output - self._tokens_given) if output else None
 
-    def _read_delta(self, delta: Any, batch: Batch) -> None:
-        if delta is None:
-            return
-        if not isinstance(delta, dict):
-            raise Broken
-        for kind, names in _PLAIN_BLOCKS.items():
-            text = _first_text(delta, names)
-            if text:
-                self._open_block(kind, batch)
-                batch.events.append(kind(self._block, text, self._tokens(text)))
-        calls = delta.get("tool_calls")
-        if calls:
-            self._read_calls(calls, batch)
-
-    def _read_calls(self, calls: Any, batch: Batch) -> None:
-        if not isinstance(calls, list):
-            raise Broken
-        for call in calls:
-            if not isinstance(call, dict):
+    def _read_choice(self, choice: dict[str, Any], batch: Batch, *, is_last: bool) -> None:
+        delta, message = choice.get("delta"), choice.get("message")
+        if delta:
+            if not isinstance(delta, dict):
                 raise Broken
-            self._read_call(call, batch)
+            self._read_delta(delta, batch)
+        if isinstance(message, dict) and not delta:
+            self._read_message(message, batch, is_last=is_last)
+        elif not delta and not message and choice.get("text"):
+            self._say_plain(TextDelta, piece_member(choice, "text"), batch)
 
-    def _read_call(self, call: dict[str, Any], batch: Batch) -> None:
-        function = call.get("function")
-        if not isinstance(function, dict):
-            function = {}
-        call_id, name = text_member(call, "id"), text_member(function, "name")
-        arguments = text_member(function, "arguments")
-        index = self._call_index(call.get("index"), call_id, name)
-        if self._is_new_call(index, call_id, name):
-            self._open_call(index, call_id, name, batch)
-        if not arguments:
+    def _read_message(self, message: dict[str, Any], batch: Batch, *, is_last: bool) -> None:
+        """Take a message as a delta, without what of it was said before."""
+        fresh = {name: member for name, member in message.items() if name not in _TEXT_MEMBERS}
+        for kind, text in texts_of(message):
+            self._say_text(kind, self._without_said(kind, text, is_last=is_last), batch)
+        self._read_delta(fresh, batch)
+
+    def _without_said(self, kind: type, text: str, *, is_last: bool) -> str:
+        length, said = self._said.get(kind, _NOTHING_SAID)
+        is_asked = length <= len(text) and (is_last or length >= _REPEATED_LENGTH_MIN)
+        is_again = is_asked and crc32(_bytes(text[:length])) == said
+        return text[length:] if is_again else text
+
+    def _read_delta(self, delta: dict[str, Any], batch: Batch) -> None:
+        content = delta.get("content")
+        if type(content) is str and len(delta) == 1:  # Nearly every frame is one of these.
+            if content:
+                self._say_text(TextDelta, content, batch)
             return
-        if self._open != index:
-            # A piece of a call that is closed: it would make the open call's arguments wrong.
+        for kind, text in texts_of(delta):
+            self._say_text(kind, text, batch)
+        pieces = delta.get("tool_calls") or delta.get("function_call")
+        if pieces:
+            self._read_calls(pieces, batch)
+        for name in _VENDORS:
+            if member := delta.get(name):
+                self._decorate({name: member}, batch)
+
+    def _say_text(self, kind: Any, text: str, batch: Batch) -> None:
+        if not text:
+            return
+        if self._calls.has_waiting:
+            self._open_waiting(batch)
+        self._say_plain(kind, text, batch)
+        length, said = self._said.get(kind, _NOTHING_SAID)
+        self._said[kind] = length + len(text), crc32(_bytes(text), said)
+
+    def _decorate(self, payload: dict[str, Any], batch: Batch) -> None:
+        """Add a vendor's member to the text or the thought that is open."""
+        if self._plain is not None:
+            batch.events.append(Opaque(self._plain.number, Dialect.CHAT, payload, 0))
+
+    # Calls.
+
+    def _read_calls(self, pieces: Any, batch: Batch) -> None:
+        if isinstance(pieces, dict) and ("name" in pieces or "arguments" in pieces):
+            pieces = [{"function": pieces}]  # The member of OpenAI's that `tool_calls` replaced.
+        if not isinstance(pieces, list):
             raise Broken
-        batch.events.append(ToolCallDelta(self._block, arguments, self._tokens(arguments)))
+        for value in pieces:
+            if value is not None:
+                self._read_call(CallPiece(value), batch)
 
-    def _call_index(self, index: Any, call_id: str, name: str) -> int:
-        """Return the call's index; where it has none, a name with another id is the next call."""
-        if type(index) is int:
-            return index
-        if isinstance(self._open, int):
-            is_next = bool(name) and call_id != self._call_ids[self._open]
-            if not is_next:
-                return self._open
-        return max(self._call_ids, default=-1) + 1
+    def _read_call(self, piece: CallPiece, batch: Batch) -> None:
+        call = self._calls.of(piece)
+        if call is None:
+            return
+        self._open_waiting(batch, but=call)
+        if call.block is None:
+            call.held += piece.arguments
+            if call.held and call.name:
+                self._open_call(call, batch)
+        elif piece.arguments and self._is_open(call.block):
+            self._say(call.block, piece.arguments, batch)
+        elif piece.arguments.strip():
+            raise Broken  # A piece of a call that is whole and closed: it would make it wrong.
+        if call.block is not None and call.extra and self._is_open(call.block):
+            payload = {"tool_calls": [call.extra]}
+            batch.events.append(Opaque(call.block.number, Dialect.CHAT, payload, 0))
+            call.extra = {}
 
-    def _is_new_call(self, index: int, call_id: str, name: str) -> bool:
-        """Whether the piece opens a call.
+    def _open_waiting(self, batch: Batch, *, but: Call | None = None) -> None:
+        """Open the calls whose names can have no more pieces, since something else came."""
+        for call in self._calls.waiting(but=but):
+            self._open_call(call, batch)
 
-        Some servers give every call index 0, others every piece an id of its own: only a new id that
-        comes with a name tells another call.
-        """
-        known_id = self._call_ids.get(index)
-        return known_id is None or (bool(name) and bool(call_id) and call_id != known_id)
+    def _open_call(self, call: Call, batch: Batch) -> None:
+        self._calls.opened(call)
+        block = call.block = self._begin(ToolCallStarted, batch, default=call.default or "{}")
+        call.call_id = call.call_id or f"call_{block.number}"
+        tokens = self._tokens(call.name)
+        batch.events.append(ToolCallStarted(block.number, call.call_id, call.name, tokens))
+        if call.extra:
+            payload = {"tool_calls": [call.extra]}
+            batch.events.append(Opaque(block.number, Dialect.CHAT, payload, 0))
+            call.extra = {}
+        self._say(block, call.held, batch)
+        call.held = ""
 
-    def _open_call(self, index: int, call_id: str, name: str, batch: Batch) -> None:
-        self._close_block(batch)  # Another call may have the same index.
-        self._open_block(index, batch)
-        self._call_ids[index] = call_id = call_id or f"call_{self._block}"
-        started = ToolCallStarted(self._block, call_id, name, self._tokens(name))
-        batch.events.append(started)
+    def _finish(self, reason: FinishReason, batch: Batch) -> None:
+        self._open_waiting(batch)
+        for call in self._calls.nameless():
+            self._open_call(call, batch)
+        super()._finish(reason, batch)
+
+    # Tokens, and the end.
 
     def _tokens(self, text: str) -> int:
         if self._frame_tokens is None:
@@ -188,23 +228,42 @@ class ChatStreamDecoder(WireStreamDecoder[type[Delta] | int]):
         return tokens
 
     def _end(self, batch: Batch) -> None:
-        if self._stage is Stage.ANSWER and self._block >= 0:
-            is_call = isinstance(self._open, int)
-            self._finish(FinishReason.TOOL_CALLS if is_call else FinishReason.STOP, batch)
+        self._frame_tokens = None
+        if self._stage is Stage.ANSWER and (self._blocks or self._calls):
+            self._finish(FinishReason.STOP, batch)
         super()._end(batch)
 
 
-def _usage(value: dict[str, Any]) -> Usage | None:
+_NOTHING_SAID = (0, 0)
+
+_TEXT_MEMBERS = frozenset({"content", "refusal", "reasoning_content", "reasoning", "thinking"})
+
+
+def _usage(value: dict[str, Any], choice: dict[str, Any]) -> Usage | None:
+    """Return the figures of a frame, wherever they are; None where they say nothing."""
     usage = value.get("usage")
+    if usage is None:
+        usage = choice.get("usage")  # Moonshot
+        if usage is None and isinstance(groq := value.get("x_groq"), dict):
+            usage = groq.get("usage")
     if isinstance(usage, dict):
-        return usage_from(usage)
-    timings = value.get("timings")
-    return usage_from_timings(timings) if isinstance(timings, dict) else None
+        figures = usage_from(usage)
+    elif isinstance(timings := value.get("timings"), dict):
+        figures = usage_from_timings(timings)
+    else:
+        return None
+    return figures if figures.total_tokens else None
 
 
-def _first_choice(choices: list[Any]) -> dict[str, Any]:
+def _first_choice(choices: Any) -> dict[str, Any]:
     """Return the choice with index 0, an empty one where the frame has none of it."""
+    if not choices:
+        return {}
+    if not isinstance(choices, list):
+        raise Broken
     for choice in choices:
+        if choice is None:
+            continue
         if not isinstance(choice, dict):
             raise Broken
         if choice.get("index") in (0, None):
@@ -212,11 +271,8 @@ def _first_choice(choices: list[Any]) -> dict[str, Any]:
     return {}
 
 
-def _first_text(value: dict[str, Any], names: tuple[str, ...]) -> str:
-    for name in names:
-        if name in value and (text := text_member(value, name)):
-            return text
-    return ""
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _status_of_word(word: str) -> int | None:

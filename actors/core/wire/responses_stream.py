@@ -1,18 +1,20 @@
 """OpenAI Responses, the streamed answer: bytes in, batches out.
 
 Owns which block a piece of the answer belongs to. A part of a message, what one item of reasoning says
-and each tool call is a block; it ends when its item ends or another opens.
+and each tool call is a block; it ends when its item ends, or as `stream_decoder` says.
 
 Rules:
 - A stream without its last event was cut.
 - Deltas count. What an item's end or the last event repeats is taken only where no delta said it.
 - Usage is reported with the last event; tokens are counted until then.
+- Items of tools that the provider runs itself, and whatever else has no word in events, are opaque:
+  readers of this format are shown their events as they came.
 - A response that somebody else cancelled is a failure here: to take it for a proper end would charge
   for it in full.
 
 Known departures of servers that are taken in: no sequence numbers, no `output_index` or item ids
-(gateways, llama.cpp), tool calls that come whole, an answer that is in the last event alone, a `[DONE]`
-after it, events of unknown kinds.
+(gateways, llama.cpp), tool calls that come whole, pieces of an item that is not the latest, an answer that
+is in the last event alone, a whole response in one frame or as the body, a `[DONE]` after it.
 
 Source: OpenAI API reference, "Streaming events" of the Responses API; llama.cpp's server; both read
 2026-11-22.
@@ -20,6 +22,7 @@ Source: OpenAI API reference, "Streaming events" of the Responses API; llama.cpp
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,29 +30,31 @@ from typing import Any
 from actors.core.errors import Failure
 from actors.core.events import (
     FinishReason,
+    Opaque,
     ReasoningDelta,
     RefusalDelta,
     TextDelta,
-    ToolCallDelta,
     ToolCallStarted,
     UsageReported,
 )
+from actors.core.request import Dialect, ToolKind
 from actors.core.sse import ServerSentEvent
-from actors.core.upstream import TokenCount, UpstreamBatch
-from actors.core.wire.failures import BROKEN_STREAM
+from actors.core.upstream import TokenCount
+from actors.core.wire.finish_words import finish_reason_of
 from actors.core.wire.responses_usage import usage_from
-from actors.core.wire.stream_decoder import Batch, WireStreamDecoder
-from actors.core.wire.untrusted import Broken, error_failure, json_object, text_member
+from actors.core.wire.stream_decoder import Batch, OpenBlock, WireStreamDecoder
+from actors.core.wire.untrusted import (
+    Broken,
+    error_failure,
+    json_object,
+    piece_member,
+    text_member,
+)
 
 __all__ = ["ResponsesStreamDecoder"]
 
 _ID_CHARS_MAX = 256
 _ITEMS_MAX = 4_096  # An answer of more is none; what it would be kept in is bounded by this.
-
-_INCOMPLETE = {
-    "max_output_tokens": FinishReason.LENGTH,
-    "content_filter": FinishReason.CONTENT_FILTER,
-}
 
 _STATUSES = {
     "rate_limit_exceeded": 429,
@@ -64,22 +69,42 @@ _STATUSES = {
     "data_residency_mismatch": 400,
 }
 
-_PlainDelta = type[TextDelta] | type[RefusalDelta] | type[ReasoningDelta]
+_PlainKind = type[TextDelta] | type[RefusalDelta] | type[ReasoningDelta]
 
 _Key = int | str
+
+_CALLS: Mapping[str, tuple[ToolKind, str]] = {
+    "function_call": (ToolKind.FUNCTION, "arguments"),
+    "custom_tool_call": (ToolKind.CUSTOM, "input"),
+    "tool_search_call": (ToolKind.TOOL_SEARCH, "arguments"),
+    "local_shell_call": (ToolKind.LOCAL_SHELL, "action"),
+}
+"""Items that the client acts on: what kind of tool they call, and which member has the arguments."""
+
+_encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 @dataclass(slots=True)
 class _Item:
-    """An item of the output: what was taken from its deltas."""
+    """An item of the output: what was taken from its deltas.
 
-    call: int | None = None  # Its block, where it is a tool call.
-    family: str | None = None  # Of reasoning: whether its content or its summary is taken.
-    said: set[object] = field(default_factory=set)  # The parts that deltas brought.
+    Args:
+        block: where it is a call, reasoning or opaque.
+        parts: the blocks of a message's parts.
+        held: arguments of a call that nobody named yet.
+        family: of reasoning: whether its content or its summary is taken.
+        said: the parts that deltas brought.
+    """
+
+    block: OpenBlock | None = None
+    parts: dict[object, OpenBlock] = field(default_factory=dict)
+    held: str = ""
+    family: str | None = None
+    said: set[object] = field(default_factory=set)
 
 
-class ResponsesStreamDecoder(WireStreamDecoder[tuple[_Key, object]]):
-    """One answer's decoder; an open block is an item and what part of it.
+class ResponsesStreamDecoder(WireStreamDecoder):
+    """One answer's decoder.
 
     `response_id` is the provider's name for the answer, None until it was told: who wants the provider
     to stop asks for it by that.
@@ -91,22 +116,22 @@ class ResponsesStreamDecoder(WireStreamDecoder[tuple[_Key, object]]):
         self._items: dict[_Key, _Item] = {}
         self._keys: dict[str, _Key] = {}  # Of items, by their ids.
         self._latest: _Key = 0  # The item that was spoken of last.
-        self._has_call = False
-
-    def _read_eof(self, cut: ServerSentEvent | None) -> UpstreamBatch:
-        # The last event may lack the empty line after it; if it is not whole it is no JSON.
-        return self._decode([cut] if cut is not None else [], BROKEN_STREAM)
 
     def _read_frame(self, frame: ServerSentEvent, batch: Batch) -> None:
         value = json_object(frame.data)
         kind = value.get("type")
         if not isinstance(kind, str):
-            kind = value["type"] = frame.event
+            is_response = value.get("object") == "response"
+            if is_response and not value.get("error"):
+                value = {"response": value}
+            kind = value["type"] = "response.completed" if is_response else frame.event
         if kind == "error" or value.get("error"):
             raise Broken(_failure_of(value.get("error") or value))
         read = _READ.get(kind)
         if read is not None:
             read(self, value, batch)
+        else:
+            self._other(value, batch)
 
     # Events of the response.
 
@@ -115,7 +140,7 @@ class ResponsesStreamDecoder(WireStreamDecoder[tuple[_Key, object]]):
         if isinstance(response_id, str) and 0 < len(response_id) <= _ID_CHARS_MAX:
             self.response_id = self.response_id or response_id
 
-    def _ended(self, value: dict[str, Any], batch: Batch) -> None:
+    def _ended_response(self, value: dict[str, Any], batch: Batch) -> None:
         response = _member(value, "response")
         status = response.get("status") or value["type"].rpartition(".")[2]
         if status == "failed":
@@ -123,77 +148,95 @@ class ResponsesStreamDecoder(WireStreamDecoder[tuple[_Key, object]]):
         if status not in ("completed", "done", "incomplete"):
             raise Broken
         self._read_output(response, batch)
+        reason = FinishReason.STOP
         if status == "incomplete":
-            self._close_block(batch, is_complete=not self._is_call_open())
-        self._finish(self._finish_reason(status, response), batch)
+            said = _member(response, "incomplete_details").get("reason")
+            reason = finish_reason_of(said) if isinstance(said, str) else FinishReason.LENGTH
+            if reason in (FinishReason.STOP, FinishReason.TOOL_CALLS):
+                reason = FinishReason.LENGTH  # It is cut, by whatever limit that was.
+        self._finish(reason, batch)
         usage = response.get("usage")
-        if isinstance(usage, dict):
-            batch.events.append(UsageReported(usage_from(usage)))
+        if isinstance(usage, dict) and (figures := usage_from(usage)).total_tokens:
+            batch.events.append(UsageReported(figures))
         self._end(batch)
-
-    def _finish_reason(self, status: Any, response: dict[str, Any]) -> FinishReason:
-        if status == "incomplete":
-            reason = _member(response, "incomplete_details").get("reason")
-            return _INCOMPLETE.get(str(reason), FinishReason.LENGTH)
-        return FinishReason.TOOL_CALLS if self._has_call else FinishReason.STOP
 
     def _read_output(self, response: dict[str, Any], batch: Batch) -> None:
         """Take the answer from the last event, where no other had any of it."""
         output = response.get("output")
-        if self._block >= 0 or not isinstance(output, list):
+        if self._blocks or not isinstance(output, list):
             return
         for index, item in enumerate(output):
             if isinstance(item, dict):
-                self._read_item(index, item, batch)
+                # Places of the output are told apart from those that events named.
+                self._read_item(f"output {index}", item, {"item": item}, batch)
 
     # Events of an item.
 
     def _item_added(self, value: dict[str, Any], batch: Batch) -> None:
         item = _member(value, "item")
         self._latest = f"#{len(self._items)}"  # Unless it has a name of its own.
-        key = self._key_of_item(value, item)
-        self._item(key)
-        if item.get("type") == "function_call" and text_member(item, "name"):
-            self._open_call(key, item, batch)
+        state = self._item(self._key_of_item(value, item))
+        kind = item.get("type")
+        if kind in _CALLS and not _is_hosted(item):
+            if kind == "local_shell_call" or text_member(item, "name"):
+                self._open_call(state, item, batch)
+        elif kind not in ("message", "reasoning"):
+            self._show(state, value, batch)
 
     def _item_done(self, value: dict[str, Any], batch: Batch) -> None:
         item = _member(value, "item")
-        self._read_item(self._key_of_item(value, item), item, batch)
+        self._read_item(self._key_of_item(value, item), item, value, batch)
 
-    def _read_item(self, key: _Key, item: dict[str, Any], batch: Batch) -> None:
+    def _read_item(
+        self, key: _Key, item: dict[str, Any], value: dict[str, Any], batch: Batch
+    ) -> None:
         """Take of a whole item what no delta said, and close it."""
         state = self._item(key)
         kind = item.get("type")
         if kind == "message":
-            self._read_parts(key, item, batch)
+            self._read_parts(state, item, batch)
         elif kind == "reasoning":
-            self._read_reasoning(key, state, item, batch)
-        elif kind == "function_call":
-            if state.call is None:
-                self._open_call(key, item, batch)
-            arguments = text_member(item, "arguments")
-            if arguments and not state.said:
-                self._add_arguments(key, state, arguments, batch)
-        if self._is_open(key):
-            self._signature = text_member(item, "encrypted_content")
-            is_cut = kind == "function_call" and item.get("status") == "incomplete"
-            self._close_block(batch, is_complete=not is_cut)
+            self._read_reasoning(state, item, batch)
+        elif kind in _CALLS and not _is_hosted(item):
+            self._read_call(state, str(kind), item, batch)
+        else:
+            self._show(state, {"type": "response.output_item.done", **value}, batch)
+        for block in (*state.parts.values(), state.block):
+            if block is not None and self._is_open(block):
+                if block.is_call and item.get("status") == "incomplete":
+                    self._close(block, batch, is_complete=False)
+                else:
+                    self._stop(block, batch)
 
-    def _read_parts(self, key: _Key, item: dict[str, Any], batch: Batch) -> None:
+    def _read_parts(self, state: _Item, item: dict[str, Any], batch: Batch) -> None:
         for index, part in enumerate(_list(item, "content")):
             kind, member = _PART_KINDS.get(str(part.get("type")), (TextDelta, "text"))
-            if (kind, index) not in self._items[key].said:
-                self._add_text(kind, key, (kind, index), text_member(part, member), batch)
+            if (kind, index) not in state.said:
+                self._add_text(kind, state, (kind, index), piece_member(part, member), batch)
 
-    def _read_reasoning(self, key: _Key, state: _Item, item: dict[str, Any], batch: Batch) -> None:
+    def _read_reasoning(self, state: _Item, item: dict[str, Any], batch: Batch) -> None:
         if not state.said:
             for family in ("content", "summary"):
                 for index, part in enumerate(_list(item, family)):
-                    self._add_reasoning(key, (family, index), text_member(part, "text"), batch)
-        if not state.said and text_member(item, "encrypted_content"):
+                    self._add_reasoning(state, (family, index), piece_member(part, "text"), batch)
+        sealed = text_member(item, "encrypted_content")
+        if sealed and not self._is_open(state.block) and not state.said:
             # Thought that the provider seals and does not show: a block without text.
-            self._open_block((key, ReasoningDelta), batch)
-            batch.events.append(ReasoningDelta(self._block, "", 0))
+            state.block = self._begin(ReasoningDelta, batch)
+            batch.events.append(ReasoningDelta(state.block.number, "", 0))
+        if state.block is not None:
+            state.block.signature = sealed
+
+    def _read_call(self, state: _Item, kind: str, item: dict[str, Any], batch: Batch) -> None:
+        if state.block is None:
+            self._open_call(state, item, batch)
+        given = item.get(_CALLS[kind][1])
+        if isinstance(given, dict | list):
+            given = _encode_json(given)
+        elif given is not None and not isinstance(given, str):
+            raise Broken
+        if not state.said:
+            self._add_arguments(state, given or state.held, batch)
 
     # Deltas.
 
@@ -203,76 +246,111 @@ class ResponsesStreamDecoder(WireStreamDecoder[tuple[_Key, object]]):
     def _refusal_delta(self, value: dict[str, Any], batch: Batch) -> None:
         self._part_delta(RefusalDelta, value, batch)
 
-    def _part_delta(self, kind: _PlainDelta, value: dict[str, Any], batch: Batch) -> None:
+    def _part_delta(self, kind: _PlainKind, value: dict[str, Any], batch: Batch) -> None:
         part = (kind, _index(value, "content_index"))
-        self._add_text(kind, self._key(value), part, text_member(value, "delta"), batch)
+        state = self._item(self._key(value))
+        self._add_text(kind, state, part, piece_member(value, "delta"), batch)
 
     def _reasoning_delta(self, value: dict[str, Any], batch: Batch) -> None:
         part = ("content", _index(value, "content_index"))
-        self._add_reasoning(self._key(value), part, text_member(value, "delta"), batch)
+        state = self._item(self._key(value))
+        self._add_reasoning(state, part, piece_member(value, "delta"), batch)
 
     def _summary_delta(self, value: dict[str, Any], batch: Batch) -> None:
         part = ("summary", _index(value, "summary_index"))
-        self._add_reasoning(self._key(value), part, text_member(value, "delta"), batch)
+        state = self._item(self._key(value))
+        self._add_reasoning(state, part, piece_member(value, "delta"), batch)
 
     def _arguments_delta(self, value: dict[str, Any], batch: Batch) -> None:
-        key = self._key(value)
-        state = self._items.get(key)
-        text = text_member(value, "delta")
-        # A call that nobody named yet is taken whole when its item ends.
-        if state is not None and state.call is not None and text:
-            self._add_arguments(key, state, text, batch)
+        state = self._item(self._key(value))
+        text = piece_member(value, "delta")
+        if state.block is None:
+            state.held += text  # Of a call that nobody named yet: it is taken when its item ends.
+        else:
+            self._add_arguments(state, text, batch)
 
     def _add_text(
-        self, kind: _PlainDelta, key: _Key, part: object, text: str, batch: Batch
+        self, kind: _PlainKind, state: _Item, part: object, text: str, batch: Batch
     ) -> None:
         if not text:
             return
-        self._open_block((key, part), batch)
-        self._item(key).said.add(part)
-        batch.events.append(kind(self._block, text, self._count(text)))
+        block = state.parts.get(part)
+        if block is None or not self._is_open(block):
+            block = state.parts[part] = self._begin(kind, batch)
+        state.said.add(part)
+        self._say(block, text, batch)
 
-    def _add_reasoning(self, key: _Key, part: tuple[str, int], text: str, batch: Batch) -> None:
-        """Add to the item's one block; of summary and content the first that says something counts."""
-        state = self._item(key)
+    def _add_reasoning(self, state: _Item, part: tuple[str, int], text: str, batch: Batch) -> None:
+        """Add to the item's block; of summary and content the first that says something counts."""
         if not text or state.family not in (None, part[0]):
             return
         if state.said and part not in state.said:
             text = "\n\n" + text
         state.family = part[0]
         state.said.add(part)
-        self._open_block((key, ReasoningDelta), batch)
-        batch.events.append(ReasoningDelta(self._block, text, self._count(text)))
+        if state.block is None or not self._is_open(state.block):
+            state.block = self._begin(ReasoningDelta, batch)
+        self._say(state.block, text, batch)
 
-    def _add_arguments(self, key: _Key, state: _Item, text: str, batch: Batch) -> None:
-        if not self._is_open(key):
-            # A piece of a call that is closed: it would make the open call's arguments wrong.
-            raise Broken
-        state.said.add(ToolCallDelta)
-        batch.events.append(ToolCallDelta(self._block, text, self._count(text)))
+    def _add_arguments(self, state: _Item, text: str, batch: Batch) -> None:
+        if state.block is None or not text:
+            return
+        if not self._is_open(state.block):
+            if text.strip():
+                # A piece of a call that is closed: to leave it out would make its arguments wrong.
+                raise Broken
+            return
+        state.said.add(ToolCallStarted)
+        self._say(state.block, text, batch)
+
+    # What has no word in events.
+
+    def _other(self, value: dict[str, Any], batch: Batch) -> None:
+        """Show an event of an unknown kind with the block that it speaks of, where there is one."""
+        if "output_index" not in value and "item_id" not in value:
+            return
+        state = self._items.get(self._key(value))
+        if state is None:
+            return
+        block = state.block if not state.parts else list(state.parts.values())[-1]
+        is_hosted = block is not None and block.kind is Opaque
+        is_note = str(value.get("type")).startswith(_NOTES)
+        if block is not None and (is_hosted or is_note) and self._is_open(block):
+            self._show_on(block, value, batch)
+
+    def _show(self, state: _Item, value: dict[str, Any], batch: Batch) -> None:
+        if state.block is None:
+            state.block = self._begin(Opaque, batch)
+        if self._is_open(state.block):
+            self._show_on(state.block, value, batch)
+
+    def _show_on(self, block: OpenBlock, value: dict[str, Any], batch: Batch) -> None:
+        payload = {name: member for name, member in value.items() if name not in _WRITERS_OWN}
+        delta = value.get("delta")
+        is_code = block.kind is Opaque and isinstance(delta, str)
+        tokens = self._count(str(delta)) if is_code else 0
+        batch.events.append(Opaque(block.number, Dialect.RESPONSES, payload, tokens))
 
     # Blocks.
 
-    def _open_call(self, key: _Key, item: dict[str, Any], batch: Batch) -> None:
-        self._open_block((key, ToolCallStarted), batch)
-        self._item(key).call = self._block
-        self._has_call = True
-        name = text_member(item, "name")
-        call_id = text_member(item, "call_id") or text_member(item, "id") or f"call_{self._block}"
-        batch.events.append(ToolCallStarted(self._block, call_id, name, self._count(name)))
+    def _open_call(self, state: _Item, item: dict[str, Any], batch: Batch) -> None:
+        kind, _ = _CALLS[str(item.get("type"))]
+        default = "" if kind is ToolKind.CUSTOM else "{}"
+        block = state.block = self._begin(ToolCallStarted, batch, tool_kind=kind, default=default)
+        name = text_member(item, "name") or ("" if kind is ToolKind.FUNCTION else kind.value)
+        call_id = text_member(item, "call_id") or text_member(item, "id") or f"call_{block.number}"
+        namespace = text_member(item, "namespace") or None
+        tokens = self._tokens(name)
+        batch.events.append(ToolCallStarted(block.number, call_id, name, tokens, kind, namespace))
 
     def _item(self, key: _Key) -> _Item:
         """Return an item, a new one where it is spoken of for the first time."""
         item = self._items.get(key)
         if item is None:
+            if len(self._items) > _ITEMS_MAX:
+                raise Broken
             item = self._items[key] = _Item()
         return item
-
-    def _is_open(self, key: _Key) -> bool:
-        return self._open is not None and self._open[0] == key
-
-    def _is_call_open(self) -> bool:
-        return self._open is not None and self._open[1] is ToolCallStarted
 
     # Which item is meant.
 
@@ -302,7 +380,7 @@ class ResponsesStreamDecoder(WireStreamDecoder[tuple[_Key, object]]):
         return self._latest
 
 
-_PART_KINDS: Mapping[str, tuple[_PlainDelta, str]] = {
+_PART_KINDS: Mapping[str, tuple[_PlainKind, str]] = {
     "output_text": (TextDelta, "text"),
     "refusal": (RefusalDelta, "refusal"),
 }
@@ -317,14 +395,26 @@ _READ: Mapping[str, Callable[[ResponsesStreamDecoder, dict[str, Any], Batch], No
     "response.refusal.delta": ResponsesStreamDecoder._refusal_delta,
     "response.reasoning_text.delta": ResponsesStreamDecoder._reasoning_delta,
     "response.reasoning_summary_text.delta": ResponsesStreamDecoder._summary_delta,
+    "response.reasoning_summary.delta": ResponsesStreamDecoder._summary_delta,
     "response.function_call_arguments.delta": ResponsesStreamDecoder._arguments_delta,
-    "response.completed": ResponsesStreamDecoder._ended,
-    "response.done": ResponsesStreamDecoder._ended,
-    "response.incomplete": ResponsesStreamDecoder._ended,
-    "response.failed": ResponsesStreamDecoder._ended,
-    "response.cancelled": ResponsesStreamDecoder._ended,
+    "response.custom_tool_call_input.delta": ResponsesStreamDecoder._arguments_delta,
+    "response.completed": ResponsesStreamDecoder._ended_response,
+    "response.done": ResponsesStreamDecoder._ended_response,
+    "response.incomplete": ResponsesStreamDecoder._ended_response,
+    "response.failed": ResponsesStreamDecoder._ended_response,
+    "response.cancelled": ResponsesStreamDecoder._ended_response,
 }
-"""Every other event repeats what these say, or is of a kind that no request of ours asks for."""
+"""Every other event repeats what these say, or is opaque."""
+
+_NOTES = ("response.output_text.annotation",)
+"""Events that say something more of a text."""
+
+_WRITERS_OWN = ("output_index", "sequence_number")
+
+
+def _is_hosted(item: dict[str, Any]) -> bool:
+    """Whether a call that a client may have to make was made by the provider itself."""
+    return item.get("execution") == "server"
 
 
 def _member(value: dict[str, Any], name: str) -> dict[str, Any]:

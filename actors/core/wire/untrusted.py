@@ -1,7 +1,8 @@
 """What a provider sent, read without trust: JSON, its members, figures, the status that an error names.
 
 Rules: what is no JSON object, or not of the type that a member has, is `Broken`. Half of a surrogate
-pair, which JSON can carry and no encoder can, is replaced. A figure of tokens is a whole number, also one
+pair, which JSON can carry and no encoder can, is joined with its other half where that comes in the next
+piece (`whole_text`), and replaced where it does not. A figure of tokens is a whole number, also one
 that is written as a float; what is none, or beyond reason, counts as 0: it says nothing.
 """
 
@@ -15,7 +16,16 @@ from actors.core.errors import Failure
 from actors.core.wire.failures import BROKEN_STREAM, failure_of_status
 from actors.core.wire.refusals import told
 
-__all__ = ["TOKENS_MAX", "Broken", "error_failure", "json_object", "text_member", "token_figure"]
+__all__ = [
+    "TOKENS_MAX",
+    "Broken",
+    "error_failure",
+    "json_object",
+    "piece_member",
+    "text_member",
+    "token_figure",
+    "whole_text",
+]
 
 TOKENS_MAX = 2**24
 """Above the largest context windows, also where a provider's own tools fill one several times. A larger
@@ -34,8 +44,9 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-# Python's own decoder takes NaN and Infinity, which no JSON has.
-_decode_json = json.JSONDecoder(parse_constant=_refuse_constant).decode
+# Python's own decoder takes NaN and Infinity, which no JSON has. Line ends and the like inside a text
+# are no JSON either, but some servers send them.
+_decode_json = json.JSONDecoder(parse_constant=_refuse_constant, strict=False).decode
 
 
 def json_object(text: str) -> dict[str, Any]:
@@ -53,8 +64,10 @@ def json_object(text: str) -> dict[str, Any]:
     return value
 
 
-def text_member(value: dict[str, Any], name: str) -> str:
-    """Return a member that is text or absent, "" where it is absent.
+def piece_member(value: dict[str, Any], name: str) -> str:
+    """Return a member that is a piece of text or absent, "" where it is absent.
+
+    Halves of surrogate pairs are in it as they came: only whoever has the next piece can join them.
 
     Raises:
         Broken: it is neither.
@@ -64,8 +77,26 @@ def text_member(value: dict[str, Any], name: str) -> str:
         return ""
     if not isinstance(text, str):
         raise Broken
-    if text.isascii():
-        return text
+    return text
+
+
+def text_member(value: dict[str, Any], name: str) -> str:
+    """Return a member that is a whole text or absent, "" where it is absent.
+
+    Raises:
+        Broken: it is neither.
+    """
+    text = piece_member(value, name)
+    return text if text.isascii() else _encodable(text)
+
+
+def whole_text(text: str) -> tuple[str, str]:
+    """Return what of a piece of text can be shown, and the half at its end that waits for another."""
+    half = text[-1] if text and "\ud800" <= text[-1] <= "\udbff" else ""
+    return _encodable(text[:-1] if half else text), half
+
+
+def _encodable(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
