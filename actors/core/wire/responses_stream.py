@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from actors.core.errors import Failure
@@ -41,6 +40,7 @@ from actors.core.request import Dialect, ToolKind
 from actors.core.sse import ServerSentEvent
 from actors.core.upstream import TokenCount
 from actors.core.wire.finish_words import finish_reason_of
+from actors.core.wire.responses_places import Item, Items
 from actors.core.wire.responses_usage import usage_from
 from actors.core.wire.stream_decoder import Batch, OpenBlock, WireStreamDecoder
 from actors.core.wire.untrusted import (
@@ -54,7 +54,6 @@ from actors.core.wire.untrusted import (
 __all__ = ["ResponsesStreamDecoder"]
 
 _ID_CHARS_MAX = 256
-_ITEMS_MAX = 4_096  # An answer of more is none; what it would be kept in is bounded by this.
 
 _STATUSES = {
     "rate_limit_exceeded": 429,
@@ -71,8 +70,6 @@ _STATUSES = {
 
 _PlainKind = type[TextDelta] | type[RefusalDelta] | type[ReasoningDelta]
 
-_Key = int | str
-
 _CALLS: Mapping[str, tuple[ToolKind, str]] = {
     "function_call": (ToolKind.FUNCTION, "arguments"),
     "custom_tool_call": (ToolKind.CUSTOM, "input"),
@@ -82,25 +79,6 @@ _CALLS: Mapping[str, tuple[ToolKind, str]] = {
 """Items that the client acts on: what kind of tool they call, and which member has the arguments."""
 
 _encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
-@dataclass(slots=True)
-class _Item:
-    """An item of the output: what was taken from its deltas.
-
-    Args:
-        block: where it is a call, reasoning or opaque.
-        parts: the blocks of a message's parts.
-        held: arguments of a call that nobody named yet.
-        family: of reasoning: whether its content or its summary is taken.
-        said: the parts that deltas brought.
-    """
-
-    block: OpenBlock | None = None
-    parts: dict[object, OpenBlock] = field(default_factory=dict)
-    held: str = ""
-    family: str | None = None
-    said: set[object] = field(default_factory=set)
 
 
 class ResponsesStreamDecoder(WireStreamDecoder):
@@ -113,9 +91,7 @@ class ResponsesStreamDecoder(WireStreamDecoder):
     def __init__(self, count: TokenCount, *, frame_bytes_max: int) -> None:
         super().__init__(count, frame_bytes_max=frame_bytes_max)
         self.response_id: str | None = None
-        self._items: dict[_Key, _Item] = {}
-        self._keys: dict[str, _Key] = {}  # Of items, by their ids.
-        self._latest: _Key = 0  # The item that was spoken of last.
+        self._items = Items()
 
     def _read_frame(self, frame: ServerSentEvent, batch: Batch) -> None:
         value = json_object(frame.data)
@@ -167,15 +143,14 @@ class ResponsesStreamDecoder(WireStreamDecoder):
             return
         for index, item in enumerate(output):
             if isinstance(item, dict):
-                # Places of the output are told apart from those that events named.
-                self._read_item(f"output {index}", item, {"item": item}, batch)
+                state = self._items.added({"output_index": index}, item)
+                self._read_item(state, item, {"item": item}, batch)
 
     # Events of an item.
 
     def _item_added(self, value: dict[str, Any], batch: Batch) -> None:
         item = _member(value, "item")
-        self._latest = f"#{len(self._items)}"  # Unless it has a name of its own.
-        state = self._item(self._key_of_item(value, item))
+        state = self._items.added(value, item)
         kind = item.get("type")
         if kind in _CALLS and not _is_hosted(item):
             if kind == "local_shell_call" or text_member(item, "name"):
@@ -185,13 +160,12 @@ class ResponsesStreamDecoder(WireStreamDecoder):
 
     def _item_done(self, value: dict[str, Any], batch: Batch) -> None:
         item = _member(value, "item")
-        self._read_item(self._key_of_item(value, item), item, value, batch)
+        self._read_item(self._items.named(value, item), item, value, batch)
 
     def _read_item(
-        self, key: _Key, item: dict[str, Any], value: dict[str, Any], batch: Batch
+        self, state: Item, item: dict[str, Any], value: dict[str, Any], batch: Batch
     ) -> None:
         """Take of a whole item what no delta said, and close it."""
-        state = self._item(key)
         kind = item.get("type")
         if kind == "message":
             self._read_parts(state, item, batch)
@@ -208,13 +182,13 @@ class ResponsesStreamDecoder(WireStreamDecoder):
                 else:
                     self._stop(block, batch)
 
-    def _read_parts(self, state: _Item, item: dict[str, Any], batch: Batch) -> None:
+    def _read_parts(self, state: Item, item: dict[str, Any], batch: Batch) -> None:
         for index, part in enumerate(_list(item, "content")):
             kind, member = _PART_KINDS.get(str(part.get("type")), (TextDelta, "text"))
             if (kind, index) not in state.said:
                 self._add_text(kind, state, (kind, index), piece_member(part, member), batch)
 
-    def _read_reasoning(self, state: _Item, item: dict[str, Any], batch: Batch) -> None:
+    def _read_reasoning(self, state: Item, item: dict[str, Any], batch: Batch) -> None:
         if not state.said:
             for family in ("content", "summary"):
                 for index, part in enumerate(_list(item, family)):
@@ -227,7 +201,7 @@ class ResponsesStreamDecoder(WireStreamDecoder):
         if state.block is not None:
             state.block.signature = sealed
 
-    def _read_call(self, state: _Item, kind: str, item: dict[str, Any], batch: Batch) -> None:
+    def _read_call(self, state: Item, kind: str, item: dict[str, Any], batch: Batch) -> None:
         if state.block is None:
             self._open_call(state, item, batch)
         given = item.get(_CALLS[kind][1])
@@ -248,21 +222,21 @@ class ResponsesStreamDecoder(WireStreamDecoder):
 
     def _part_delta(self, kind: _PlainKind, value: dict[str, Any], batch: Batch) -> None:
         part = (kind, _index(value, "content_index"))
-        state = self._item(self._key(value))
+        state = self._items.spoken_of(value)
         self._add_text(kind, state, part, piece_member(value, "delta"), batch)
 
     def _reasoning_delta(self, value: dict[str, Any], batch: Batch) -> None:
         part = ("content", _index(value, "content_index"))
-        state = self._item(self._key(value))
+        state = self._items.spoken_of(value)
         self._add_reasoning(state, part, piece_member(value, "delta"), batch)
 
     def _summary_delta(self, value: dict[str, Any], batch: Batch) -> None:
         part = ("summary", _index(value, "summary_index"))
-        state = self._item(self._key(value))
+        state = self._items.spoken_of(value)
         self._add_reasoning(state, part, piece_member(value, "delta"), batch)
 
     def _arguments_delta(self, value: dict[str, Any], batch: Batch) -> None:
-        state = self._item(self._key(value))
+        state = self._items.spoken_of(value)
         text = piece_member(value, "delta")
         if state.block is None:
             state.held += text  # Of a call that nobody named yet: it is taken when its item ends.
@@ -270,7 +244,7 @@ class ResponsesStreamDecoder(WireStreamDecoder):
             self._add_arguments(state, text, batch)
 
     def _add_text(
-        self, kind: _PlainKind, state: _Item, part: object, text: str, batch: Batch
+        self, kind: _PlainKind, state: Item, part: object, text: str, batch: Batch
     ) -> None:
         if not text:
             return
@@ -280,7 +254,7 @@ class ResponsesStreamDecoder(WireStreamDecoder):
         state.said.add(part)
         self._say(block, text, batch)
 
-    def _add_reasoning(self, state: _Item, part: tuple[str, int], text: str, batch: Batch) -> None:
+    def _add_reasoning(self, state: Item, part: tuple[str, int], text: str, batch: Batch) -> None:
         """Add to the item's block; of summary and content the first that says something counts."""
         if not text or state.family not in (None, part[0]):
             return
@@ -292,7 +266,7 @@ class ResponsesStreamDecoder(WireStreamDecoder):
             state.block = self._begin(ReasoningDelta, batch)
         self._say(state.block, text, batch)
 
-    def _add_arguments(self, state: _Item, text: str, batch: Batch) -> None:
+    def _add_arguments(self, state: Item, text: str, batch: Batch) -> None:
         if state.block is None or not text:
             return
         if not self._is_open(state.block):
@@ -309,16 +283,14 @@ class ResponsesStreamDecoder(WireStreamDecoder):
         """Show an event of an unknown kind with the block that it speaks of, where there is one."""
         if "output_index" not in value and "item_id" not in value:
             return
-        state = self._items.get(self._key(value))
-        if state is None:
-            return
+        state = self._items.spoken_of(value)
         block = state.block if not state.parts else list(state.parts.values())[-1]
         is_hosted = block is not None and block.kind is Opaque
         is_note = str(value.get("type")).startswith(_NOTES)
         if block is not None and (is_hosted or is_note) and self._is_open(block):
             self._show_on(block, value, batch)
 
-    def _show(self, state: _Item, value: dict[str, Any], batch: Batch) -> None:
+    def _show(self, state: Item, value: dict[str, Any], batch: Batch) -> None:
         if state.block is None:
             state.block = self._begin(Opaque, batch)
         if self._is_open(state.block):
@@ -333,7 +305,7 @@ class ResponsesStreamDecoder(WireStreamDecoder):
 
     # Blocks.
 
-    def _open_call(self, state: _Item, item: dict[str, Any], batch: Batch) -> None:
+    def _open_call(self, state: Item, item: dict[str, Any], batch: Batch) -> None:
         kind, _ = _CALLS[str(item.get("type"))]
         default = "" if kind is ToolKind.CUSTOM else "{}"
         block = state.block = self._begin(ToolCallStarted, batch, tool_kind=kind, default=default)
@@ -342,42 +314,6 @@ class ResponsesStreamDecoder(WireStreamDecoder):
         namespace = text_member(item, "namespace") or None
         tokens = self._tokens(name)
         batch.events.append(ToolCallStarted(block.number, call_id, name, tokens, kind, namespace))
-
-    def _item(self, key: _Key) -> _Item:
-        """Return an item, a new one where it is spoken of for the first time."""
-        item = self._items.get(key)
-        if item is None:
-            if len(self._items) > _ITEMS_MAX:
-                raise Broken
-            item = self._items[key] = _Item()
-        return item
-
-    # Which item is meant.
-
-    def _key(self, value: dict[str, Any]) -> _Key:
-        """Return the item that an event speaks of: by its index, its id, or because it is the latest."""
-        index, item_id = value.get("output_index"), value.get("item_id")
-        if type(index) is int:
-            self._latest = index
-        elif isinstance(item_id, str) and item_id:
-            self._latest = self._keys.get(item_id, item_id)
-        return self._latest
-
-    def _key_of_item(self, value: dict[str, Any], item: dict[str, Any]) -> _Key:
-        ids = [i for name in ("id", "call_id") if isinstance(i := item.get(name), str) and i]
-        index = value.get("output_index")
-        known = next((self._keys[i] for i in ids if i in self._keys), None)
-        if type(index) is int:
-            self._latest = index
-        elif known is not None:
-            self._latest = known
-        elif ids:
-            self._latest = ids[0]
-        if len(self._keys) > _ITEMS_MAX or len(self._items) > _ITEMS_MAX:
-            raise Broken
-        for item_id in ids:
-            self._keys[item_id] = self._latest
-        return self._latest
 
 
 _PART_KINDS: Mapping[str, tuple[_PlainKind, str]] = {
