@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from actors.config import ConfigError, load_config
+from actors.core.plain_text import plain
 from actors.settings import Settings, SettingsError
 from serve_app import cli_load, cli_remote
 from serve_app.background_start import start_in_background
@@ -131,6 +132,13 @@ def main() -> None:
         raise SystemExit(1) from None
 
 
+class _PlainFormatter(logging.Formatter):
+    """Whoever reads the log does it on a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
+
+
 def _settings(**changes: object) -> Settings:
     settings = Settings.from_environment(os.environ).with_changes(**changes)
     return settings.with_changes(data_dir=str(settings.data_path.absolute()))
@@ -148,21 +156,24 @@ def _print_ray_variables(settings: Settings, directory: DataDirectory) -> None:
 def _run(plan: Plan, directory: DataDirectory) -> None:
     """Run the instance here; its own words go to the terminal, everybody else's into the log."""
     output = Output.shared() if plan.is_verbose else Output.apart(directory.log_path)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_PlainFormatter("%(asctime)s %(name)s: %(message)s"))
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         Instance(plan, directory, os.environ).run(lambda ready: welcome(ready, output))
     except (InstanceError, ConfigError) as error:
-        print(f"midstream: {error}", file=output.err)
+        print(f"midstream: {plain(str(error))}", file=output.err)
         raise SystemExit(getattr(error, "exit_code", 2)) from error
     except Exception as error:
         where = "" if plan.is_verbose else f" See {directory.log_path}."
-        print(f"midstream: it broke: {type(error).__name__}: {error}.{where}", file=output.err)
+        said = plain(str(error))
+        print(f"midstream: it broke: {type(error).__name__}: {said}.{where}", file=output.err)
         raise
 
 
 def _fail(message: str, exit_code: int) -> None:
-    print(f"midstream: {message}", file=sys.stderr)
+    print(f"midstream: {plain(message)}", file=sys.stderr)
     raise SystemExit(exit_code)
 
 

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from actors.core.plain_text import plain
 from actors.loadtest.load_test import Where, run_load_test
 from actors.loadtest.plan import Plan, PlanError
 from actors.loadtest.report.live import LiveProgress
@@ -56,7 +57,7 @@ def run(
         Path(html_file).write_text(render_page(figures), "utf-8")
     stopped = next((level["stopped"] for level in figures["levels"] if level["stopped"]), "")
     if sentence := stopped or verdict(figures):
-        raise RemoteError(sentence)
+        raise RemoteError(plain(sentence))
 
 
 def _print(figures: dict[str, Any]) -> None:
@@ -64,4 +65,4 @@ def _print(figures: dict[str, Any]) -> None:
         print(f"\n{table.title}")
         print_table(table.headings, table.rows)
     if lines := error_lines(figures):
-        print("\nWhat went wrong", *lines, sep="\n")
+        print("\nWhat went wrong", *map(plain, lines), sep="\n")

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from actors.core.plain_text import plain
 from actors.core.sse import SSEDecoder
 
 __all__ = ["Remote", "RemoteError"]
@@ -135,12 +136,24 @@ def _object(content: bytes) -> dict[str, Any]:
         value = None
     if not isinstance(value, dict):
         raise RemoteError("The server answered with something that is not a JSON object.")
+    return {plain(name): _plain(part) for name, part in value.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Take out of every text what would act on the operator's terminal."""
+    match value:
+        case str():
+            return plain(value)
+        case list():
+            return [_plain(part) for part in value]
+        case dict():
+            return {plain(name): _plain(part) for name, part in value.items()}
     return value
 
 
 def _refusal(status: int, content: bytes) -> str:
     try:
         error = json.loads(content)["error"]
-        return f"{error['message']} ({status} {error['code']})"
+        return plain(f"{error['message']} ({status} {error['code']})")
     except (ValueError, KeyError, TypeError):
         return f"The server answered with status {status}."

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from actors.core.plain_text import one_line
+
 __all__ = ["print_table"]
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print to standard output; numbers stand right where their heading begins with `#`."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for row in ([heading.lstrip("#") for heading in headings], *rows):
             print("\t".join(row))

@@ -369,6 +369,22 @@ def test_watch_and_cancel_a_completion(tmp_path: Path) -> None:
     serve(tmp_path, body)
 
 
+def test_a_tenants_control_characters_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    async def body(run: Rig, url: str) -> None:
+        evil = "\x1b]0;owned\x07lap\u202etop\x1b[2J\x9b31m"
+        team = ("keys", "create", "team2", "--organization", "org2", "--name", evil)
+        assert (await ask(url, run.key, *team))[0] == 0
+        code, out, err = await ask(url, run.key, "keys", "list", "--team", "team2")
+        assert code == 0
+        assert cells(out)[0]["NAME"] == "laptop"
+        assert not set(out + err) & set("\x1b\x07\x9b\u202e")
+        code, out, err = await ask(url, run.key, "tail", evil)
+        assert code == 1
+        assert not set(out + err) & set("\x1b\x07\x9b\u202e")
+
+    serve(tmp_path, body)
+
+
 def test_keys_and_credits(tmp_path: Path) -> None:
     async def body(run: Rig, url: str) -> None:
         code, out, _ = await ask(
