@@ -344,9 +344,9 @@ class CompletionDriver:
 
     def _receive(self, events: Any, running: Any) -> None:
         now_s = self._clock.wall_s()
-        if self._moments.first_token_s is None:
-            self._moments.first_token_s = now_s
         self._feed(DeltasReceived(events, running))
+        if self._moments.first_token_s is None and self.completion.has_token:
+            self._moments.first_token_s = now_s
         self._moments.recent.append((now_s, self.completion.meter.tokens_output))
 
     async def _close_upstream(self) -> None:

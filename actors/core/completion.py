@@ -81,7 +81,9 @@ _Received = Delta | Opaque | BlockFinished | UsageReported
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Intervals in nanoseconds; total counts from dispatch, idle from the last thing received."""
+    """Intervals in nanoseconds: connect until the provider answered, first token until it said something,
+    both from dispatch, as is total; idle between two things that it says. Figures alone say nothing.
+    """
 
     connect_ns: int
     first_token_ns: int
@@ -134,6 +136,11 @@ class Completion:
         return self.stream.is_terminal and self.hold is not HoldState.PENDING
 
     @property
+    def has_token(self) -> bool:
+        """Whether the provider has said anything of the answer."""
+        return self._has_token
+
+    @property
     def is_waiting_for_hold(self) -> bool:
         """Whether nothing more may be read before the hold was extended, or was not."""
         return self._waiting_since_ns is not None
@@ -158,7 +165,7 @@ class Completion:
             case ExtensionRefused():
                 return self._not_extended(now_ns)
             case UpstreamOpened():
-                self._phase_began_ns = self._opened_ns = now_ns
+                self._opened_ns = now_ns
             case DeltasReceived():
                 return self._received(input, now_ns)
             case UpstreamFinished():
@@ -228,7 +235,8 @@ class Completion:
         return (OpenUpstream(),)
 
     def _received(self, input: DeltasReceived, now_ns: int) -> tuple[Effect, ...]:
-        self._phase_began_ns = now_ns
+        if any(type(event) is not UsageReported for event in input.events):
+            self._phase_began_ns = now_ns  # Figures alone are no progress.
         if input.running is not None:
             self.meter.run(input.running)
         if self._waiting:

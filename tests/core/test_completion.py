@@ -304,6 +304,29 @@ def test_each_wait_has_its_timeout(
     assert effects[-1].finished.error.code is outcome
 
 
+def test_the_first_token_is_waited_for_from_the_dispatch_on() -> None:
+    completion = machine(HoldPlaced())
+    completion.handle(UpstreamOpened(), now_ns=5 * SECOND_NS)
+    assert completion.next_deadline_ns() == TIMEOUTS.first_token_ns
+
+
+def test_figures_alone_are_no_progress() -> None:
+    completion = machine(*OPENED, DeltasReceived((TEXT,)))
+    first = completion.next_deadline_ns()
+    usage = Usage(9, 2)
+    for figures in (DeltasReceived((UsageReported(usage),)), DeltasReceived((), usage)):
+        completion.handle(figures, now_ns=SECOND_NS)
+        assert completion.next_deadline_ns() == first
+    completion.handle(DeltasReceived((BlockFinished(0, True),)), now_ns=SECOND_NS)
+    assert completion.next_deadline_ns() == SECOND_NS + TIMEOUTS.idle_ns
+
+
+def test_the_prompts_figures_are_no_first_token() -> None:
+    completion = machine(*OPENED, DeltasReceived((UsageReported(Usage(9)),)))
+    assert not completion.has_token
+    assert completion.next_deadline_ns() == TIMEOUTS.first_token_ns
+
+
 def test_the_total_timeout_cancels_and_charges() -> None:
     completion = machine(*OPENED)
     for second in range(0, 100, 25):
