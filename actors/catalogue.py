@@ -51,7 +51,7 @@ from actors.simulator.models import (
 )
 from actors.terms import Terms, demanded_limit, output_limit, prices_of
 from actors.tokenizer import count_prompt, count_text
-from actors.wire_formats import WIRE_FORMATS, carries_body, recipient_of
+from actors.wire_formats import WIRE_FORMATS, WireFormat, carries_body, recipient_of
 
 __all__ = [
     "SIMULATOR",
@@ -158,17 +158,9 @@ class Catalogue:
             InvalidRequest: beyond a limit of the model; `reason` says which, and nothing is held.
         """
         model = self.lookup(request.model)
-        output_tokens, adjusted = output_limit(
-            request.max_output_tokens,
-            slug=model.slug,
-            default=model.default_max_output_tokens,
-            cap=model.max_output_tokens_hard_cap,
-            dialect=dialect,
-            is_strict=settings.strict_contracts,
-        )
+        wire = WIRE_FORMATS[self._kinds[model.provider]]
         prompt_tokens = count_prompt(request.messages, request.tools)
-        kind = self._kinds[model.provider]
-        if carries_body(request, dialect, WIRE_FORMATS[kind]):
+        if carries_body(request, dialect, wire):
             prompt_tokens += sum(count_text(beyond.text) for beyond in request.body_only)
         if prompt_tokens > model.context_window:
             raise InvalidRequest(
@@ -182,13 +174,11 @@ class Catalogue:
             dialect=dialect,
             model=model.slug,
             capabilities=model.capabilities,
-            wire=WIRE_FORMATS[kind],
+            wire=wire,
             recipient=self._recipient(model.provider, request),
             is_strict=settings.strict_contracts,
         )
-        is_limited = request.max_output_tokens or model.default_max_output_tokens
-        if WIRE_FORMATS[kind].demands_limit and not is_limited:
-            output_tokens, adjusted = demanded_limit(output_tokens, dialect)
+        output_tokens, adjusted = _limit(request, model, wire, dialect, settings)
         terms, timeouts = model.terms, model.terms.timeouts
         hold = terms.hold_for(model.prices, prompt_tokens, output_tokens, settings=settings)
         return StartCommand(
@@ -226,6 +216,28 @@ class Catalogue:
             kind=self._kinds[provider], base_url=_NOWHERE
         )
         return recipient_of(provider, config, request.headers)
+
+
+def _limit(
+    request: CompletionRequest,
+    model: CatalogueModel,
+    wire: WireFormat,
+    dialect: Dialect,
+    settings: Settings,
+) -> tuple[int | None, tuple[str, ...]]:
+    """Return the output's limit, None where none is sent, and what is told of it."""
+    limit, adjusted = output_limit(
+        request.max_output_tokens,
+        slug=model.slug,
+        default=model.default_max_output_tokens,
+        cap=model.max_output_tokens_hard_cap,
+        dialect=dialect,
+        is_strict=settings.strict_contracts,
+    )
+    is_given = request.max_output_tokens is not None or model.default_max_output_tokens is not None
+    if wire.demands_limit and not is_given:
+        return demanded_limit(limit, dialect)
+    return limit, adjusted
 
 
 _NOWHERE = HttpUrl("http://simulator.invalid/v1")

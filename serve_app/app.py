@@ -207,6 +207,7 @@ _EXPOSED = (
     "Aurous-Idempotent-Replayed",
     "Aurous-Idempotency-Status",
     "Freddy-Api-Version",
+    "Midstream-Adjusted",
     "Midstream-Completion-Id",
     "Midstream-Ignored",
     "Midstream-Replica",

@@ -224,7 +224,7 @@ def _show_id(exchange: Exchange, wire_id: str) -> None:
 def _show_paths(exchange: Exchange, header: bytes, paths: Sequence[str]) -> None:
     if paths:
         # Member names are the caller's; only visible ASCII may stand in a header.
-        names = ", ".join(ascii(path)[1:-1] for path in paths)
+        names = ", ".join(ascii(path)[1:-1] for path in dict.fromkeys(paths))
         exchange.show([(header, names[:_HEADER_LENGTH_MAX].encode("ascii"))])
 
 

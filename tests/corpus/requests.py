@@ -67,7 +67,7 @@ def _play(value: dict[str, Any], kind: ProviderKind) -> None:
     _check_upstream(command, config.providers["p"], right)
     ignored = (*parsed.ignored, *command.ignored)
     for name, told in (("ignored", ignored), ("adjusted", command.adjusted)):
-        if name in right and sorted(told) != sorted(right[name]):
+        if name in right and set(told) != set(right[name]):
             raise Wrong(f"{name} is {sorted(told)}, not {sorted(right[name])}")
 
 
@@ -75,6 +75,8 @@ def _check_upstream(command: StartCommand, config: ProviderConfig, right: dict[s
     body = WIRE_FORMATS[config.kind].request_body(command, config)
     body = json.loads(json.dumps(body))
     contains(body, right.get("upstream", {}))
+    wire_headers = dict(WIRE_FORMATS[config.kind].request_headers(command))
+    contains(wire_headers, right.get("upstream_headers", {}))
     for path in right.get("absent", ()):
         if _has(body, path.split(".")):
             raise Wrong(f"the provider is sent {path}: {json.dumps(body)}")
