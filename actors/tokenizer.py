@@ -113,6 +113,7 @@ def _tool_text(tool: Tool) -> str:
         "name": tool.name,
         "description": tool.description,
         "parameters": tool.parameters,
+        "definition": tool.definition,
     }
     return json.dumps(
         {name: value for name, value in definition.items() if value is not None},

@@ -130,7 +130,10 @@ def _lose(
 def _close(books: Books, batch: Batch, settled: PackedSettlement, settings: Settings) -> None:
     hold = books.hold(settled.completion_id)
     limits = (_TTL_S_MAX.get(kind, math.inf) for kind in (settled.dialect, settled.retention))
-    kept_for_s = min(settings.record_ttl_s, *limits)
+    is_response = settled.dialect is Dialect.RESPONSES and settled.retention is Retention.FULL
+    # Later requests refer to its items for as long as that.
+    ttl_s = settings.responses_ttl_s if is_response else 0.0
+    kept_for_s = min(max(settings.record_ttl_s, ttl_s), *limits)
     batch.add_entries(books.ledger.take_entries())
     batch.add_resolution(hold)
     batch.add_record(settled, hold, kept_for_s=kept_for_s)

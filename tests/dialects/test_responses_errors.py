@@ -115,6 +115,27 @@ def test_rows(
     assert message and "secret" not in message
 
 
+def test_a_provider_s_refusal_is_told_as_it_was() -> None:
+    failure = Failure(
+        FailureCode.UPSTREAM_REJECTED,
+        "Unsupported value: 'reasoning.effort'.",
+        413,
+        upstream_type="invalid_request_error",
+        upstream_code="unsupported_value",
+        param="reasoning.effort",
+    )
+    reply, body = reply_to(UpstreamError(failure))
+    assert (reply.status, body["error"]) == (
+        413,
+        {
+            "message": "Unsupported value: 'reasoning.effort'.",
+            "type": "invalid_request_error",
+            "code": "unsupported_value",
+            "param": "reasoning.effort",
+        },
+    )
+
+
 def test_a_failure_is_named_beside_the_envelope() -> None:
     _, body = reply_to(upstream(FailureCode.UPSTREAM_TIMEOUT))
     assert body["midstream"] == {"failure": "upstream_timeout"}

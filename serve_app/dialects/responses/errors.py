@@ -40,6 +40,7 @@ from serve_app.http_errors import (
     RequestTimedOut,
     RouteNotFound,
     error_headers,
+    refusal_status,
 )
 
 __all__ = [
@@ -173,10 +174,23 @@ def failure_message(failure: Failure) -> str:
 
 def _row(error: CompletionRuntimeError) -> _Row:
     if isinstance(error, UpstreamError):
-        return _FAILURES[error.failure.code]
+        return _failure_row(error.failure)
     # Anything else is our own bug (IllegalTransition, say) and no fault of the caller.
     rows = (_ROWS[kind] for kind in type(error).__mro__ if kind in _ROWS)
     return next(rows, _INTERNAL)
+
+
+def _failure_row(failure: Failure) -> _Row:
+    """Return the row of a failed completion; a refusal is told as the provider told it."""
+    row = _FAILURES[failure.code]
+    if failure.code is not FailureCode.UPSTREAM_REJECTED:
+        return row
+    return _Row(
+        refusal_status(failure.upstream_status),
+        failure.upstream_type or row.type,
+        failure.upstream_code,
+        failure.param,
+    )
 
 
 def _param(error: CompletionRuntimeError, row: _Row) -> str | None:

@@ -49,7 +49,8 @@ _ERROR_CODES: Mapping[FailureCode, str] = MappingProxyType(
         FailureCode.UPSTREAM_REJECTED: "invalid_prompt",
     }
 )
-"""Any other failure is a `server_error`; `midstream.failure` has the runtime's own word."""
+"""What a failure is called whose provider had no word of its own for it. Any other is a `server_error`;
+`midstream.failure` has the runtime's word."""
 
 
 def response_object(
@@ -140,7 +141,8 @@ def _error(finished: Finished) -> dict[str, Any]:
     failure = finished.error
     if failure is None:
         return {"code": "server_error", "message": "No reason was kept."}
-    code = _ERROR_CODES.get(failure.code, "server_error")
+    known = _ERROR_CODES.get(failure.code)
+    code = (known and failure.upstream_code) or known or "server_error"
     return {"code": code, "message": failure_message(failure)}
 
 
