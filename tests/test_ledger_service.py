@@ -29,7 +29,7 @@ from actors.core.errors import (
     Unauthenticated,
 )
 from actors.core.events import Charge, Status
-from actors.core.request import Dialect, IdempotencyKey
+from actors.core.request import Dialect, IdempotencyKey, Retention
 from actors.ledger import Located, Placed, RateState, Settlement, TeamLimits
 from actors.record import CompletionRecord
 from actors.settlement import PackedSettlement
@@ -544,6 +544,29 @@ def test_a_deleted_completion_leaves_a_record_without_content(store_url: str) ->
         assert await service.find_by_id(head.completion_id) is None
 
     tell(store_url, story, record_ttl_s=100.0)
+
+
+def test_a_response_is_kept_as_long_as_its_items_may_be_referred_to(store_url: str) -> None:
+    async def story(ledger: Ledger) -> None:
+        service = ledger.service
+        kinds = (
+            (Dialect.CHAT, Retention.FULL, 1),
+            (Dialect.RESPONSES, Retention.FULL, 2),
+            (Dialect.RESPONSES, Retention.RECEIPT, 1),
+            (Dialect.RESPONSES, Retention.BRIEF, 1),
+        )
+        heads = []
+        for dialect, retention, _ in kinds:
+            made = header(dialect=dialect, retention=retention)
+            heads.append(await ledger.place(made))
+            await ledger.settle(completed(heads[-1]))
+        for day in (1, 2):
+            ledger.clock.now_s += 86_400
+            await service.housekeeping()
+            kept = [await service.find_by_id(head.completion_id) for head in heads]
+            assert [one is not None for one in kept] == [last > day for *_, last in kinds]
+
+    tell(store_url, story, record_ttl_s=86_400.0, responses_ttl_s=2 * 86_400.0)
 
 
 def test_a_deletion_outlives_a_restart(store_url: str) -> None:
