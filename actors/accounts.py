@@ -13,11 +13,12 @@ from actors.ledger import (
     Balance,
     CompletionKey,
     HoldLedger,
+    LimitsChange,
     Located,
     PolicyChange,
     Principal,
     TeamLimits,
-    TeamPolicy,
+    TeamState,
 )
 from actors.record import CompletionRecord
 from actors.runtime import (
@@ -78,9 +79,9 @@ class Ledger(HoldLedger, Protocol):
         organization: str,
         *,
         credits_microcredits: int,
-        limits: TeamLimits,
+        limits: TeamLimits | LimitsChange,
         policy: PolicyChange = POLICY_UNCHANGED,
-    ) -> TeamPolicy: ...
+    ) -> TeamState: ...
 
     async def create_key(self, team: str, name: str) -> IssuedKey: ...
 
@@ -88,7 +89,9 @@ class Ledger(HoldLedger, Protocol):
 
     async def revoke_key(self, key_id: str) -> None: ...
 
-    async def grant_credits(self, team: str, amount_microcredits: int) -> Balance: ...
+    async def grant_credits(
+        self, team: str, amount_microcredits: int, grant_id: str | None = None
+    ) -> Balance: ...
 
     async def list_completions(
         self, where: CompletionFilter, *, limit: int, cursor: str | None

@@ -8,18 +8,21 @@ answer and moves nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from enum import Enum
+from typing import Any, Protocol
 
 from actors.core.request import Dialect, IdempotencyKey
 from actors.record import CompletionHeader, CompletionRecord
 
 __all__ = [
+    "LIMITS_UNCHANGED",
     "POLICY_UNCHANGED",
     "Balance",
     "CompletionKey",
     "HoldExtension",
     "HoldLedger",
     "HoldPlacement",
+    "LimitsChange",
     "Located",
     "Placed",
     "PolicyChange",
@@ -28,6 +31,8 @@ __all__ = [
     "Settlement",
     "TeamLimits",
     "TeamPolicy",
+    "TeamState",
+    "Unchanged",
 ]
 
 
@@ -46,6 +51,36 @@ class TeamLimits:
 
     requests_per_minute: int | None = None
     completions_concurrent: int | None = None
+
+    def of(self, _limits: TeamLimits) -> TeamLimits:
+        """Return what stands after these were set: all of them, whatever there was."""
+        return self
+
+
+class Unchanged(Enum):
+    """What is not said, where None says that there is none."""
+
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsChange:
+    """What an administrator says of a team's limits. None takes a limit away."""
+
+    requests_per_minute: int | Unchanged | None = Unchanged.UNCHANGED
+    completions_concurrent: int | Unchanged | None = Unchanged.UNCHANGED
+
+    def of(self, limits: TeamLimits) -> TeamLimits:
+        """Return the limits that stand after the change."""
+        said: dict[str, Any] = {
+            "requests_per_minute": self.requests_per_minute,
+            "completions_concurrent": self.completions_concurrent,
+        }
+        changes = {name: value for name, value in said.items() if not isinstance(value, Unchanged)}
+        return replace(limits, **changes)
+
+
+LIMITS_UNCHANGED = LimitsChange()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +116,14 @@ class PolicyChange:
 
 
 POLICY_UNCHANGED = PolicyChange()
+
+
+@dataclass(frozen=True, slots=True)
+class TeamState:
+    """What stands of a team after it was made or changed."""
+
+    limits: TeamLimits
+    policy: TeamPolicy
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,23 @@ from typing import TypeVar
 from actors import ledger_reads as reads
 from actors.bookkeeping import administration
 from actors.bookkeeping.books import Books
-from actors.bookkeeping.checks import check_billing_mode, check_limits, check_text
+from actors.bookkeeping.checks import (
+    check_billing_mode,
+    check_limits,
+    check_name,
+    check_text,
+)
 from actors.bookkeeping.group_commit import GroupCommit
 from actors.bookkeeping.writer import LedgerWriter, Operation
 from actors.core.errors import CompletionRuntimeError, Unauthenticated
-from actors.core.ledger import BillingMode
 from actors.ledger import (
     POLICY_UNCHANGED,
     Balance,
+    LimitsChange,
     PolicyChange,
     Principal,
     TeamLimits,
-    TeamPolicy,
+    TeamState,
 )
 from actors.runtime import IssuedKey, KeyRow
 from actors.store.accounts import TeamRow
@@ -64,24 +69,27 @@ class LedgerAccounts:
         organization: str,
         *,
         credits_microcredits: int,
-        limits: TeamLimits,
-        billing_mode: str = BillingMode.METERED,
+        limits: TeamLimits | LimitsChange,
+        billing_mode: str | None = None,
         policy: PolicyChange = POLICY_UNCHANGED,
-    ) -> TeamPolicy:
-        """Create a team with its first credits; of one that exists, set limits, billing mode and policy.
+    ) -> TeamState:
+        """Create a team with its first credits; of one that exists, change what is said of it.
 
-        Returns: the policy that stands.
+        Args:
+            billing_mode: None is metered for a new team, and what it is for one that exists.
+        Returns: what stands.
         Raises: InvalidRequest: it exists with another organization, or a member is out of range.
         """
-        check_text(team, "team")
-        check_text(organization, "organization")
-        row = TeamRow(team, organization, check_limits(limits))
+        check_name(team, "team")
+        check_name(organization, "organization")
         return await self._commit(
             partial(
                 administration.create_team,
-                row=row,
+                team=team,
+                organization=organization,
+                limits=check_limits(limits),
                 policy=policy,
-                billing_mode=check_billing_mode(billing_mode),
+                billing_mode=None if billing_mode is None else check_billing_mode(billing_mode),
                 credits_microcredits=credits_microcredits,
             )
         )
@@ -109,7 +117,8 @@ class LedgerAccounts:
 
         Raises:
             CompletionNotFound: no such team.
-            InvalidRequest: the amount is out of range, or the id stands for another grant.
+            InvalidRequest: the amount is out of range.
+            IdempotencyConflict: the id stands for another grant.
         """
         if grant_id is not None:
             check_text(grant_id, "grant_id")

@@ -24,11 +24,12 @@ from actors.ledger import (
     POLICY_UNCHANGED,
     Balance,
     CompletionKey,
+    LimitsChange,
     Located,
     PolicyChange,
     Principal,
     TeamLimits,
-    TeamPolicy,
+    TeamState,
 )
 from actors.ledger_service import LedgerService
 from actors.record import CompletionRecord
@@ -157,9 +158,9 @@ class LedgerActor:
         organization: str,
         *,
         credits_microcredits: int,
-        limits: TeamLimits,
+        limits: TeamLimits | LimitsChange,
         policy: PolicyChange = POLICY_UNCHANGED,
-    ) -> TeamPolicy:
+    ) -> TeamState:
         await self._ready()
         return await self._service.create_team(
             team,

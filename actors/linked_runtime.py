@@ -35,12 +35,13 @@ from actors.ledger import (
     POLICY_UNCHANGED,
     Balance,
     CompletionKey,
+    LimitsChange,
     Located,
     Placed,
     PolicyChange,
     Principal,
     TeamLimits,
-    TeamPolicy,
+    TeamState,
 )
 from actors.mirrors import Mirrors, settled_record
 from actors.native_responses import NativeProviders, NoNativeProviders
@@ -184,9 +185,9 @@ class LinkedRuntime:
         organization: str,
         *,
         credits_microcredits: int,
-        limits: TeamLimits,
+        limits: TeamLimits | LimitsChange,
         policy: PolicyChange = POLICY_UNCHANGED,
-    ) -> TeamPolicy:
+    ) -> TeamState:
         return await self._ledger.create_team(
             team,
             organization,
@@ -204,8 +205,10 @@ class LinkedRuntime:
     async def revoke_key(self, key_id: str) -> None:
         await self._ledger.revoke_key(key_id)
 
-    async def grant_credits(self, team: str, amount_microcredits: int) -> Balance:
-        return await self._ledger.grant_credits(team, amount_microcredits)
+    async def grant_credits(
+        self, team: str, amount_microcredits: int, grant_id: str | None = None
+    ) -> Balance:
+        return await self._ledger.grant_credits(team, amount_microcredits, grant_id)
 
     async def audit(self) -> dict[str, Any]:
         return await self._ledger.audit()

@@ -20,13 +20,14 @@ from actors.ledger import (
     CompletionKey,
     HoldExtension,
     HoldPlacement,
+    LimitsChange,
     Located,
     Placed,
     PolicyChange,
     Principal,
     Settlement,
     TeamLimits,
-    TeamPolicy,
+    TeamState,
 )
 from actors.ray_calls import from_singleton
 from actors.record import CompletionRecord
@@ -185,9 +186,9 @@ class RayLedger:
         organization: str,
         *,
         credits_microcredits: int,
-        limits: TeamLimits,
+        limits: TeamLimits | LimitsChange,
         policy: PolicyChange = POLICY_UNCHANGED,
-    ) -> TeamPolicy:
+    ) -> TeamState:
         return await self._ask(
             "create_team",
             team,
@@ -206,8 +207,10 @@ class RayLedger:
     async def revoke_key(self, key_id: str) -> None:
         await self._ask("revoke_key", key_id)
 
-    async def grant_credits(self, team: str, amount_microcredits: int) -> Balance:
-        return await self._ask("grant_credits", team, amount_microcredits)
+    async def grant_credits(
+        self, team: str, amount_microcredits: int, grant_id: str | None = None
+    ) -> Balance:
+        return await self._ask("grant_credits", team, amount_microcredits, grant_id)
 
     async def list_completions(
         self, where: CompletionFilter, *, limit: int, cursor: str | None

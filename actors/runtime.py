@@ -18,11 +18,12 @@ from actors.ledger import (
     POLICY_UNCHANGED,
     Balance,
     CompletionKey,
+    LimitsChange,
     PolicyChange,
     Principal,
     RateState,
     TeamLimits,
-    TeamPolicy,
+    TeamState,
 )
 from actors.record import CompletionRecord
 
@@ -267,12 +268,12 @@ class CompletionRuntime(Protocol):
         organization: str,
         *,
         credits_microcredits: int,
-        limits: TeamLimits,
+        limits: TeamLimits | LimitsChange,
         policy: PolicyChange = POLICY_UNCHANGED,
-    ) -> TeamPolicy:
-        """Create a team; of one that exists, set the limits and what is said of its policy.
+    ) -> TeamState:
+        """Create a team; of one that exists, change what is said of its limits and its policy.
 
-        Returns: the policy that stands; a replica goes by it some seconds later at most.
+        Returns: what stands; a replica goes by it some seconds later at most.
         Raises: InvalidRequest: the team exists with another organization.
         """
         ...
@@ -287,7 +288,14 @@ class CompletionRuntime(Protocol):
         """Raises: CompletionNotFound: no such key."""
         ...
 
-    async def grant_credits(self, team: str, amount_microcredits: int) -> Balance: ...
+    async def grant_credits(
+        self, team: str, amount_microcredits: int, grant_id: str | None = None
+    ) -> Balance:
+        """Add credits; once per grant id, where the caller gives one.
+
+        Raises: IdempotencyConflict: the id stands for another grant.
+        """
+        ...
 
     async def audit(self) -> dict[str, Any]:
         """Check every account against its entries and every hold against its resolution."""

@@ -7,15 +7,18 @@ in `admin_objects`.
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from actors.core.errors import CompletionNotFound, InvalidRequest
 from actors.core.events import CancelSource
-from actors.ledger import Balance, TeamLimits
+from actors.ledger import Balance
 from actors.record import CompletionRecord
 from actors.runtime import CancelOutcome, CompletionFilter
-from serve_app.admin_members import GrantBody, KeyBody, LimitsMember, TeamBody
+from serve_app.admin_members import GrantBody, KeyBody, TeamBody
 from serve_app.admin_objects import (
     EventRows,
     balance_object,
@@ -25,6 +28,7 @@ from serve_app.admin_objects import (
 )
 from serve_app.dialects.base import Dialect
 from serve_app.dialects.json_body import parse_object, validate
+from serve_app.dialects.midstream_headers import idempotency_key
 from serve_app.dialects.midstream_object import credits
 from serve_app.dialects.queries import cursor
 from serve_app.event_stream import EventStream, Opening, Reading, StreamOptions
@@ -102,12 +106,11 @@ class AdminEndpoints:
 
     async def create_team(self, exchange: Exchange) -> None:
         body = validate(TeamBody, await self._body(exchange))
-        limits = TeamLimits(**body.limits.model_dump()) if body.limits else TeamLimits()
-        policy = await self._runtime.create_team(
+        state = await self._runtime.create_team(
             body.team,
             body.organization,
             credits_microcredits=_microcredits(body.credits, "credits"),
-            limits=limits,
+            limits=body.change(),
             policy=body.policy(),
         )
         balance = await self._runtime.balance(body.team)
@@ -115,9 +118,9 @@ class AdminEndpoints:
             "team": body.team,
             "organization": body.organization,
             "credits": credits(balance.credits_microcredits),
-            "limits": (body.limits or LimitsMember()).model_dump(),
-            "store_content": "full" if policy.stores_content else "none",
-            "native_passthrough": policy.native_passthrough,
+            "limits": asdict(state.limits),
+            "store_content": "full" if state.policy.stores_content else "none",
+            "native_passthrough": state.policy.native_passthrough,
         }
         await exchange.json(200, value)
 
@@ -142,7 +145,9 @@ class AdminEndpoints:
     async def grant_credits(self, exchange: Exchange) -> None:
         body = validate(GrantBody, await self._body(exchange))
         team = exchange.path("team")
-        balance = await self._runtime.grant_credits(team, _microcredits(body.amount, "amount"))
+        balance = await self._runtime.grant_credits(
+            team, _microcredits(body.amount, "amount"), _grant_id(team, exchange.headers)
+        )
         await exchange.json(200, balance_object(team, balance))
 
     async def read_credits(self, exchange: Exchange) -> None:
@@ -170,6 +175,14 @@ class AdminEndpoints:
         if dialect is None:
             raise CompletionNotFound
         return completion_detail(record, dialect)
+
+
+def _grant_id(team: str, headers: Mapping[str, str]) -> str | None:
+    """Return what the team's grant of this `Idempotency-Key` is called, None without one."""
+    key = idempotency_key(headers)
+    if key is None:
+        return None
+    return f"grant_{hashlib.sha256(f'{team} {key}'.encode()).hexdigest()}"
 
 
 def _microcredits(amount: float, param: str) -> int:

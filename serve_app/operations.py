@@ -56,6 +56,14 @@ _IDEMPOTENCY = (
         MappingProxyType({"type": "string", "minLength": 1, "maxLength": 256}),
     ),
 )
+_GRANT_KEY = (
+    Parameter(
+        "Idempotency-Key",
+        "header",
+        "The same grant with the same key again moves nothing.",
+        MappingProxyType({"type": "string", "minLength": 1, "maxLength": 256}),
+    ),
+)
 _FILTERS = tuple(
     Parameter(name, "query", f"Only those of this {name}.")
     for name in ("team", "model", "dialect", "status", "node")
@@ -190,7 +198,11 @@ OPERATIONS: Mapping[tuple[str, str], Described] = MappingProxyType(
             errors=POSTED,
         ),
         ("POST", "/admin/v1/teams/{team}/credits"): _admin(
-            "Grant credits", "TeamBalance", body=GrantBody, errors=POSTED
+            "Grant credits",
+            "TeamBalance",
+            body=GrantBody,
+            parameters=_GRANT_KEY,
+            errors=POSTED,
         ),
         ("GET", "/admin/v1/teams/{team}/credits"): _admin(
             "Read a team's balance", "TeamBalance", errors=FOUND

@@ -10,9 +10,22 @@ from typing import Any
 
 import pytest
 
-from actors.core.errors import CompletionNotFound, InvalidRequest, Unauthenticated
+from actors.core.errors import (
+    CompletionNotFound,
+    IdempotencyConflict,
+    InvalidRequest,
+    Unauthenticated,
+)
 from actors.core.request import Dialect
-from actors.ledger import Balance, PolicyChange, Principal, TeamLimits, TeamPolicy
+from actors.ledger import (
+    LIMITS_UNCHANGED,
+    Balance,
+    LimitsChange,
+    PolicyChange,
+    Principal,
+    TeamLimits,
+    TeamPolicy,
+)
 from actors.runtime import CompletionFilter, CompletionRow
 from tests.books import HOLD, TEAM, Ledger, cancelled, completed, header, open_ledger, store_url
 from tests.postgres import postgres_server
@@ -83,6 +96,8 @@ def test_a_team_is_made_once_and_its_limits_may_change(store_url: str) -> None:
         bad: list[dict[str, Any]] = [
             {"team": ""},
             {"team": "x" * 257},
+            {"team": "."},
+            {"team": "..", "organization": "org"},
             {"organization": "\ud800"},
             {"credits_microcredits": -1},
             {"credits_microcredits": 2**60},
@@ -106,7 +121,7 @@ def test_a_team_is_made_once_and_its_limits_may_change(store_url: str) -> None:
 def test_a_teams_policy_changes_where_something_is_said_of_it(store_url: str) -> None:
     async def story(ledger: Ledger) -> None:
         async def say(team: str, **members: bool) -> TeamPolicy:
-            policy = await ledger.service.create_team(
+            state = await ledger.service.create_team(
                 team,
                 f"org_{team}",
                 credits_microcredits=0,
@@ -115,8 +130,8 @@ def test_a_teams_policy_changes_where_something_is_said_of_it(store_url: str) ->
             )
             if team == TEAM:
                 principal = await ledger.service.authenticate(digest(ledger.secret))
-                assert principal.policy == policy
-            return policy
+                assert principal.policy == state.policy
+            return state.policy
 
         assert await say(TEAM) == TeamPolicy()
         assert await say(TEAM, stores_content=False) == TeamPolicy(stores_content=False)
@@ -147,6 +162,29 @@ def test_a_policy_outlives_a_restart(store_url: str) -> None:
     asyncio.run(whole())
 
 
+def test_what_is_not_said_of_a_team_stays(store_url: str) -> None:
+    async def story(ledger: Ledger) -> None:
+        async def again(limits: TeamLimits | LimitsChange, **members: Any) -> TeamLimits:
+            state = await ledger.service.create_team(
+                "beta", "org_beta", credits_microcredits=0, limits=limits, **members
+            )
+            key = await ledger.service.create_key("beta", "k")
+            principal = await ledger.service.authenticate(digest(key.secret))
+            assert principal.limits == state.limits
+            return state.limits
+
+        both = TeamLimits(requests_per_minute=60, completions_concurrent=4)
+        assert await again(both, billing_mode="exempt") == both
+        assert await again(LIMITS_UNCHANGED) == both
+        changed = await again(LimitsChange(requests_per_minute=None))
+        assert changed == TeamLimits(completions_concurrent=4)
+        assert await again(LimitsChange(requests_per_minute=9)) == TeamLimits(9, 4)
+        assert (await ledger.service.balance("beta")).billing_mode == "exempt"
+        assert await again(TeamLimits()) == TeamLimits()
+
+    tell(store_url, story)
+
+
 def test_credits_are_granted_once_per_grant(store_url: str) -> None:
     async def story(ledger: Ledger) -> None:
         service = ledger.service
@@ -156,8 +194,7 @@ def test_credits_are_granted_once_per_grant(store_url: str) -> None:
         for _ in range(2):
             assert await service.grant_credits("beta", 7, "g1") == Balance(17, 0)
         for team, amount in ((TEAM, 7), ("beta", 8)):
-            error = await refused(InvalidRequest, service.grant_credits(team, amount, "g1"))
-            assert error.param == "grant_id"
+            await refused(IdempotencyConflict, service.grant_credits(team, amount, "g1"))
         for amount in (-1, 2**60, 2**53 - 1):
             error = await refused(InvalidRequest, service.grant_credits("beta", amount))
             assert error.param == "amount"

@@ -10,12 +10,22 @@ from actors.bookkeeping.books import Books
 from actors.core.errors import (
     CompletionIdInUse,
     CompletionNotFound,
+    IdempotencyConflict,
     IllegalTransition,
     InvalidRequest,
     RateLimited,
 )
 from actors.core.ledger import AMOUNT_MICROCREDITS_MAX, BillingMode, LedgerResult
-from actors.ledger import POLICY_UNCHANGED, Balance, CompletionKey, PolicyChange, TeamPolicy
+from actors.ledger import (
+    POLICY_UNCHANGED,
+    Balance,
+    CompletionKey,
+    LimitsChange,
+    PolicyChange,
+    TeamLimits,
+    TeamPolicy,
+    TeamState,
+)
 from actors.runtime import IssuedKey, RememberedCancellation
 from actors.store import accounts, claims, records
 from actors.store.accounts import KeyOwner, TeamRow
@@ -48,35 +58,41 @@ def create_team(
     books: Books,
     batch: Batch,
     *,
-    row: TeamRow,
-    billing_mode: BillingMode,
+    team: str,
+    organization: str,
+    billing_mode: BillingMode | None,
     credits_microcredits: int,
+    limits: TeamLimits | LimitsChange,
     policy: PolicyChange,
-) -> TeamPolicy:
-    """Create a team with its first credits; of one that exists, set limits, billing mode and policy.
+) -> TeamState:
+    """Create a team with its first credits; of one that exists, change what is said of it.
 
-    Returns: the policy that stands: the row's, or the one there was, with the change.
+    Returns: what stands.
     Raises:
         InvalidRequest: it exists with another organization, or the credits are out of range.
     """
-    standing = books.teams.get(row.team)
+    standing = books.teams.get(team)
     if standing is not None:
-        if standing.organization != row.organization:
+        if standing.organization != organization:
             raise InvalidRequest("The team belongs to another organization.", param="organization")
-        row = replace(row, policy=policy.of(standing.policy))
+        row = replace(
+            standing, limits=limits.of(standing.limits), policy=policy.of(standing.policy)
+        )
+        billing_mode = billing_mode or books.account(team).billing_mode
         accounts.set_team(batch.connection, row, billing_mode)
-        books.ledger.open_account(row.team, billing_mode=billing_mode)
-        books.teams[row.team] = row
-        return row.policy
+        books.ledger.open_account(team, billing_mode=billing_mode)
+        books.teams[team] = row
+        return TeamState(row.limits, row.policy)
     if not 0 <= credits_microcredits <= AMOUNT_MICROCREDITS_MAX:
         raise InvalidRequest(_OUT_OF_RANGE, param="credits")
-    row = replace(row, policy=policy.of(row.policy))
+    row = TeamRow(team, organization, limits.of(TeamLimits()), policy.of(TeamPolicy()))
+    billing_mode = billing_mode or BillingMode.METERED
     accounts.insert_team(batch.connection, row, billing_mode, now_s=batch.now_s)
-    books.ledger.open_account(row.team, billing_mode=billing_mode)
-    books.teams[row.team] = row
+    books.ledger.open_account(team, billing_mode=billing_mode)
+    books.teams[team] = row
     if credits_microcredits:
-        _grant(books, batch, row.team, credits_microcredits, new_grant_id())
-    return row.policy
+        _grant(books, batch, team, credits_microcredits, new_grant_id())
+    return TeamState(row.limits, row.policy)
 
 
 def create_key(books: Books, batch: Batch, *, team: str, name: str) -> IssuedKey:
@@ -111,7 +127,8 @@ def grant_credits(
 
     Raises:
         CompletionNotFound: no such team.
-        InvalidRequest: the amount is out of range, or the id stands for another grant.
+        InvalidRequest: the amount is out of range.
+        IdempotencyConflict: the id stands for another grant.
     """
     if team not in books.teams:
         raise CompletionNotFound
@@ -144,9 +161,11 @@ def ensure_demo(
         create_team(
             books,
             batch,
-            row=row,
+            team=row.team,
+            organization=row.organization,
             billing_mode=BillingMode.METERED,
             credits_microcredits=credits_microcredits,
+            limits=row.limits,
             policy=POLICY_UNCHANGED,
         )
     batch.flush()  # The team's keys may be of this very batch.
@@ -219,7 +238,7 @@ def _grant(books: Books, batch: Batch, team: str, amount_microcredits: int, gran
         case LedgerResult.CREATED | LedgerResult.EXISTS:
             return
         case LedgerResult.EXISTS_WITH_DIFFERENT_TEAM | LedgerResult.EXISTS_WITH_DIFFERENT_AMOUNT:
-            raise InvalidRequest("The grant's id stands for another grant.", param="grant_id")
+            raise IdempotencyConflict("The idempotency key stands for another grant.")
         case (
             LedgerResult.AMOUNT_NEGATIVE
             | LedgerResult.AMOUNT_ABOVE_MAX

@@ -10,9 +10,16 @@ from dataclasses import astuple
 
 from actors.core.errors import InvalidRequest
 from actors.core.ledger import BillingMode
-from actors.ledger import HoldPlacement, TeamLimits
+from actors.ledger import HoldPlacement, LimitsChange, TeamLimits
 
-__all__ = ["check_billing_mode", "check_limits", "check_placement", "check_text", "is_storable"]
+__all__ = [
+    "check_billing_mode",
+    "check_limits",
+    "check_name",
+    "check_placement",
+    "check_text",
+    "is_storable",
+]
 
 _LENGTH_MAX = 256
 _LIMIT_MAX = 10_000_000
@@ -40,6 +47,13 @@ def check_text(text: str, param: str, *, length_min: int = 1) -> None:
         )
 
 
+def check_name(text: str, param: str) -> None:
+    """Raises: InvalidRequest: `check_text` refuses it, or it is a name that paths give another meaning."""
+    check_text(text, param)
+    if not text.strip("."):
+        raise InvalidRequest(f"{param} must be more than dots.", param=param)
+
+
 def check_placement(placement: HoldPlacement) -> None:
     """Raises: InvalidRequest: a name in it cannot be stored."""
     header = placement.header
@@ -50,10 +64,10 @@ def check_placement(placement: HoldPlacement) -> None:
         check_text(placement.idempotency.key, "Idempotency-Key")
 
 
-def check_limits(limits: TeamLimits) -> TeamLimits:
+def check_limits(limits: TeamLimits | LimitsChange) -> TeamLimits | LimitsChange:
     """Raises: InvalidRequest: a limit is below 1, or too large to mean anything."""
     for limit in astuple(limits):
-        if limit is not None and not 1 <= limit <= _LIMIT_MAX:
+        if isinstance(limit, int) and not 1 <= limit <= _LIMIT_MAX:
             raise InvalidRequest(f"A limit must be 1 to {_LIMIT_MAX}.", param="limits")
     return limits
 

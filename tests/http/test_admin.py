@@ -25,6 +25,35 @@ async def admin(run: Rig, method: str, path: str, body: Any = None) -> Asgi:
     return await run.ask(method, ADMIN + path, body, key=ADMIN_KEY)
 
 
+def test_a_grant_is_made_once_per_key(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with rig(tmp_path) as run:
+            for name in ("blue", "red"):
+                team = {"team": name, "organization": "org"}
+                assert (await admin(run, "POST", "/teams", team)).status == 200
+
+            async def grant(team: str, amount: float, key: str) -> Asgi:
+                return await run.ask(
+                    "POST",
+                    f"{ADMIN}/teams/{team}/credits",
+                    {"amount": amount},
+                    key=ADMIN_KEY,
+                    headers={"idempotency-key": key},
+                )
+
+            for _ in range(2):
+                assert (await grant("blue", 1, "k")).json["credits"] == 1
+            refused = await grant("blue", 2, "k")
+            assert (refused.status, refused.json["error"]["code"]) == (
+                409,
+                "idempotency_key_in_use",
+            )
+            assert (await grant("red", 2, "k")).json["credits"] == 2, "keys are a team's own"
+            assert (await grant("blue", 1, "k2")).json["credits"] == 2
+
+    asyncio.run(body())
+
+
 async def completed(run: Rig) -> str:
     count = len(run.provider.upstreams) + 1
     call = run.create()
@@ -65,6 +94,14 @@ def test_a_team_from_nothing_to_its_first_completion(tmp_path: Path) -> None:
             rows = (await admin(run, "GET", "/keys?team=blue")).json["data"]
             assert [(row["key_id"], row["name"]) for row in rows] == [(key["key_id"], "ci")]
             assert key["key"] not in json.dumps(rows)
+            again = {"team": "blue", "organization": "org-b"}
+            assert (await admin(run, "POST", "/teams", again)).json["limits"] == {
+                "requests_per_minute": 60,
+                "completions_concurrent": None,
+            }
+            cleared = again | {"limits": {"requests_per_minute": None}}
+            limits = (await admin(run, "POST", "/teams", cleared)).json["limits"]
+            assert set(limits.values()) == {None}
             gone = await admin(run, "DELETE", f"/keys/{key['key_id']}")
             assert gone.json == {"key_id": key["key_id"], "revoked": True}
             assert (await admin(run, "GET", "/keys")).json["data"][-1]["revoked_at"] is not None
@@ -114,6 +151,10 @@ def test_a_key_may_be_made_without_a_body(tmp_path: Path) -> None:
 BAD: list[tuple[str, str, Any, int, str, str | None]] = [
     ("POST", "/teams", {"team": "x"}, 400, "missing_field", "organization"),
     ("POST", "/teams", {"team": "a b", "organization": "o"}, 400, "invalid_format", "team"),
+    *[
+        ("POST", "/teams", {"team": name, "organization": "o"}, 400, "invalid_format", "team")
+        for name in (".", "..", "-", "._-")
+    ],
     (
         "POST",
         "/teams",
