@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -33,10 +34,11 @@ from actors.core.events import (
 )
 from actors.core.readers import Departure
 from actors.core.request import DisconnectPolicy, StartCommand
+from actors.core.token_meter import hold_microcredits
 from actors.core.transitions import HoldState, StreamState
 from actors.core.upstream import UpstreamBatch
 from actors.driver import CompletionDriver
-from actors.ledger import Placed
+from actors.ledger import HoldExtension, Placed
 from actors.record import CompletionHeader
 from actors.settings import Settings
 from actors.testing import (
@@ -421,3 +423,128 @@ async def test_a_caller_cancelled_in_settled_leaves_the_settlement_running() -> 
     record = await stage.driver.settled()
     assert record.status is Status.CANCELLED
     assert len(stage.ledger.settlements) == 1
+
+
+# The hold's extension.
+
+STEP = 8
+
+
+def stepped(ledger: ScriptedLedger | None = None) -> Stage:
+    """A completion without a limit whose hold pays for eight tokens at a time."""
+    order = replace(
+        command(),
+        max_output_tokens=None,
+        hold_microcredits=hold_microcredits(command().prices, 12, STEP),
+        hold_step_tokens=STEP,
+    )
+    return Stage(order, ledger)
+
+
+def extended_to(tokens: int) -> HoldExtension:
+    return HoldExtension("cmp_01", hold_microcredits(command().prices, 12, tokens))
+
+
+@staged
+async def test_a_hold_is_extended_while_the_stream_goes_on() -> None:
+    stage = stepped()
+    await stage.stream(*[A] * 5)
+    assert stage.ledger.extensions == [extended_to(2 * STEP)]
+    stage.upstream.send(UpstreamBatch((A,) * 30))
+    stage.upstream.send(
+        UpstreamBatch((UsageReported(Usage(12, 35)),), None, FinishReason.STOP, None, True)
+    )
+    record = await stage.driver.settled()
+    assert stage.end.status is Status.COMPLETED
+    assert stage.end.charge.total_microcredits == 12 * 75 + 35 * 450
+    held = stage.ledger.extensions[-1].total_microcredits
+    assert stage.end.charge.held_microcredits == held >= stage.end.charge.total_microcredits
+    assert record.header.hold_microcredits == extended_to(STEP).total_microcredits
+
+
+@staged
+async def test_nothing_is_read_while_the_ledger_is_asked_for_more() -> None:
+    stage = stepped()
+    await stage.stream()
+    stage.ledger.hold_back()
+    stage.upstream.send(UpstreamBatch((A,) * 10))
+    stage.upstream.send(UpstreamBatch((A,), None, FinishReason.STOP, None, True))
+    await settle_loop()
+    assert stage.driver.completion.meter.tokens_output == STEP
+    assert stage.driver.completion.stream is StreamState.STREAMING
+    stage.ledger.let_go()
+    await stage.driver.settled()
+    assert stage.end.usage.completion_tokens == 11
+    assert stage.end.status is Status.COMPLETED
+
+
+@staged
+async def test_a_refused_extension_ends_the_stream_when_what_is_held_is_used() -> None:
+    refused = InsufficientCredit(needed_microcredits=2, available_microcredits=1)
+    stage = stepped(ScriptedLedger(extend_errors=[refused]))
+    await stage.stream(*[A] * 5)
+    assert stage.driver.completion.stream is StreamState.STREAMING
+    stage.upstream.send(UpstreamBatch((A,) * 10))
+    await stage.driver.settled()
+    assert stage.upstream.is_closed
+    assert stage.end.source is CancelSource.BUDGET
+    assert stage.end.charge.total_microcredits == 12 * 75 + STEP * 450
+    assert stage.ledger.extensions == []
+
+
+@staged
+async def test_a_ledger_that_is_away_in_mid_extension_is_asked_again() -> None:
+    stage = stepped(ScriptedLedger(extend_errors=[Overloaded("away"), Overloaded("away")]))
+    await stage.stream(*[A] * 10)
+    stage.upstream.send(
+        UpstreamBatch((UsageReported(Usage(12, 10)),), None, FinishReason.STOP, None, True)
+    )
+    await stage.driver.settled()
+    assert stage.end.status is Status.COMPLETED
+    assert stage.end.usage.completion_tokens == 10
+    assert len(stage.ledger.extensions) == 1
+
+
+@staged
+async def test_a_ledger_that_stays_away_in_mid_extension_ends_the_stream() -> None:
+    stage = stepped()
+    await stage.stream()
+    stage.ledger.hold_back()
+    stage.upstream.send(UpstreamBatch((A,) * 10))
+    await settle_loop()
+    await stage.clock.advance(4.9)
+    assert stage.driver.completion.stream is StreamState.STREAMING
+    await stage.clock.advance(0.2)
+    stage.ledger.let_go()
+    await stage.driver.settled()
+    assert stage.end.source is CancelSource.BUDGET
+    assert stage.end.usage.completion_tokens == STEP
+    assert stage.end.charge.held_microcredits == 0
+
+
+@staged
+async def test_a_cancel_races_an_extension() -> None:
+    stage = stepped()
+    await stage.stream()
+    stage.ledger.hold_back()
+    stage.upstream.send(UpstreamBatch((A,) * 10))
+    await settle_loop()
+    stage.driver.cancel(CancelSource.CLIENT_REQUEST)
+    await settle_loop()
+    stage.ledger.let_go()
+    await stage.driver.settled()
+    assert stage.end.source is CancelSource.CLIENT_REQUEST
+    assert stage.end.usage.completion_tokens == STEP
+    assert len(stage.ledger.settlements) == 1
+
+
+@staged
+async def test_a_models_own_timeouts_come_before_the_settings() -> None:
+    stage = Stage(replace(command(), idle_timeout_s=3.0))
+    await stage.stream(A)
+    await stage.clock.advance(2.9)
+    assert stage.driver.completion.stream is StreamState.STREAMING
+    await stage.clock.advance(0.2)
+    await stage.driver.settled()
+    assert stage.end.error is not None
+    assert stage.end.error.code is FailureCode.UPSTREAM_TIMEOUT
