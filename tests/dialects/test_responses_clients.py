@@ -362,6 +362,7 @@ def test_ids_that_were_made_here_go_to_nobody() -> None:
     assert thought == {
         "type": "reasoning",
         "summary": [{"type": "summary_text", "text": "hm"}],
+        "content": [{"type": "reasoning_text", "text": "hm"}],
         "encrypted_content": "seal",
     }
     assert "id" not in said and said["content"][0]["text"] == "y"

@@ -18,7 +18,15 @@ from actors.core.wire.hosted_tools import is_hosted_tool
 from actors.core.wire.pass_through import permitted
 from actors.core.wire.recipient import Recipient
 
-__all__ = ["Prepared", "drop_tool_members", "each", "keep_tools", "named", "with_member"]
+__all__ = [
+    "Prepared",
+    "drop_tool_members",
+    "each",
+    "keep_tools",
+    "kept_tools",
+    "named",
+    "with_member",
+]
 
 _Mend = Callable[[dict[str, Any]], Mapping[str, Any] | None]
 
@@ -60,8 +68,14 @@ def with_member(value: dict[str, Any], name: str, member: Any) -> dict[str, Any]
 def keep_tools(prepared: Prepared, recipient: Recipient, mend: _Mend) -> None:
     """Mend the tools of a body, leave out hosted ones that may not go on, and note them."""
     tools = prepared.body.get("tools")
-    if not isinstance(tools, list):
-        return
+    if isinstance(tools, list):
+        prepared.body["tools"] = kept_tools(prepared, tools, recipient, mend)
+
+
+def kept_tools(
+    prepared: Prepared, tools: list[Any], recipient: Recipient, mend: _Mend
+) -> list[Any] | None:
+    """Return a list of tools as it may go on, and note what is left out of it."""
     hosted = [
         tool
         for tool in tools
@@ -70,15 +84,15 @@ def keep_tools(prepared: Prepared, recipient: Recipient, mend: _Mend) -> None:
         and not permitted(str(tool.get("type")), recipient.pass_through)
     ]
     prepared.left_out |= named(str(tool.get("type")) for tool in hosted)
-    prepared.tools_left_out = frozenset(
+    prepared.tools_left_out |= frozenset(
         word
         for tool in hosted
         for name in ("type", "name")
         if isinstance(word := tool.get(name), str)
     )
-    prepared.body["tools"] = each(
-        [tool for tool in tools if not any(tool is one for one in hosted)], mend
-    )
+    if hosted:
+        tools = [tool for tool in tools if not any(tool is one for one in hosted)]
+    return each(tools, mend)
 
 
 def drop_tool_members(body: dict[str, Any], names: Iterable[str]) -> None:

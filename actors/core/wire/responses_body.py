@@ -18,6 +18,7 @@ from actors.core.wire.own_body import (
     drop_tool_members,
     each,
     keep_tools,
+    kept_tools,
     named,
     with_member,
 )
@@ -32,6 +33,10 @@ _RESOLVED = ("previous_response_id", "provider")
 
 _REPLACED = frozenset({"max_output_tokens", "background"})
 
+_BRINGING = ("additional_tools", "tool_search_output")
+"""Items that bring tools along."""
+
+_SEALS = "reasoning.encrypted_content"
 _SEALED = "input[].encrypted_content"
 
 
@@ -43,12 +48,16 @@ def prepared(body: Mapping[str, Any], recipient: Recipient) -> Prepared:
     for name in ("conversation", "prompt"):
         if name not in recipient.pass_through and kept.pop(name, None) is not None:
             left_out[name] = None
-    if isinstance(kept.get("input"), list):
-        kept["input"] = each(kept["input"], lambda item: _item(item, recipient, left_out))
     own = Prepared(kept, left_out)
+    items = kept.get("input")
+    if isinstance(items, list):
+        kept["input"] = each(items, lambda item: _item(item, recipient, own))
     keep_tools(own, recipient, _tool)
     _keep_allowed(own)
-    drop_tool_members(kept, TOOL_MEMBERS)
+    if recipient.is_openai and kept.get("reasoning") and kept.get("store") is not False:
+        kept["include"] = _with_seals(kept.get("include"))
+    if not _brings_tools(kept.get("input")):
+        drop_tool_members(kept, TOOL_MEMBERS)
     return own
 
 
@@ -77,15 +86,33 @@ def _keep_allowed(own: Prepared) -> None:
         own.body["tool_choice"] = {**choice, "tools": allowed}
 
 
-def _item(
-    item: dict[str, Any], recipient: Recipient, left_out: dict[str, None]
-) -> dict[str, Any] | None:
+def _with_seals(include: Any) -> list[Any]:
+    """Return what to include, seals with it: who lets an answer be stored means to go on with it.
+
+    It is stored here and not at the provider, which takes back what it thought under a seal alone. Only a
+    model that thinks has any, and refuses no such request.
+    """
+    asked = include if isinstance(include, list) else []
+    return asked if _SEALS in asked else [*asked, _SEALS]
+
+
+def _brings_tools(items: Any) -> bool:
+    """Return whether an item of the input brings tools along."""
+    return isinstance(items, list) and any(
+        isinstance(item, dict) and item.get("type") in _BRINGING and item.get("tools")
+        for item in items
+    )
+
+
+def _item(item: dict[str, Any], recipient: Recipient, own: Prepared) -> dict[str, Any] | None:
     """Return an item, None for one that its provider cannot read."""
     call_id = item.get("call_id")
     if isinstance(call_id, str) and (mapped := recipient.call_id(call_id)) != call_id:
         item = {**item, "call_id": mapped}
     if item.get("type") == "reasoning":
-        return _reasoning(item, recipient, left_out)
+        return _reasoning(item, recipient, own.left_out)
+    if item.get("type") in _BRINGING and isinstance(item.get("tools"), list):
+        return with_member(item, "tools", kept_tools(own, item["tools"], recipient, _tool))
     for name in ("content", "output"):
         if isinstance(item.get(name), list):
             item = with_member(item, name, each(item[name], _part))
@@ -99,7 +126,10 @@ def _reasoning(
     said = item.get("encrypted_content")
     own = recipient.opened(said if isinstance(said, str) else None, Dialect.RESPONSES)
     if own is not None:
-        return item if own == said else {**item, "encrypted_content": own}
+        # What is sealed stands for what was thought; OpenAI refuses the text beside it.
+        drops = "content" if item.get("content") else ""
+        kept = {name: value for name, value in item.items() if name != drops}
+        return item if own == said and not drops else {**kept, "encrypted_content": own}
     if said is not None:
         left_out[_SEALED] = None
     if item.get("content"):

@@ -8,8 +8,7 @@ the body alone carries, with what becomes of it at a provider of another format:
     refused              what would change the answer: a part or an item of a type that is not known here,
                          an image among the instructions
 
-Rules: an id that was made here goes to nobody, since nobody else has that item; what a provider sealed
-stands for what was thought, and is not sent beside it.
+Rule: an id that was made here goes to nobody, since nobody else has that item.
 """
 
 from __future__ import annotations
@@ -89,13 +88,10 @@ def sent_items(items: Sequence[Item], normal: Sequence[Item]) -> list[Item]:
 
 def sent_item(item: Item) -> Item:
     """Return an item without what means something here alone."""
-    id, is_sealed = item.get("id"), bool(item.get("encrypted_content"))
-    drops = [name for name in ("content",) if is_sealed and item.get("type") == "reasoning"]
-    if isinstance(id, str) and completion_ulid(id) is not None and not _is_reference(item):
-        drops.append("id")
-    if not any(item.get(name) for name in drops):
+    id = item.get("id")
+    if not isinstance(id, str) or completion_ulid(id) is None or _is_reference(item):
         return item
-    return {name: member for name, member in item.items() if name not in drops}
+    return {name: member for name, member in item.items() if name != "id"}
 
 
 def self_contained(body: Mapping[str, Any], items: Sequence[Item]) -> dict[str, Any]:
