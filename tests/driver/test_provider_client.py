@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -238,8 +238,12 @@ async def read(client: Provider, start: StartCommand | None = None) -> list[Upst
 
 
 async def refusal(client: Provider) -> Failure:
+    return await refusal_of(client, command())
+
+
+async def refusal_of(client: Provider, start: StartCommand) -> Failure:
     with pytest.raises(UpstreamError) as caught:
-        await read(client)
+        await read(client, start)
     return caught.value.failure
 
 
@@ -391,6 +395,75 @@ def test_a_status_is_a_failure_at_once(run: Run, status: str, code: FailureCode)
             assert (failure.code, failure.upstream_status) == (code, int(status[:3]))
             assert SECRET not in failure.message
             assert len(upstream.requests) == 1 and pauses == []
+
+    run(main())
+
+
+def test_what_a_refusal_says_is_told_without_the_provider_s_secrets(run: Run) -> None:
+    said = {"type": "t", "code": "c", "param": "tools[0]", "message": f"tools[0] is bad {SECRET}"}
+
+    async def script(request: Request) -> None:
+        body = json.dumps({"error": said}).encode()
+        await request.send_head("400 Bad Request", f"Content-Length: {len(body)}")
+        await request.send(body)
+
+    async def main() -> None:
+        async with upstream_and_client(script, api_key=SECRET) as (_, client):
+            failure = await refusal(client)
+            assert failure == Failure(
+                FailureCode.UPSTREAM_REJECTED,
+                "tools[0] is bad [removed]",
+                upstream_status=400,
+                upstream_type="t",
+                upstream_code="c",
+                param="tools[0]",
+            )
+
+    run(main())
+
+
+@pytest.mark.parametrize("rest", [b"", b" " * 300_000], ids=["half", "endless"])
+def test_a_refusal_s_body_is_read_in_bounds(
+    run: Run, rest: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.provider_client._REFUSAL_S", 0.05)
+
+    async def script(request: Request) -> None:
+        await request.send_head("400 Bad Request", "Content-Length: 1000000")
+        with contextlib.suppress(ConnectionError):
+            await request.send(b'{"error": {"message": "half' + rest)
+            await request.peer_closed()
+
+    async def main() -> None:
+        async with upstream_and_client(script) as (_, client):
+            failure = await refusal(client)
+            assert failure.code is FailureCode.UPSTREAM_REJECTED
+            assert "half" not in failure.message
+
+    run(main())
+
+
+def test_the_client_s_headers_go_with_its_own_body(run: Run) -> None:
+    own = {"max_tokens": 9, "messages": [{"role": "user", "content": "x"}], "metadata": {"a": 1}}
+    start = command()
+    request = replace(
+        start.request,
+        body=own,
+        headers={"anthropic-beta": "context-management-2025-06-27", "cookie": "no"},
+    )
+    start = replace(start, dialect=Dialect.MESSAGES, request=request)
+
+    async def main() -> None:
+        async with upstream_and_client(
+            lambda r: r.refuse("400 Bad Request"), kind="anthropic_messages"
+        ) as (upstream, client):
+            await refusal_of(client, start)
+            (sent,) = upstream.requests
+            assert sent.headers["anthropic-beta"] == "context-management-2025-06-27"
+            assert "cookie" not in sent.headers
+            body = json.loads(sent.body)
+            assert body["metadata"] == {"a": 1} and body["stream"] is True
+            assert body["max_tokens"] == start.max_output_tokens
 
     run(main())
 

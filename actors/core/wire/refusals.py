@@ -156,6 +156,9 @@ def _plain(value: Mapping[str, Any], depth: int) -> _Said | None:
         nested = (value.get(name) for name in ("detail", "message", "msg"))
         found = (_said(inner, depth + 1) for inner in nested if isinstance(inner, dict | list))
         return next((said for said in found if said is not None), None)
+    inside = _said(message, depth + 1)
+    if inside is not None and inside.message != message:
+        return inside
     param = value.get("param", value.get("loc"))
     if isinstance(param, list):
         param = ".".join(str(step) for step in param)
