@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
+from actors.ledger import HoldExtension
 from actors.store import Store
 from tests.books import HOLD, TEAM, completed, failed, header, open_ledger, store_url
 from tests.postgres import postgres_server
@@ -28,6 +29,7 @@ def audited(url: str, *statements: str) -> dict[str, Any]:
         async with open_ledger(url) as ledger:
             await ledger.make_team()
             await ledger.place(header(completion_id=RUNNING))
+            await ledger.service.extend(HoldExtension(RUNNING, 2 * HOLD))
             await ledger.settle(completed(await ledger.place(header(completion_id=DONE))))
             await ledger.settle(failed(await ledger.place(header(completion_id=FAILED))))
             await ledger.check()
@@ -48,7 +50,7 @@ def test_right_books_are_counted(store_url: str) -> None:
     assert audited(store_url) == {
         "ok": True,
         "teams": 1,
-        "entries": 6,
+        "entries": 7,
         "holds_open": 1,
         "problems": [],
         "absorbed": [],
@@ -65,8 +67,8 @@ def test_an_edited_balance_is_shown_with_what_it_should_be(store_url: str) -> No
             "team": TEAM,
             "credits_microcredits": credits + 1,
             "credits_of_entries": credits,
-            "held_microcredits": HOLD,
-            "held_of_entries": HOLD,
+            "held_microcredits": 2 * HOLD,
+            "held_of_entries": 2 * HOLD,
         }
     ]
 
@@ -77,6 +79,9 @@ def test_an_edited_balance_is_shown_with_what_it_should_be(store_url: str) -> No
         ("balance", "UPDATE teams SET held_microcredits = 0"),
         ("balance", "UPDATE entries SET amount_microcredits = 1 WHERE kind = 'grant'"),
         ("balance", "DELETE FROM entries WHERE kind = 'grant'"),
+        ("balance hold", "DELETE FROM entries WHERE kind = 'extend'"),
+        ("balance hold", "UPDATE entries SET amount_microcredits = 9 WHERE kind = 'extend'"),
+        ("hold", f"UPDATE holds SET extended_microcredits = 1 WHERE hold_id = '{RUNNING}'"),
         ("hold", f"UPDATE holds SET amount_microcredits = 1 WHERE hold_id = '{RUNNING}'"),
         ("hold completion", f"UPDATE holds SET state = 'voided' WHERE hold_id = '{RUNNING}'"),
         ("hold completion", f"UPDATE holds SET charged_microcredits = 9 WHERE hold_id = '{DONE}'"),

@@ -30,7 +30,15 @@ from actors.core.errors import (
 )
 from actors.core.events import Charge, Status
 from actors.core.request import Dialect, IdempotencyKey, Retention
-from actors.ledger import Located, Placed, RateState, Settlement, TeamLimits
+from actors.ledger import (
+    LIMITS_UNCHANGED,
+    HoldExtension,
+    Located,
+    Placed,
+    RateState,
+    Settlement,
+    TeamLimits,
+)
 from actors.record import CompletionRecord
 from actors.settlement import PackedSettlement
 from tests.books import (
@@ -149,6 +157,109 @@ def test_a_settlement_that_is_our_bug_changes_nothing(store_url: str) -> None:
         await refused(CompletionNotFound, ledger.settle(completed(header())))
         assert await ledger.balance() == (10 * HOLD, HOLD)
         await ledger.settle(completed(head))
+
+    tell(store_url, story)
+
+
+def test_a_hold_is_extended_once_per_total_and_charged_in_whole(store_url: str) -> None:
+    async def story(ledger: Ledger) -> None:
+        head = await ledger.place()
+        extension = HoldExtension(head.completion_id, 3 * HOLD)
+        for _ in range(2):
+            assert await ledger.service.extend(extension) == 3 * HOLD
+            assert await ledger.balance() == (10 * HOLD, 3 * HOLD)
+        await ledger.check()
+        lower = HoldExtension(head.completion_id, 2 * HOLD)
+        assert await ledger.service.extend(lower) == 3 * HOLD, "what is held is never less"
+        await ledger.service.place(
+            ledger.placement(head)
+        )  # The start again, which is no other one.
+        error = await refused(
+            InsufficientCredit,
+            ledger.service.extend(HoldExtension(head.completion_id, 10 * HOLD + 1)),
+        )
+        assert error.available_microcredits == 7 * HOLD
+        await ledger.settle(completed(head, tokens=200))
+        assert await ledger.balance() == (10 * HOLD - 900 - 90_000, 0)
+        for name in (head.completion_id, "cmp_nobody"):
+            await refused(CompletionNotFound, ledger.service.extend(HoldExtension(name, HOLD)))
+
+    tell(store_url, story)
+
+
+def test_extensions_of_one_batch_are_each_answered(store_url: str) -> None:
+    async def story(ledger: Ledger) -> None:
+        heads = [await ledger.place() for _ in range(3)]
+        totals = [4 * HOLD, 6 * HOLD, 3 * HOLD]
+        asked = [HoldExtension(h.completion_id, t) for h, t in zip(heads, totals, strict=True)]
+        found = await ledger.service.extend_many(asked)
+        assert found[:1] + found[2:] == [4 * HOLD, 3 * HOLD]
+        assert isinstance(found[1], InsufficientCredit), "the first took what it needed"
+        assert await ledger.balance() == (10 * HOLD, 8 * HOLD)
+
+    tell(store_url, story)
+
+
+def test_an_extended_hold_is_still_there_after_a_restart(store_url: str) -> None:
+    async def main() -> None:
+        async with open_ledger(store_url) as ledger:
+            await ledger.make_team()
+            key_id, head = ledger.key_id, await ledger.place()
+            await ledger.service.extend(HoldExtension(head.completion_id, 3 * HOLD))
+        async with open_ledger(store_url) as ledger:
+            ledger.key_id = key_id
+            await ledger.check()
+            assert await ledger.balance() == (10 * HOLD, 3 * HOLD)
+            (lost,) = await ledger.service.lose(head.actor)
+            end = (await ledger.service.record(lost)).finished
+            assert end is not None
+            assert end.charge.held_microcredits == 3 * HOLD
+            assert await ledger.balance() == (10 * HOLD, 0)
+            await ledger.check()
+
+    asyncio.run(main())
+
+
+def test_an_exempt_team_extends_what_it_likes(store_url: str) -> None:
+    async def story(ledger: Ledger) -> None:
+        await ledger.service.create_team(
+            TEAM,
+            f"org_{TEAM}",
+            credits_microcredits=0,
+            limits=LIMITS_UNCHANGED,
+            billing_mode="exempt",
+        )
+        head = await ledger.place()
+        extension = HoldExtension(head.completion_id, 99 * HOLD)
+        assert await ledger.service.extend(extension) == 99 * HOLD
+        assert await ledger.balance() == (10 * HOLD, 0)
+        await ledger.settle(completed(head, tokens=1_000))
+        assert await ledger.balance() == (10 * HOLD, 0)
+
+    tell(store_url, story)
+
+
+def test_what_nobody_paid_for_is_summed_up(store_url: str) -> None:
+    """Per team, model and reason; what was charged in full is in no sum."""
+
+    async def story(ledger: Ledger) -> None:
+        await ledger.settle(completed(await ledger.place()))
+        for model, absorbed in (("sim", 5), ("sim", 7), ("other", 40)):
+            record = failed(await ledger.place(header(model=model)))
+            assert record.finished is not None
+            charge = Charge(absorbed_microcredits=absorbed)
+            end = replace(record.finished, charge=charge)
+            await ledger.settle(replace(record, events=(*record.events[:-1], end)))
+        assert (await ledger.service.audit())["absorbed"] == [
+            {
+                "team": TEAM,
+                "model": model,
+                "reason": "upstream_timeout",
+                "completions": completions,
+                "absorbed_microcredits": absorbed,
+            }
+            for model, completions, absorbed in (("other", 1, 40), ("sim", 2, 12))
+        ]
 
     tell(store_url, story)
 

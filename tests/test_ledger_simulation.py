@@ -24,7 +24,7 @@ from actors.bookkeeping.books import Books
 from actors.core.errors import CompletionRuntimeError, Overloaded
 from actors.core.ledger import AMOUNT_MICROCREDITS_MAX
 from actors.core.request import IdempotencyKey
-from actors.ledger import CompletionKey, HoldPlacement, TeamLimits
+from actors.ledger import CompletionKey, HoldExtension, HoldPlacement, TeamLimits
 from actors.record import CompletionHeader, CompletionRecord
 from tests.books import Clock, Ledger, cancelled, completed, failed, header, key_of, open_ledger
 from tests.faulty_store import Fault, FaultyStore
@@ -50,10 +50,16 @@ class Model:
     def __init__(self) -> None:
         self.granted: Counter[str] = Counter()
         self.placements: dict[str, HoldPlacement] = {}  # acknowledged, by completion id
+        self.extended: dict[str, int] = {}  # what was said to be held in all
         self.records: dict[str, CompletionRecord] = {}  # the one that was said to stand
         self.grants: dict[str, tuple[str, int]] = {}
         self.remembered: dict[CompletionKey, float] = {}
         self.outcomes: Counter[str] = Counter()
+
+    def held(self, completion_id: str) -> int:
+        """Return what is held for a completion, as far as its owner was told."""
+        placed = self.placements[completion_id].header.hold_microcredits
+        return max(placed, self.extended.get(completion_id, 0))
 
     def balance(self, team: str) -> tuple[int, int]:
         """Return (credits, held) as the answers add up."""
@@ -63,7 +69,7 @@ class Model:
                 continue
             record = self.records.get(completion_id)
             if record is None:
-                held += placement.header.hold_microcredits
+                held += self.held(completion_id)
             else:
                 assert record.finished is not None
                 credits -= record.finished.charge.total_microcredits
@@ -108,6 +114,7 @@ class Simulation:
         actions: list[Callable[[], Awaitable[None]]] = [
             *[self._place] * 5,
             *[self._place_again] * 2,
+            *[self._extend] * 4,
             *[self._settle] * 4,
             *[self._settle_again] * 2,
             self._grant,
@@ -172,6 +179,22 @@ class Simulation:
         if placed.is_cancelled:
             assert key_of(head) in self.model.remembered
 
+    async def _extend(self) -> None:
+        """Ask for more for a completion, as its owner or as somebody who comes too late."""
+        if not self.model.placements:
+            return
+        completion_id = self.rng.choice(list(self.model.placements))
+        total = self.model.held(completion_id) + self.rng.randrange(-5_000, 60_000)
+        extension = HoldExtension(completion_id, total)
+        try:
+            held = await self._until_answered(lambda: self.ledger.service.extend(extension))
+        except CompletionRuntimeError as error:
+            self.model.outcomes[f"extend {type(error).__name__}"] += 1
+            return
+        self.model.outcomes["extended"] += 1
+        assert held >= total
+        self.model.extended[completion_id] = max(held, self.model.held(completion_id))
+
     async def _settle(self) -> None:
         open_ = [known for known in self.model.placements if known not in self.model.records]
         if open_:
@@ -183,7 +206,7 @@ class Simulation:
 
     async def _settled(self, completion_id: str) -> None:
         head = self.model.placements[completion_id].header
-        tokens_max = (head.hold_microcredits - 900) // 450
+        tokens_max = (self.model.held(completion_id) - 900) // 450
         end = self.rng.choice([completed, cancelled, failed])
         record = end(head) if end is failed else end(head, self.rng.randrange(tokens_max + 1))
         stands = await self._until_answered(lambda: self.ledger.settle(record))
@@ -275,6 +298,7 @@ class Simulation:
             assert (await self.ledger.balance(team))[1] == 0
         seen = self.model.outcomes
         assert seen["Placed"] and seen["settled"] and seen["Overloaded"], seen
+        assert seen["extended"] and seen["extend CompletionNotFound"], seen
 
 
 @pytest.mark.parametrize("seed", seeds())
