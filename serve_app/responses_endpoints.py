@@ -24,7 +24,7 @@ from actors.core.native import NativeCall, NativeOperation
 from actors.core.request import CompletionRequest
 from actors.ledger import CompletionKey, Principal
 from actors.record import CompletionRecord
-from actors.tokenizer import count_prompt
+from actors.tokenizer import count_prompt, count_text
 from serve_app.dialect_endpoints import work_on_body
 from serve_app.dialects.base import CreateCall, Reply, render
 from serve_app.dialects.json_body import parse_object
@@ -70,7 +70,7 @@ class ResponsesEndpoints(CompletionEndpoints):
         if request.model:
             self._shell.catalogue.lookup(request.model)
         request = await self._following(request, principal)
-        tokens = await work_on_body(lambda: count_prompt(request.messages, request.tools), body)
+        tokens = await work_on_body(lambda: _count(request), body)
         await exchange.json(200, {"object": "response.input_tokens", "input_tokens": tokens})
 
     async def compact(self, exchange: Exchange) -> None:
@@ -183,3 +183,9 @@ class ResponsesEndpoints(CompletionEndpoints):
             if not record.header.echo.get("background"):
                 raise NotBackground
         return await super()._cancel(key)
+
+
+def _count(request: CompletionRequest) -> int:
+    """Return the prompt's tokens, those of what only a provider of this format reads included."""
+    beyond = sum(count_text(each.text) for each in request.body_only)
+    return count_prompt(request.messages, request.tools) + beyond

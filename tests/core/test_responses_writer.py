@@ -307,6 +307,35 @@ def test_citations_stand_in_their_text() -> None:
     assert fold_items(events, "cmp_1") == writer.items
 
 
+def test_members_of_this_format_alone_come_back_as_they_were() -> None:
+    said = message("so") | {"phase": "commentary", "created_by": None}
+    call = {
+        "id": "fc_1_1",
+        "type": "function_call",
+        "status": "completed",
+        "call_id": "k",
+        "name": "f",
+        "arguments": "{}",
+        "caller": {"type": "direct"},
+    }
+    search = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
+    upstream = ResponsesStreamWriter("cmp_1")
+    stream = upstream.response("response.created", {"id": "r"})
+    for index, item in enumerate((said, call, search)):
+        for kind, status in (("added", "in_progress"), ("done", "completed")):
+            value = {"output_index": index, "item": item | {"status": status}}
+            data = json.dumps({"type": f"response.output_item.{kind}", **value})
+            stream += f"data: {data}\n\n".encode()
+    stream += upstream.response("response.completed", {"status": "completed"})
+    batch = ResponsesStreamDecoder(len, frame_bytes_max=1 << 16).receive_data(stream)
+    assert batch.failure is None
+    events = [event for event in batch.events if not isinstance(event, UsageReported)]
+    writer, values = written(*events)  # type: ignore[arg-type]
+    assert writer.items == [message("so") | {"phase": "commentary"}, call, search]
+    done = [v["item"] for v in values if v["type"] == "response.output_item.done"]
+    assert done == writer.items == fold_items(events, "cmp_1")
+
+
 def test_an_event_that_no_line_can_carry_is_left_out() -> None:
     _, values = written(opaque(0, type="x\ndata: {}", item_id="y"), opaque(0, kind="z"))
     assert values == []

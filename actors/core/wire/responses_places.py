@@ -12,11 +12,36 @@ from typing import Any
 from actors.core.wire.stream_decoder import OpenBlock
 from actors.core.wire.untrusted import Broken
 
-__all__ = ["Item", "Items"]
+__all__ = ["Item", "Items", "beyond"]
 
 _ITEMS_MAX = 4_096  # An answer of more is none; what it would be kept in is bounded by this.
 
 _Key = int | str
+
+_TOLD = frozenset(
+    {
+        "id",
+        "type",
+        "status",
+        "role",
+        "content",
+        "summary",
+        "encrypted_content",
+        "call_id",
+        "name",
+        "namespace",
+        "arguments",
+        "input",
+        "action",
+        "execution",
+    }
+)
+"""Members of messages, reasoning and calls that neutral events tell of."""
+
+
+def beyond(item: dict[str, Any]) -> dict[str, Any]:
+    """Return the members of such an item that only this format has: the phase of a message, say."""
+    return {name: value for name, value in item.items() if name not in _TOLD and value is not None}
 
 
 @dataclass(slots=True)

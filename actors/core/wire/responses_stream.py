@@ -40,7 +40,7 @@ from actors.core.request import Dialect, ToolKind
 from actors.core.sse import ServerSentEvent
 from actors.core.upstream import TokenCount
 from actors.core.wire.finish_words import finish_reason_of
-from actors.core.wire.responses_places import Item, Items
+from actors.core.wire.responses_places import Item, Items, beyond
 from actors.core.wire.responses_usage import usage_from
 from actors.core.wire.stream_decoder import Batch, OpenBlock, WireStreamDecoder
 from actors.core.wire.untrusted import (
@@ -175,8 +175,12 @@ class ResponsesStreamDecoder(WireStreamDecoder):
             self._read_call(state, str(kind), item, batch)
         else:
             self._show(state, {"type": "response.output_item.done", **value}, batch)
+        members = beyond(item)
         for block in (*state.parts.values(), state.block):
             if block is not None and self._is_open(block):
+                if members and block.kind is not Opaque:
+                    note = {"type": "response.output_item.done", "item": members}
+                    self._show_on(block, note, batch)
                 if block.is_call and item.get("status") == "incomplete":
                     self._close(block, batch, is_complete=False)
                 else:
