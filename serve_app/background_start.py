@@ -9,6 +9,7 @@ from pathlib import Path
 
 from serve_app.data_directory import DataDirectory, InstanceError
 from serve_app.instance import Plan
+from serve_app.welcome import PROGRESS
 
 __all__ = ["start_in_background"]
 
@@ -17,7 +18,7 @@ _POLL_S = 0.1
 
 
 def start_in_background(plan: Plan, directory: DataDirectory) -> None:
-    """Start it, wait until it is ready, and repeat what it said.
+    """Start it, wait until it is ready, and repeat what it said; its progress as it comes.
 
     Raises: SystemExit: it ended before; with its words and its exit code.
         InstanceError: it is not ready in time; it is stopped then.
@@ -32,15 +33,29 @@ def start_in_background(plan: Plan, directory: DataDirectory) -> None:
             start_new_session=True,
         )
     deadline_s = time.monotonic() + _READY_TIMEOUT_S
+    steps_told = 0
     while not _is_ready(said):
-        if process.poll() is not None:
-            sys.stderr.write(said.read_text("utf-8"))
+        has_ended = process.poll() is not None
+        progress, others = _told(said)
+        sys.stderr.write("".join(progress[steps_told:]))
+        steps_told = len(progress)
+        if has_ended:
+            sys.stderr.write("".join(others))
             raise SystemExit(process.returncode)
         if time.monotonic() > deadline_s:
             process.terminate()
             raise InstanceError(f"It was not ready within {_READY_TIMEOUT_S:g} s: see {said}.")
         time.sleep(_POLL_S)
-    sys.stdout.write(said.read_text("utf-8"))
+    progress, others = _told(said)
+    sys.stderr.write("".join(progress[steps_told:]))
+    sys.stdout.write("".join(others))
+
+
+def _told(said: Path) -> tuple[list[str], list[str]]:
+    """Return the lines of its progress, and the others; one that is not whole yet is left out."""
+    lines = [line for line in said.read_text("utf-8").splitlines(True) if line.endswith("\n")]
+    progress = [line for line in lines if PROGRESS.match(line)]
+    return progress, [line for line in lines if not PROGRESS.match(line)]
 
 
 def _is_ready(said: Path) -> bool:

@@ -26,7 +26,7 @@ from serve_app.instance import Instance, Plan
 from serve_app.output import Output
 from serve_app.remote import RemoteError
 from serve_app.stop import stop_instance
-from serve_app.welcome import welcome
+from serve_app.welcome import progress, welcome
 
 __all__ = ["app", "main"]
 
@@ -161,7 +161,13 @@ def _run(plan: Plan, directory: DataDirectory) -> None:
         handler.setFormatter(_PlainFormatter("%(asctime)s %(name)s: %(message)s"))
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        Instance(plan, directory, os.environ).run(lambda ready: welcome(ready, output))
+        instance = Instance(
+            plan,
+            directory,
+            os.environ,
+            on_step=lambda seconds, step: progress(seconds, step, output),
+        )
+        instance.run(lambda ready: welcome(ready, output))
     except (InstanceError, ConfigError) as error:
         print(f"midstream: {plain(str(error))}", file=output.err)
         raise SystemExit(getattr(error, "exit_code", 2)) from error

@@ -173,16 +173,23 @@ class Stack:
                 )
 
     def deploy(
-        self, config: Config, demo_key_digest: str, provider_keys: Mapping[str, str]
+        self,
+        config: Config,
+        demo_key_digest: str,
+        provider_keys: Mapping[str, str],
+        *,
+        tell: Callable[[str], None],
     ) -> None:
         """Bring up the actors, Serve and the application.
 
         Args:
             provider_keys: by the names that the configuration gives them.
+            tell: is told what is being waited for.
 
         Raises: InstanceError.
         """
         self._stage = _Stage.DEPLOYED
+        tell("starting the ledger, the registry and Ray Serve")
         with _one_sentence(), ThreadPoolExecutor(1) as beside:
             serving = beside.submit(start_serve, self._settings)
             deploy_actors(
@@ -193,6 +200,7 @@ class Stack:
             )
             serving.result()
         self._nodes = cluster_node.alive_nodes()
+        tell("starting the replicas")
         replicas = deploy_application(self._settings, revision=self._revision)
         wait_until_running(replicas, timeout_s=_REPLICAS_TIMEOUT_S)
 

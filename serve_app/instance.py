@@ -83,11 +83,21 @@ class Ready:
 
 
 class Instance:
-    """Runs once: make it, call `run`."""
+    """Runs once: make it, call `run`.
+
+    Args:
+        on_step: is told what the start is waiting for now, and after how many seconds.
+    """
 
     def __init__(
-        self, plan: Plan, directory: DataDirectory, environment: Mapping[str, str]
+        self,
+        plan: Plan,
+        directory: DataDirectory,
+        environment: Mapping[str, str],
+        *,
+        on_step: Callable[[float, str], None] = lambda _seconds, _step: None,
     ) -> None:
+        self._on_step = on_step
         self._directory = directory
         self._environment = environment
         self._keys = directory.keys(environment)
@@ -167,13 +177,13 @@ class Instance:
         from serve_app.deployment import Stack
 
         self._stack = Stack(plan.settings, address=plan.address, is_verbose=plan.is_verbose)
-        self._tell("connect to Ray")
+        joining = f"joining the cluster at {plan.address}"
+        self._tell(joining if plan.address else "starting Ray")
         self._stack.connect(runtime_path / "ray")
         self._signals.install()  # Ray has put its own handler for SIGTERM
         self._note_descendants()
-        self._tell("deploy")
-        self._stack.deploy(plan.config, Keys.digest(keys.demo), provider_keys)
-        self._tell("wait for the first request")
+        self._stack.deploy(plan.config, Keys.digest(keys.demo), provider_keys, tell=self._tell)
+        self._tell("waiting for the first request")
         self._first_request()
         return Ready(self._note.url, keys, plan.settings)
 
@@ -240,7 +250,9 @@ class Instance:
 
     def _tell(self, step: str) -> None:
         self._signals.check()
-        _log.info("%5.1f s  %s", time.monotonic() - self._begun_s, step)
+        seconds = time.monotonic() - self._begun_s
+        _log.info("%5.1f s  %s", seconds, step)
+        self._on_step(seconds, step)
 
 
 class _Signals:

@@ -1,6 +1,10 @@
-"""What `midstream up` says when it is ready: where it is, how much it carries, what to paste."""
+"""What `midstream up` says: while it starts what it waits for, and when it is ready where it is, how much
+it carries, what to paste.
+"""
 
 from __future__ import annotations
+
+import re
 
 from rich.console import Console
 from rich.panel import Panel
@@ -9,9 +13,18 @@ from actors.settings import Settings
 from serve_app.instance import Ready
 from serve_app.output import Output
 
-__all__ = ["welcome"]
+__all__ = ["PROGRESS", "progress", "welcome"]
 
 _PANEL_COLUMNS = 78
+
+
+PROGRESS = re.compile(r"^ +\d+ s  .", re.M)
+"""What a line of `progress` begins with."""
+
+
+def progress(seconds: float, step: str, output: Output) -> None:
+    """Print a line of what the start waits for, where errors go too."""
+    print(f"{seconds:6.0f} s  {step}", file=output.err, flush=True)
 
 
 def welcome(ready: Ready, output: Output) -> None:
@@ -49,14 +62,13 @@ def _lines_to_paste(ready: Ready) -> tuple[str, ...]:
         f'  eval "$(midstream env{option})"',
         '  curl -N "$MIDSTREAM_URL/v1/chat/completions" -H "Authorization: Bearer '
         "$MIDSTREAM_API_KEY\" -H 'Content-Type: application/json' "
-        "-H 'Midstream-Completion-Id: hello' "
+        '-H "Midstream-Completion-Id: hello-$(date +%s)" '
         '-d \'{"model": "sim-slow", "stream": true, '
         '"messages": [{"role": "user", "content": "Hi"}]}\'',
         "",
         "Stop it, in a third:",
         "",
         f'  eval "$(midstream env{option})"',
-        '  curl -X POST "$MIDSTREAM_URL/v1/chat/completions/hello/cancel" '
-        '-H "Authorization: Bearer $MIDSTREAM_API_KEY"',
+        """  midstream cancel "$(midstream ps | awk '/ hello-/ {print $2; exit}')\"""",
         "",
     )
