@@ -43,13 +43,18 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Seconds = Annotated[float, Field(gt=0)]
+
+
 class TimeoutsConfig(_Strict):
     """In seconds; the setting of the same name where absent. A model's come before its provider's."""
 
-    connect_s: Annotated[float, Field(gt=0)] | None = None
-    first_token_s: Annotated[float, Field(gt=0)] | None = None
-    idle_s: Annotated[float, Field(gt=0)] | None = None
-    total_s: Annotated[float, Field(gt=0)] | None = None
+    connect_s: Seconds | None = Field(None, description="until the provider answers")
+    first_token_s: Seconds | None = Field(
+        None, description="until its first token, the answer's wait included"
+    )
+    idle_s: Seconds | None = Field(None, description="between tokens")
+    total_s: Seconds | None = Field(None, description="of a completion")
 
 
 class HoldMode(StrEnum):
@@ -67,54 +72,95 @@ class FailedCharge(StrEnum):
 
 
 class ProviderConfig(_Strict):
-    """`base_url` ends where the wire format's path begins, as in an SDK: `https://host/v1`.
+    """Where models are, and what they are asked for in."""
 
-    `api_key_env` names the environment variable that holds the key; none is sent without it.
-    `running_usage` asks for usage with every frame where the server understands one of the two
-    vendor members (vLLM, SGLang: `continuous_usage_stats`; llama.cpp: `timings_per_token`).
-    `pass_through` names the members that lift a limit, cost extra or choose another model, and the
-    types of hosted tools, that may go on to this provider; by default none does.
-    """
-
-    kind: ProviderKind = ProviderKind.OPENAI_CHAT
-    base_url: HttpUrl
-    api_key_env: str | None = None
-    native_background: bool = False
-    running_usage: bool = False
-    pass_through: tuple[str, ...] = ()
-    timeouts: TimeoutsConfig = TimeoutsConfig()
+    kind: ProviderKind = Field(
+        ProviderKind.OPENAI_CHAT,
+        description="its wire format: `openai_chat`, `openai_responses` or `anthropic_messages`",
+    )
+    base_url: HttpUrl = Field(
+        description="where the wire format's path begins, as in an SDK: `https://host/v1`"
+    )
+    api_key_env: str | None = Field(
+        None, description="the environment variable that holds its key; none is sent without it"
+    )
+    native_background: bool = Field(
+        False,
+        description="background requests are background ones over there (`openai_responses`), "
+        "and a cancel is the provider's own too",
+    )
+    running_usage: bool = Field(
+        False,
+        description="ask for usage with every frame: vLLM, SGLang (`continuous_usage_stats`), "
+        "llama.cpp (`timings_per_token`)",
+    )
+    pass_through: tuple[str, ...] = Field(
+        (),
+        description="members that lift a limit, cost extra or choose another model, and types of "
+        "hosted tools, that may go on to it",
+    )
+    timeouts: TimeoutsConfig = Field(TimeoutsConfig(), description="of its models")
 
 
 Credits = Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=6)]
+Tokens = Annotated[int, Field(ge=1)]
+
+_AS_INPUT = "what other input costs where absent"
 
 
 class ModelConfig(_Strict):
     """What a model costs and may do. Only `provider` and `upstream_model` are needed.
 
-    Prices are credits per million tokens, with up to six decimals; cached input costs what other
-    input does where it has no price of its own. `max_output_tokens_hard_cap` and
-    `default_max_output_tokens` are the operator's wish: without one there is no cap, and no limit is
-    sent that the client did not give. `capabilities` is what the models list shows.
-    `hidden_reasoning_tokens_per_second` is what a provider is taken to have thought, while it shows
-    nothing, when a completion is cancelled.
+    Prices are credits per million tokens, with up to six decimals. The limits of output are the operator's
+    wish: without one there is no cap, and no limit is sent that the client did not give.
     """
 
-    provider: str
-    upstream_model: str
-    input_credits_per_million: Credits = Decimal(75)
-    output_credits_per_million: Credits = Decimal(450)
-    cache_read_credits_per_million: Credits | None = None
-    cache_write_5m_credits_per_million: Credits | None = None
-    cache_write_1h_credits_per_million: Credits | None = None
-    context_window: Annotated[int, Field(ge=1)] = 262_144
-    max_output_tokens_hard_cap: Annotated[int, Field(ge=1)] | None = None
-    default_max_output_tokens: Annotated[int, Field(ge=1)] | None = None
-    capabilities: tuple[str, ...] = ()
-    tokenizer_is_exact: bool = False
-    hold: HoldMode = HoldMode.STEPS
-    charge_failed: FailedCharge = FailedCharge.NONE
-    hidden_reasoning_tokens_per_second: Annotated[float, Field(gt=0)] | None = None
-    timeouts: TimeoutsConfig = TimeoutsConfig()
+    provider: str = Field(description="one of `providers`")
+    upstream_model: str = Field(description="what the provider is asked for")
+    input_credits_per_million: Credits = Field(
+        Decimal(75), description="of input; up to six decimals, as all prices"
+    )
+    output_credits_per_million: Credits = Field(
+        Decimal(450), description="of output, reasoning included"
+    )
+    cache_read_credits_per_million: Credits | None = Field(
+        None, description=f"of input that was read from a cache; {_AS_INPUT}"
+    )
+    cache_write_5m_credits_per_million: Credits | None = Field(
+        None, description=f"of input that was written into a cache; {_AS_INPUT}"
+    )
+    cache_write_1h_credits_per_million: Credits | None = Field(
+        None, description=f"of input that was written into a cache for an hour; {_AS_INPUT}"
+    )
+    context_window: Tokens = Field(
+        262_144, description="the longest prompt that is sent, in tokens"
+    )
+    max_output_tokens_hard_cap: Tokens | None = Field(
+        None, description="the most output tokens; a request for more gets so many"
+    )
+    default_max_output_tokens: Tokens | None = Field(
+        None, description="the limit of a request that has none"
+    )
+    capabilities: tuple[str, ...] = Field((), description="what the models list shows")
+    tokenizer_is_exact: bool = Field(
+        False, description="whether the provider counts tokens as our tokenizer (`o200k`) does"
+    )
+    hold: HoldMode = Field(
+        HoldMode.STEPS,
+        description="what is held for: `steps`, or the `full` limit at once",
+    )
+    charge_failed: FailedCharge = Field(
+        FailedCharge.NONE,
+        description="what a completion costs that failed after output: `none`, or what was "
+        "`delivered`",
+    )
+    hidden_reasoning_tokens_per_second: Seconds | None = Field(
+        None,
+        description="what it is taken to think while it shows nothing, where a completion is cancelled",
+    )
+    timeouts: TimeoutsConfig = Field(
+        TimeoutsConfig(), description="of this model, before its provider's"
+    )
 
     @model_validator(mode="after")
     def _default_within_cap(self) -> ModelConfig:
@@ -125,11 +171,16 @@ class ModelConfig(_Strict):
 
 
 class Config(_Strict):
-    providers: dict[str, ProviderConfig] = {}
-    models: dict[str, ModelConfig] = {}
-    aliases: dict[str, str] = {}
-    simulator: bool = True
-    """Where the file does not say it: whether no provider is configured."""
+    """The whole file."""
+
+    providers: dict[str, ProviderConfig] = Field({}, description="by a name of the operator's")
+    models: dict[str, ModelConfig] = Field({}, description="by the name that clients ask for")
+    aliases: dict[str, str] = Field({}, description="further names, each of a model")
+    simulator: bool = Field(
+        True,
+        description="whether the built-in models are sold; `false` beside configured providers "
+        "where the file does not say it",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -1,14 +1,19 @@
 """The parts of README.md that are made from the code: `python -m tests.readme` writes them anew.
 
-The diagram is drawn from the machine's table of transitions, the settings from their dataclass; a test
-holds the file to both.
+The diagram is drawn from the machine's table of transitions, the settings from their dataclass, the
+members of the configuration file from its models; a test holds the file to all three.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from actors.config import Config, ModelConfig, ProviderConfig, TimeoutsConfig
 from actors.core.transitions import TRANSITIONS, StreamState
 from actors.settings import Settings
 
@@ -40,7 +45,45 @@ def settings_table() -> str:
     return "\n".join([*rows, ""])
 
 
-PARTS = {"state diagram": state_diagram, "settings": settings_table}
+def configuration_table() -> str:
+    rows = ["| member | default | what it is |", "|---|---|---|"]
+    return "\n".join([*rows, *_members(Config, ""), ""])
+
+
+_BELOW: dict[str, tuple[str, type[BaseModel]]] = {
+    "providers": ("providers.NAME", ProviderConfig),
+    "models": ("models.SLUG", ModelConfig),
+}
+
+
+def _members(kind: type[BaseModel], path: str) -> Iterator[str]:
+    """Yield a row for each member, and for those below it."""
+    for name, member in kind.model_fields.items():
+        yield f"| `{path}{name}` | {_default(member)} | {member.description} |"
+        if member.annotation is TimeoutsConfig:
+            yield from _members(TimeoutsConfig, f"{path}{name}.")
+        elif not path and name in _BELOW:
+            below, of = _BELOW[name]
+            yield from _members(of, f"{below}.")
+
+
+def _default(member: FieldInfo) -> str:
+    """Return the default as the file would say it; of what has to be there, that."""
+    if member.is_required():
+        return "needed"
+    value = member.default
+    if value is None or value in ((), {}) or isinstance(value, BaseModel):
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value}`"
+
+
+PARTS = {
+    "state diagram": state_diagram,
+    "settings": settings_table,
+    "configuration": configuration_table,
+}
 
 
 def with_parts(text: str) -> str:
