@@ -122,7 +122,10 @@ def _item(item: dict[str, Any], recipient: Recipient, own: Prepared) -> dict[str
 def _reasoning(
     item: dict[str, Any], recipient: Recipient, left_out: dict[str, None]
 ) -> dict[str, Any] | None:
-    """Return what a model thought: sealed for this provider, or as its text, or not at all."""
+    """Return what a model thought: sealed for this provider, or as its text, or not at all.
+
+    OpenAI's own service knows its reasoning by the seal alone.
+    """
     said = item.get("encrypted_content")
     own = recipient.opened(said if isinstance(said, str) else None, Dialect.RESPONSES)
     if own is not None:
@@ -132,10 +135,14 @@ def _reasoning(
         return item if own == said and not drops else {**kept, "encrypted_content": own}
     if said is not None:
         left_out[_SEALED] = None
-    if item.get("content"):
-        return {name: value for name, value in item.items() if name != "encrypted_content"}
+    if item.get("content") and not recipient.is_openai:
+        # An id would name what the provider was asked not to store.
+        return {name: value for name, value in item.items() if name not in _OF_THE_SEALED}
     left_out[_SEALED] = None
     return None
+
+
+_OF_THE_SEALED = ("encrypted_content", "id")
 
 
 def _part(part: dict[str, Any]) -> dict[str, Any]:
