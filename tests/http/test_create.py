@@ -443,7 +443,7 @@ def test_the_runtime_is_given_what_was_asked_for(tmp_path: Path) -> None:
             assert command.dialect is Dialect.CHAT
             assert command.wire_id == command.completion_id
             assert command.max_output_tokens == 8
-            assert command.request.extra == {"user": "u-1"}
+            assert command.request.body is not None and command.request.body["user"] == "u-1"
             assert command.request.sampling.seed == 4
             key = CompletionKey("acme", Dialect.CHAT, command.wire_id)
             assert (await run.runtime.get(key)).header.team == "acme"
