@@ -26,25 +26,29 @@ from actors.core.request import (
 )
 from actors.core.wire.anthropic import redacted_signature
 from serve_app.dialects.base import Call, CreateCall
-from serve_app.dialects.messages import MESSAGES
+from serve_app.dialects.messages import MESSAGES, MessagesDialect
 
 HELLO = {"role": "user", "content": "hello"}
 TOOL = {"name": "f", "input_schema": {"type": "object"}}
 PNG = {"type": "base64", "media_type": "image/png", "data": "aGk="}
 
 
+STRICT = MessagesDialect(is_strict=True)
+
+
 def parsed(
-    query: dict[str, str] | None = None, headers: dict[str, str] | None = None, **members: Any
+    query: dict[str, str] | None = None,
+    headers: dict[str, str] | None = None,
+    dialect: MessagesDialect = MESSAGES,
+    **members: Any,
 ) -> CreateCall:
     body = {"model": "sim", "max_tokens": 64, "messages": [HELLO]} | members
-    return MESSAGES.parse_create(Call(headers or {}, query or {}, json.dumps(body).encode()))
+    return dialect.parse_create(Call(headers or {}, query or {}, json.dumps(body).encode()))
 
 
 def request(**members: Any) -> CompletionRequest:
-    """Return what was understood; the body beside it is the client's own JSON."""
-    asked = parsed(**members).request
-    assert asked.body == {"model": "sim", "max_tokens": 64, "messages": [HELLO]} | members
-    return replace(asked, body=None)
+    """Return what was understood, beside the body."""
+    return replace(parsed(**members).request, body=None, body_only=())
 
 
 def test_headers_that_belong_to_the_body_go_with_it() -> None:
@@ -113,8 +117,7 @@ def test_the_blocks_of_a_users_message() -> None:
     ) == (
         ToolResultPart("a", "1"),
         ToolResultPart("b", "", is_error=True),
-        ToolResultPart("c", "x\n\ny"),
-        ImagePart("data:image/png;base64,aGk="),
+        ToolResultPart("c", "x\n\ny", media=(ImagePart("data:image/png;base64,aGk="),)),
         TextPart("so?"),
         ImagePart("https://example.test/a.png"),
     )
@@ -232,20 +235,22 @@ def test_what_anthropic_knows_travels_and_the_vendors_own_is_ignored() -> None:
         "container": "c",
         "something_new": 1,
     }
-    assert call.ignored == (
-        "correlation_id",
-        "priority",
-        "min_p",
-        "presence_penalty",
+    assert call.ignored == ("correlation_id", "priority", "min_p", "presence_penalty")
+    assert {beyond.path for beyond in call.request.body_only} == {
         "system.extensions",
         "tools[].context",
         "messages[].content[].cache_control",
-    )
+    }
+    assert call.request.body is not None
+    sent = set(call.request.body)
+    assert sent.isdisjoint({"correlation_id", "priority", "min_p", "presence_penalty", "nothing"})
+    assert call.request.body["system"] == [{"type": "text", "text": "a"}]
 
 
-def test_ignored_members_are_bounded() -> None:
+def test_what_only_the_body_has_is_bounded() -> None:
     block = {"type": "text", "text": "a"} | {f"x{n}": 1 for n in range(99)}
-    assert len(parsed(messages=[{"role": "user", "content": [block]}]).ignored) == 32
+    asked = parsed(messages=[{"role": "user", "content": [block]}]).request
+    assert len(asked.body_only) == 32
 
 
 def test_names_and_policy() -> None:
@@ -277,52 +282,67 @@ def assistant(block: Any) -> dict[str, Any]:
     return {"messages": [{"role": "assistant", "content": [block]}]}
 
 
-@pytest.mark.parametrize(
-    ("members", "param"),
-    [
-        ({"model": ""}, "model"),
-        ({"model": None}, "model"),
-        ({"messages": []}, "messages"),
-        ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0].role"),
-        ({"messages": [{"role": "user"}]}, "messages[0].content"),
-        ({"messages": [{"role": "user", "content": ""}]}, "messages[0].content"),
-        ({"messages": [{"role": "user", "content": []}]}, "messages[0].content"),
-        ({"messages": [{"role": "system", "content": "a"}]}, "messages[0].role"),
-        (assistant({"type": "document"}), "messages[0].content[0].type"),
-        (assistant({"type": "image", "source": PNG}), "messages[0].content[0].type"),
-        (assistant({"type": "tool_use", "id": "a", "name": "f"}), "messages[0].content[0].input"),
-        (assistant({"type": "thinking", "thinking": "a"}), "messages[0].content[0].signature"),
-        (
-            {
-                "messages": [
-                    {"role": "user", "content": [{"type": "image", "source": {"type": "file"}}]}
-                ]
-            },
-            "messages[0].content[0].source.type",
-        ),
-        ({"max_tokens": True}, "max_tokens"),
-        ({"max_tokens": 1.5}, "max_tokens"),
-        ({"temperature": 1.1}, "temperature"),
-        ({"top_k": -1}, "top_k"),
-        ({"stop_sequences": [""]}, "stop_sequences[0]"),
-        ({"system": 7}, "system"),
-        ({"tools": [{"name": "f", "type": "web_search_20250305"}]}, "tools[0].type"),
-        ({"tools": [TOOL, TOOL]}, "tools[1].name"),
-        ({"tool_choice": {"type": "any"}}, "tool_choice"),
-        ({"tools": [TOOL], "tool_choice": {"type": "tool", "name": "g"}}, "tool_choice.name"),
-        ({"thinking": {}}, "thinking.type"),
-        ({"thinking": {"type": "between_tools"}}, "thinking.type"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 64}}, "thinking.budget_tokens"),
-        ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema"),
-        ({"output_config": {"effort": "huge"}}, "output_config.effort"),
-        ({"service_tier": "fast"}, "service_tier"),
-        ({"metadata": {"user_id": 7}}, "metadata.user_id"),
-    ],
-)
-def test_a_fault_is_named(members: dict[str, Any], param: str) -> None:
+FAULTS: list[tuple[dict[str, Any], str]] = [
+    ({"model": ""}, "model"),
+    ({"model": None}, "model"),
+    ({"messages": []}, "messages"),
+    ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0].role"),
+    ({"messages": [{"role": "user"}]}, "messages[0].content"),
+    ({"max_tokens": True}, "max_tokens"),
+    ({"max_tokens": 1.5}, "max_tokens"),
+    ({"system": 7}, "system"),
+    ({"tools": [TOOL, TOOL]}, "tools[1].name"),
+    ({"tools": [TOOL], "tool_choice": {"type": "tool", "name": "g"}}, "tool_choice.name"),
+    ({"thinking": {}}, "thinking.type"),
+    ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema"),
+]
+
+FAULTS_WHERE_STRICT: list[tuple[dict[str, Any], str]] = [
+    ({"messages": [{"role": "user", "content": ""}]}, "messages[0].content"),
+    ({"messages": [{"role": "user", "content": []}]}, "messages[0].content"),
+    ({"messages": [{"role": "system", "content": "a"}]}, "messages[0].role"),
+    (assistant({"type": "document"}), "messages[0].content[0].type"),
+    (assistant({"type": "image", "source": PNG}), "messages[0].content[0].type"),
+    (assistant({"type": "tool_use", "id": "a", "name": "f"}), "messages[0].content[0].input"),
+    (assistant({"type": "thinking", "thinking": "a"}), "messages[0].content[0].signature"),
+    (
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "image", "source": {"type": "file"}}]}
+            ]
+        },
+        "messages[0].content[0].source.type",
+    ),
+    ({"temperature": 1.1}, "temperature"),
+    ({"top_k": -1}, "top_k"),
+    ({"stop_sequences": [""]}, "stop_sequences[0]"),
+    ({"tools": [{"name": "f", "type": "web_search_20250305"}]}, "tools[0].type"),
+    ({"tool_choice": {"type": "any"}}, "tool_choice"),
+    ({"thinking": {"type": "between_tools"}}, "thinking.type"),
+    ({"thinking": {"type": "enabled", "budget_tokens": 64}}, "thinking.budget_tokens"),
+    ({"output_config": {"effort": "huge"}}, "output_config.effort"),
+    ({"service_tier": "fast"}, "service_tier"),
+    ({"metadata": {"user_id": 7}}, "metadata.user_id"),
+]
+
+
+def fault(dialect: MessagesDialect, members: dict[str, Any]) -> str | None:
     with pytest.raises(InvalidRequest) as caught:
-        parsed(**members)
-    assert caught.value.param == param
+        parsed(dialect=dialect, **members)
+    return caught.value.param
+
+
+@pytest.mark.parametrize(("members", "param"), FAULTS)
+def test_a_fault_is_named(members: dict[str, Any], param: str) -> None:
+    assert fault(MESSAGES, members) == param
+    assert fault(STRICT, members) == param
+
+
+@pytest.mark.parametrize(("members", "param"), FAULTS_WHERE_STRICT)
+def test_what_the_page_refuses_is_named_under_strict_contracts(
+    members: dict[str, Any], param: str
+) -> None:
+    assert fault(STRICT, members) == param
 
 
 @pytest.mark.parametrize(

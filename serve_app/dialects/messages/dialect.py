@@ -108,7 +108,10 @@ class MessagesDialect:
         wire_id = self.client_name(call)
         policy = disconnect_policy(call.headers)
         value = parse_object(call.body)
-        request = replace(completion_request(value, policy), headers=carried_headers(call.headers))
+        request = replace(
+            completion_request(value, policy, is_strict=self._is_strict),
+            headers=carried_headers(call.headers),
+        )
         return CreateCall(request, wire_id, ignored=ignored_members(value))
 
     def parse_background(self, call: Call) -> CreateCall:
@@ -118,7 +121,7 @@ class MessagesDialect:
 
     def parse_count(self, call: Call) -> CompletionRequest:
         """Return the request whose prompt shall be counted. Raises: InvalidRequest."""
-        return counted_request(parse_object(call.body))
+        return counted_request(parse_object(call.body), is_strict=self._is_strict)
 
     def parse_read(self, call: Call) -> StreamCall:
         # An empty one is none.

@@ -1,11 +1,12 @@
 """The members of a messages request, and what each may be: pydantic models, strictly typed.
 
-What depends on more than one member is checked in `request`. A member that is null counts as not
-sent. Lists stop at their first fault. Members that are not named here are kept: those of the request
-may go upstream, those inside are reported as ignored.
+They take what clients of this wire format send to any of its providers; `strict_members` has what the
+primary page takes. What depends on more than one member is checked in `request`. A member that is null
+counts as not sent. Lists stop at their first fault. Members that are not named here are kept: a provider
+of the same wire format sees them.
 
-Source: contract of the messages dialect, section 2; the parameter types of Anthropic's Python SDK
-2.12, read 2026-11-22.
+Source: contract of the messages dialect, section 2; Anthropic API reference, "Messages", and the
+parameter types of Anthropic's SDKs, betas included, read 2026-11-25.
 """
 
 from __future__ import annotations
@@ -15,29 +16,45 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from serve_app.dialects.json_body import tag
-from serve_app.dialects.members import Limit, Members, ModelName, Seed, by_json_kind, type_tag
+from serve_app.dialects.members import (
+    AnyUrl,
+    Members,
+    ModelName,
+    OtherMember,
+    Seed,
+    by_json_kind,
+    by_known_type,
+    kind_of,
+)
 
 __all__ = [
     "Base64Source",
     "BlockMember",
+    "CompactionMember",
+    "ContentSource",
     "CountBody",
+    "DocumentMember",
     "FormatMember",
     "ImageMember",
     "MessageMember",
     "MessagesBody",
+    "OtherMember",
     "RedactedMember",
+    "SearchResultMember",
     "SystemMember",
     "TextMember",
+    "TextSource",
     "ThinkingConfig",
     "ThinkingMember",
     "ToolMember",
+    "ToolReferenceMember",
     "ToolResultMember",
     "ToolUseMember",
     "UrlSource",
 ]
 
-
-Name = Annotated[str, Field(min_length=1, max_length=128)]
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+Id = Annotated[str, Field(min_length=1, max_length=512)]
 
 # Content.
 
@@ -49,28 +66,85 @@ class TextMember(Members):
 
 class Base64Source(Members):
     type: Literal["base64"]
-    media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
+    media_type: Annotated[str, Field(pattern=r"^[^\s/;,]+/[^\s;,]+$", max_length=128)]
     data: Annotated[str, Field(min_length=1)]
 
 
 class UrlSource(Members):
     type: Literal["url"]
-    url: Annotated[str, Field(pattern=r"^https?://[^\s]")]
+    url: AnyUrl
+
+
+class TextSource(Members):
+    type: Literal["text"]
+    data: str
 
 
 class ImageMember(Members):
     type: Literal["image"]
     source: Annotated[
-        Annotated[Base64Source, Tag(tag("base64"))] | Annotated[UrlSource, Tag(tag("url"))],
-        Discriminator(type_tag),
+        Annotated[Base64Source, Tag(tag("base64"))]
+        | Annotated[UrlSource, Tag(tag("url"))]
+        | Annotated[OtherMember, Tag(tag("other"))],
+        by_known_type("base64", "url"),
     ]
+
+
+class ContentSource(Members):
+    """A document made of text and images."""
+
+    type: Literal["content"]
+    content: Annotated[
+        Annotated[str, Tag(tag("string"))]
+        | Annotated[
+            list[
+                Annotated[
+                    Annotated[TextMember, Tag(tag("text"))]
+                    | Annotated[ImageMember, Tag(tag("image"))]
+                    | Annotated[OtherMember, Tag(tag("other"))],
+                    by_known_type("text", "image"),
+                ]
+            ],
+            Field(fail_fast=True),
+            Tag(tag("array")),
+        ],
+        by_json_kind("Input should be a string or an array of blocks"),
+    ]
+
+
+class DocumentMember(Members):
+    type: Literal["document"]
+    source: Annotated[
+        Annotated[Base64Source, Tag(tag("base64"))]
+        | Annotated[UrlSource, Tag(tag("url"))]
+        | Annotated[TextSource, Tag(tag("text"))]
+        | Annotated[ContentSource, Tag(tag("content"))]
+        | Annotated[OtherMember, Tag(tag("other"))],
+        by_known_type("base64", "url", "text", "content"),
+    ]
+    title: str | None = None
+    context: str | None = None
+
+
+class SearchResultMember(Members):
+    type: Literal["search_result"]
+    source: str
+    title: str
+    content: Annotated[list[TextMember], Field(fail_fast=True)]
+
+
+class ToolReferenceMember(Members):
+    """A tool that was found by searching."""
+
+    type: Literal["tool_reference"]
+    tool_name: Name
 
 
 class ToolUseMember(Members):
     type: Literal["tool_use"]
-    id: Name
+    id: Id
     name: Name
-    input: dict[str, Any]
+    input: Any = None
 
 
 ResultContent = Annotated[
@@ -78,8 +152,13 @@ ResultContent = Annotated[
     | Annotated[
         list[
             Annotated[
-                Annotated[TextMember, Tag(tag("text"))] | Annotated[ImageMember, Tag(tag("image"))],
-                Discriminator(type_tag),
+                Annotated[TextMember, Tag(tag("text"))]
+                | Annotated[ImageMember, Tag(tag("image"))]
+                | Annotated[DocumentMember, Tag(tag("document"))]
+                | Annotated[SearchResultMember, Tag(tag("search_result"))]
+                | Annotated[ToolReferenceMember, Tag(tag("tool_reference"))]
+                | Annotated[OtherMember, Tag(tag("other"))],
+                by_known_type("text", "image", "document", "search_result", "tool_reference"),
             ]
         ],
         Field(fail_fast=True),
@@ -91,7 +170,7 @@ ResultContent = Annotated[
 
 class ToolResultMember(Members):
     type: Literal["tool_result"]
-    tool_use_id: Name
+    tool_use_id: Id
     content: ResultContent | None = None
     is_error: bool | None = None
 
@@ -99,7 +178,7 @@ class ToolResultMember(Members):
 class ThinkingMember(Members):
     type: Literal["thinking"]
     thinking: str
-    signature: str
+    signature: str | None = None
 
 
 class RedactedMember(Members):
@@ -107,23 +186,54 @@ class RedactedMember(Members):
     data: str
 
 
+class CompactionMember(Members):
+    """What a long conversation was made into; it stands for all before it."""
+
+    type: Literal["compaction"]
+    content: str | None = None
+
+
 BlockMember = (
-    TextMember | ImageMember | ToolUseMember | ToolResultMember | ThinkingMember | RedactedMember
+    TextMember
+    | ImageMember
+    | DocumentMember
+    | SearchResultMember
+    | ToolUseMember
+    | ToolResultMember
+    | ToolReferenceMember
+    | ThinkingMember
+    | RedactedMember
+    | CompactionMember
+    | OtherMember
 )
 
 _TaggedBlock = Annotated[
     Annotated[TextMember, Tag(tag("text"))]
     | Annotated[ImageMember, Tag(tag("image"))]
+    | Annotated[DocumentMember, Tag(tag("document"))]
+    | Annotated[SearchResultMember, Tag(tag("search_result"))]
     | Annotated[ToolUseMember, Tag(tag("tool_use"))]
     | Annotated[ToolResultMember, Tag(tag("tool_result"))]
     | Annotated[ThinkingMember, Tag(tag("thinking"))]
-    | Annotated[RedactedMember, Tag(tag("redacted_thinking"))],
-    Discriminator(type_tag),
+    | Annotated[RedactedMember, Tag(tag("redacted_thinking"))]
+    | Annotated[CompactionMember, Tag(tag("compaction"))]
+    | Annotated[OtherMember, Tag(tag("other"))],
+    by_known_type(
+        "text",
+        "image",
+        "document",
+        "search_result",
+        "tool_use",
+        "tool_result",
+        "thinking",
+        "redacted_thinking",
+        "compaction",
+    ),
 ]
 
 Content = Annotated[
-    Annotated[str, Field(min_length=1), Tag(tag("string"))]
-    | Annotated[list[_TaggedBlock], Field(min_length=1, fail_fast=True), Tag(tag("array"))],
+    Annotated[str, Tag(tag("string"))]
+    | Annotated[list[_TaggedBlock], Field(fail_fast=True), Tag(tag("array"))],
     by_json_kind("Input should be a string or an array of blocks"),
 ]
 
@@ -136,7 +246,7 @@ class MessageMember(Members):
 class SystemMember(Members):
     """A text block, or the vendor's object, which has no type."""
 
-    type: Literal["text"] | None = None
+    type: str | None = None
     text: str | None = None
 
 
@@ -151,7 +261,7 @@ System = Annotated[
 
 
 class ToolMember(Members):
-    """`type` is of tools that the provider runs itself; none of those can be honoured here."""
+    """A tool of the client's own; `custom` is the type's other name."""
 
     name: Name
     type: Literal["custom"] | None = None
@@ -160,20 +270,31 @@ class ToolMember(Members):
     strict: bool | None = None
 
 
+def _own_or_other(value: Any) -> str:
+    return tag("own" if kind_of(value) in (None, "custom") else "other")
+
+
+_TaggedTool = Annotated[
+    Annotated[ToolMember, Tag(tag("own"))] | Annotated[OtherMember, Tag(tag("other"))],
+    Discriminator(_own_or_other),
+]
+"""A tool with a type is Anthropic's: run there, or at the client in a way that the model was taught."""
+
+
 class _ToolChoice(Members):
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
     disable_parallel_tool_use: bool | None = None
 
 
-Effort = Literal["low", "medium", "high", "xhigh", "max"]
+Effort = Annotated[str, Field(min_length=1, max_length=32)]
 
 
 class ThinkingConfig(Members):
     """Anthropic's words (`type`) or the vendor's (`enabled`)."""
 
-    type: Literal["enabled", "disabled", "adaptive"] | None = None
-    budget_tokens: Limit | None = None
+    type: Annotated[str, Field(min_length=1, max_length=32)] | None = None
+    budget_tokens: Annotated[int, Field(ge=0, le=2**53)] | None = None
     enabled: bool | None = None
     effort: Effort | None = None
 
@@ -191,17 +312,13 @@ class _OutputConfig(Members):
     effort: Effort | None = None
 
 
-class _Metadata(Members):
-    user_id: str | None = None
-
-
 class CountBody(Members):
     """What `count_tokens` reads."""
 
     model: ModelName
     messages: Annotated[list[MessageMember], Field(min_length=1, max_length=10_000, fail_fast=True)]
     system: System | None = None
-    tools: Annotated[list[ToolMember], Field(fail_fast=True)] | None = None
+    tools: Annotated[list[_TaggedTool], Field(max_length=10_000, fail_fast=True)] | None = None
     tool_choice: _ToolChoice | None = None
     thinking: ThinkingConfig | None = None
     output_config: _OutputConfig | None = None
@@ -210,20 +327,16 @@ class CountBody(Members):
 class MessagesBody(CountBody):
     """The whole body; `model_extra` has what this API does not name."""
 
-    max_tokens: Annotated[int, Field(le=2**31 - 1)] | None = None
+    max_tokens: Annotated[int, Field(le=2**53)] | None = None
     stream: bool | None = None
-    temperature: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
-    presence_penalty: Annotated[float, Field(le=2)] | None = None
-    frequency_penalty: Annotated[float, Field(le=2)] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
     seed: Seed | None = None
-    stop_sequences: (
-        Annotated[
-            list[Annotated[str, Field(min_length=1)]], Field(max_length=8_191, fail_fast=True)
-        ]
-        | None
-    ) = None
+    stop_sequences: Annotated[list[str], Field(max_length=8_191, fail_fast=True)] | None = None
     response_format: FormatMember | None = None
-    metadata: _Metadata | None = None
-    service_tier: Literal["auto", "standard_only"] | None = None
+    output_format: FormatMember | None = None
+    metadata: dict[str, Any] | None = None
+    service_tier: str | None = None
