@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from actors.core.errors import CompletionNotFound, InvalidRequest, UnknownModel
 from actors.core.ids import COMPLETION_PREFIX
 from actors.ledger import Principal
-from actors.tokenizer import count_prompt
+from actors.tokenizer import count_prompt, count_text
 from serve_app.dialect_endpoints import work_on_body
 from serve_app.dialects.base import CreateCall
 from serve_app.dialects.messages import MessagesDialect
@@ -74,7 +74,8 @@ class MessagesEndpoints(CompletionEndpoints):
     def _count(self, exchange: Exchange, body: bytes) -> int:
         request = self._dialect.parse_count(exchange.call(body))
         self._shell.catalogue.lookup(request.model)
-        return count_prompt(request.messages, request.tools)
+        beyond = sum(count_text(member.text) for member in request.body_only)
+        return count_prompt(request.messages, request.tools) + beyond
 
 
 class AsyncMessagesEndpoints(MessagesEndpoints):

@@ -22,6 +22,7 @@ from actors.core.events import (
     Usage,
     UsageReported,
 )
+from actors.core.request import ToolKind
 from actors.core.upstream import UpstreamBatch
 from actors.core.wire.openai_chat import ChatStreamDecoder
 from tests.core import wires
@@ -528,3 +529,16 @@ def test_three_pieces_read_as_one(streams: list[bytes], data: st.DataObject) -> 
     first = data.draw(st.integers(0, len(stream)))
     second = data.draw(st.integers(first, len(stream)))
     assert read([stream[:first], stream[first:second], stream[second:]]) == read([stream])
+
+
+def test_a_custom_tool_is_called_with_text() -> None:
+    head = {"index": 0, "id": "c", "type": "custom", "custom": {"name": "patch", "input": ""}}
+    pieces = [{"index": 0, "custom": {"input": text}} for text in ("*** Begin", ' "Patch"')]
+    stream = [chunk({"tool_calls": [piece]}) for piece in (head, *pieces)]
+    batch = read_every_way(b"".join([*stream, chunk({}, "tool_calls"), DONE]))
+    started, *deltas, finished = batch.events
+    assert isinstance(started, ToolCallStarted)
+    assert (started.name, started.kind) == ("patch", ToolKind.CUSTOM)
+    said = [delta.arguments for delta in deltas if isinstance(delta, ToolCallDelta)]
+    assert "".join(said) == '*** Begin "Patch"'
+    assert finished == BlockFinished(0, True)

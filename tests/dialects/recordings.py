@@ -248,7 +248,7 @@ RECORDINGS: dict[str, tuple[Event, ...]] = {
         Opaque(0, Dialect.CHAT, {"annotations": [{"type": "file_citation"}]}, 0),
         BlockFinished(0, True),
         ToolCallStarted(1, "call_1", "now", 2),
-        Opaque(1, Dialect.CHAT, {"extra_content": {"google": {"thought_signature": "c2ln"}}}, 0),
+        Opaque(1, Dialect.CHAT, {"tool_calls": [{"extra_content": {"google": "c2ln"}}]}, 0),
         ToolCallDelta(1, "{}", 1),
         BlockFinished(1, True),
         completed(FinishReason.TOOL_CALLS, 12, 5),

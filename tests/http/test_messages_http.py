@@ -440,7 +440,8 @@ def test_a_duplicate_id(tmp_path: Path, path: str) -> None:
         async with rig(tmp_path) as run:
             await initiate(run)
             held = await run.held()
-            answer = await run.ask("POST", f"{path}?message_id=job-7", body())
+            # Another body: the same one would be the same start, made again.
+            answer = await run.ask("POST", f"{path}?message_id=job-7", body(max_tokens=3))
             assert (answer.status, answer.json["error"]["type"]) == (400, "invalid_request_error")
             assert "job-7" in answer.json["detail"]
             assert await run.held() == held

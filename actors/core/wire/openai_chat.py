@@ -19,6 +19,7 @@ from actors.core.wire.openai_chat_writer import (
     completion_body,
     error_frame,
     fold_message,
+    members_of_call,
     tool_call,
 )
 
@@ -32,6 +33,7 @@ __all__ = [
     "own_request_body",
     "prepared",
     "refused",
+    "members_of_call",
     "request_body",
     "tool_call",
     "usage_from",

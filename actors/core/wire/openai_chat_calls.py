@@ -18,6 +18,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from actors.core.request import ToolKind
 from actors.core.wire.stream_decoder import OpenBlock
 from actors.core.wire.untrusted import Broken, piece_member, text_member
 
@@ -31,7 +32,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 class CallPiece:
     """What one element of `tool_calls` says."""
 
-    __slots__ = ("arguments", "call_id", "default", "extra", "index", "name")
+    __slots__ = ("arguments", "call_id", "default", "extra", "index", "kind", "name")
 
     def __init__(self, value: Any) -> None:
         if not isinstance(value, dict):
@@ -39,10 +40,16 @@ class CallPiece:
         function = value.get("function")
         if not isinstance(function, dict):
             function = value if "name" in value or "arguments" in value else {}
+        custom = value.get("custom")
+        self.kind = ToolKind.CUSTOM if isinstance(custom, dict) else ToolKind.FUNCTION
         self.index = _index(value.get("index"))
         self.call_id = text_member(value, "id")
-        self.name = text_member(function, "name")
-        self.arguments, self.default = _arguments(function)
+        if isinstance(custom, dict):
+            self.name = text_member(custom, "name")
+            self.arguments, self.default = piece_member(custom, "input"), ""
+        else:
+            self.name = text_member(function, "name")
+            self.arguments, self.default = _arguments(function)
         self.extra = {"extra_content": value["extra_content"]} if value.get("extra_content") else {}
 
 
@@ -67,13 +74,14 @@ def _arguments(function: dict[str, Any]) -> tuple[str, str]:
 class Call:
     """A call: what is known of it, and its block once it is open."""
 
-    __slots__ = ("block", "call_id", "default", "extra", "held", "index", "name")
+    __slots__ = ("block", "call_id", "default", "extra", "held", "index", "kind", "name")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.call_id = ""
         self.name = ""
         self.default = ""
+        self.kind = ToolKind.FUNCTION
         self.held = ""  # Arguments that came before the name.
         self.extra: dict[str, Any] = {}
         self.block: OpenBlock | None = None
@@ -179,6 +187,8 @@ class Calls:
             elif piece.call_id != call.call_id and not piece.name and not piece.arguments:
                 self._name(call, _continued(call.call_id, piece.call_id))
             call.name = _continued(call.name, piece.name)
+            if piece.kind is not ToolKind.FUNCTION:
+                call.kind = piece.kind
         call.default = piece.default or call.default
         call.extra |= piece.extra
 

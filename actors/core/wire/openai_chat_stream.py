@@ -36,7 +36,7 @@ from actors.core.events import (
     Usage,
     UsageReported,
 )
-from actors.core.request import Dialect
+from actors.core.request import Dialect, ToolKind
 from actors.core.sse import ServerSentEvent
 from actors.core.upstream import TokenCount
 from actors.core.wire.finish_words import finish_reason_of, word_of
@@ -200,10 +200,15 @@ class ChatStreamDecoder(WireStreamDecoder):
 
     def _open_call(self, call: Call, batch: Batch) -> None:
         self._calls.opened(call)
-        block = call.block = self._begin(ToolCallStarted, batch, default=call.default or "{}")
+        default = "" if call.kind is ToolKind.CUSTOM else call.default or "{}"
+        block = call.block = self._begin(
+            ToolCallStarted, batch, tool_kind=call.kind, default=default
+        )
         call.call_id = call.call_id or f"call_{block.number}"
         tokens = self._tokens(call.name)
-        batch.events.append(ToolCallStarted(block.number, call.call_id, call.name, tokens))
+        batch.events.append(
+            ToolCallStarted(block.number, call.call_id, call.name, tokens, call.kind)
+        )
         if call.extra:
             payload = {"tool_calls": [call.extra]}
             batch.events.append(Opaque(block.number, Dialect.CHAT, payload, 0))

@@ -35,6 +35,7 @@ __all__ = [
     "completion_body",
     "error_frame",
     "fold_message",
+    "members_of_call",
     "tool_call",
 ]
 
@@ -106,11 +107,10 @@ class ChatStreamWriter:
 
     def members(self, event: Opaque, usage: Mapping[str, Any] | None = None) -> bytes:
         """Return a frame with a vendor's members: of the call that the block is, else of the delta."""
-        members = dict(event.payload)
         if event.block in self._calls:
-            call = {"index": self._calls[event.block], **members}
+            call = {"index": self._calls[event.block], **members_of_call(event.payload)}
             return self._chunk('"tool_calls":' + _encode([call]), usage)
-        return self._chunk(_encode(members)[1:-1], usage)
+        return self._chunk(_encode(dict(event.payload))[1:-1], usage)
 
     def delta(self, event: Delta, usage: Mapping[str, Any] | None = None) -> bytes:
         """Return the frame of a delta; tool calls get their indices in the order they open."""
@@ -220,6 +220,14 @@ def tool_call(
         "type": "function",
         "function": {"name": name, "arguments": arguments},
     }
+
+
+def members_of_call(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of a call out of a delta that has them: it names no other call's."""
+    calls = payload.get("tool_calls")
+    if isinstance(calls, list) and calls and isinstance(calls[0], Mapping):
+        return {name: member for name, member in calls[0].items() if name != "index"}
+    return dict(payload)
 
 
 def _frame(chunk: str, usage: Mapping[str, Any] | None) -> bytes:

@@ -8,7 +8,7 @@ Source: contract of the chat dialect, sections 3, 5 and 6; design, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -21,7 +21,7 @@ from actors.core.events import (
     Usage,
 )
 from actors.core.request import Dialect
-from actors.core.wire.openai_chat import tool_call
+from actors.core.wire.openai_chat import members_of_call, tool_call
 from actors.record import CompletionHeader, Receipt
 from serve_app.dialects.answer import Answer, Block, BlockKind, agreed_reason
 from serve_app.dialects.chat.errors import failure_message, failure_row
@@ -205,19 +205,19 @@ def _message(
         message["tool_calls"] = [_tool_call(block) for block in calls]
     for index in sorted(answer.blocks):
         if answer.blocks[index].kind is not BlockKind.TOOL_CALL:
-            _merge(message, answer.blocks[index])
+            _merge(message, answer.blocks[index].opaque_of(Dialect.CHAT))
     return message
 
 
 def _tool_call(block: Block) -> dict[str, Any]:
     call = tool_call(block.call_id, block.name, block.text, block.tool)
-    _merge(call, block)
+    _merge(call, map(members_of_call, block.opaque_of(Dialect.CHAT)))
     return call
 
 
-def _merge(value: dict[str, Any], block: Block) -> None:
+def _merge(value: dict[str, Any], payloads: Iterable[Mapping[str, Any]]) -> None:
     """Add the vendor's members of a block; what came in pieces of a list is one list again."""
-    for payload in block.opaque_of(Dialect.CHAT):
+    for payload in payloads:
         for name, member in payload.items():
             known = value.get(name)
             if isinstance(known, list) and isinstance(member, list):
