@@ -97,7 +97,7 @@ def test_items_of_an_earlier_response_stand_in_their_place(
         user, said, result = request.messages
         assert user.parts == (TextPart("first"),)
         assert said.parts == (
-            ReasoningPart("hm", "seal"),
+            ReasoningPart("hm"),  # The seal of another provider than the one that is asked.
             TextPart("A lake."),
             ToolCallPart("k", "f", "{}"),
         )
