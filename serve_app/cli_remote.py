@@ -100,10 +100,25 @@ def cancel(
 
 
 def audit() -> None:
-    """Check every account against its entries, and every hold against its resolution."""
+    """Check every account against its entries, every hold against its resolution; say what nobody paid."""
     result = Remote(os.environ).call("GET", "/admin/v1/ledger/audit")
+    absorbed = result.pop("absorbed", [])
     for name, value in result.items():
         print(f"{name}\t{value}")
+    if absorbed:
+        print_table(
+            ("ABSORBED", "MODEL", "REASON", "#COMPLETIONS", "#CREDITS"),
+            [
+                (
+                    row["team"],
+                    row["model"],
+                    row["reason"],
+                    str(row["completions"]),
+                    f"{row['absorbed_microcredits'] / 1_000_000:.6f}",
+                )
+                for row in absorbed
+            ],
+        )
     if result.get("ok") is False:
         raise RemoteError("The ledger does not balance.")
 
@@ -153,10 +168,18 @@ def revoke_key(key_id: str) -> None:
 
 
 @credits.command("grant")
-def grant_credits(team: str, amount: str) -> None:
+def grant_credits(
+    team: str,
+    amount: str,
+    key: Annotated[
+        str | None, typer.Option(help="The same grant with the same key again moves nothing.")
+    ] = None,
+) -> None:
     """Add credits to a team's account."""
     path = f"/admin/v1/teams/{quote(team, safe='')}/credits"
-    _print_balance(Remote(os.environ).call("POST", path, json={"amount": _amount(amount)}))
+    headers = {} if key is None else {"Idempotency-Key": key}
+    body = {"amount": _amount(amount)}
+    _print_balance(Remote(os.environ).call("POST", path, json=body, headers=headers))
 
 
 @credits.command("show")

@@ -410,6 +410,9 @@ def test_keys_and_credits(tmp_path: Path) -> None:
         ):  # A replica may know a key for some seconds more; the test's own limit ends this.
             code, _, err = await ask(url, made["key"], "credits", "show")
         assert (code, "(401 " in err) == (1, True)
+        once = await ask(url, run.key, "credits", "grant", "--key", "k", "team2", "1")
+        assert once[0] == 0
+        assert await ask(url, run.key, "credits", "grant", "--key", "k", "team2", "1") == once
         for amount in ("0", "-1", "0.0000001", "lots", "nan"):
             assert (await ask(url, run.key, "credits", "grant", "--", "team2", amount))[0] == 2
         code, out, _ = await ask(url, run.key, "audit")
