@@ -3,7 +3,9 @@
 Method: 240 completions on the runtime without Ray, with a real ledger on SQLite and a real HTTP
 upstream. Each is cancelled in one phase of its life, at a random moment of it. Where a phase is too
 short to hit by luck, the seam beside it is made slow: the answer of a ledger that has the hold already
-comes late, as over a slow network. The phase that was really hit is read off the record.
+comes late, as over a slow network. Every second hold grows by steps that are asked for twice, since each
+first answer is lost, so that cancels meet extensions too. The phase that was really hit is read off the
+record.
 """
 
 from __future__ import annotations
@@ -16,14 +18,23 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 
 from actors.config import ProviderConfig
-from actors.core.errors import CompletionNotFound
+from actors.core.errors import CompletionNotFound, Overloaded
 from actors.core.events import CancelSource, Finished, Started, Status, UsageReported
 from actors.core.request import StartCommand
-from actors.ledger import CompletionKey, HoldPlacement, Placed, Settlement, TeamLimits
+from actors.core.token_meter import hold_microcredits
+from actors.ledger import (
+    CompletionKey,
+    HoldExtension,
+    HoldPlacement,
+    Placed,
+    Settlement,
+    TeamLimits,
+)
 from actors.ledger_service import LedgerService
 from actors.provider_client import ProviderClient
 from actors.record import CompletionRecord
@@ -40,6 +51,7 @@ COMPLETIONS = 240
 HITS_MIN = 20
 GRANT_MICROCREDITS = 10**9
 TOKENS = 10
+STEP_TOKENS = 4
 
 
 class Phase(StrEnum):
@@ -55,11 +67,21 @@ class _SlowAnswers(LedgerService):
     """A ledger whose answer to a placement is late although the hold is durable."""
 
     delay_s = 0.03
+    extended: ClassVar[set[HoldExtension]] = set()
 
     async def place(self, placement: HoldPlacement) -> Placed:
         placed = await super().place(placement)
         await asyncio.sleep(self.delay_s)
         return placed
+
+    async def extend(self, extension: HoldExtension) -> int:
+        """The first answer is lost on its way, although more is held by then."""
+        held = await super().extend(extension)
+        await asyncio.sleep(self.delay_s / 3)
+        if extension not in self.extended:
+            self.extended.add(extension)
+            raise Overloaded("The answer was lost.")
+        return held
 
     async def settle(self, settlement: Settlement) -> CompletionRecord:
         await asyncio.sleep(self.delay_s)
@@ -123,7 +145,11 @@ def _order(number: int, key_id: str) -> StartCommand:
     made = command(
         completion_id=f"cmp_{number:04}", max_output_tokens=TOKENS, created_at_s=time.time()
     )
-    return replace(made, provider="simulator", key_id=key_id)
+    made = replace(made, provider="simulator", key_id=key_id)
+    if number % 2:
+        return made
+    held = hold_microcredits(made.prices, made.prompt_tokens_estimated, STEP_TOKENS)
+    return replace(made, hold_microcredits=held, hold_step_tokens=STEP_TOKENS)
 
 
 def _hit(record: CompletionRecord, answer: CancelAnswer | None) -> Phase:
@@ -189,6 +215,7 @@ async def _cancel_them_all(stage: _Stage, url: str) -> None:
     audit = await stage.ledger.audit()
     assert audit["ok"], audit
     assert all(hits[phase] >= HITS_MIN for phase in Phase), hits
+    assert len(stage.ledger.extended) >= HITS_MIN
 
 
 async def _check(record: CompletionRecord, url: str) -> int:
