@@ -78,7 +78,10 @@ PRICES = Prices(input_microcredits=75, output_microcredits=450)
 
 @dataclass(frozen=True, slots=True)
 class CatalogueModel:
-    """A model as it is sold under `slug`; `alias_of` is the slug that an alias stands for."""
+    """A model as it is sold under `slug`; `alias_of` is the slug that an alias stands for.
+
+    `has_context_window` says whether the operator gave one: the default is shown, and refuses nothing.
+    """
 
     slug: str
     provider: str
@@ -90,6 +93,7 @@ class CatalogueModel:
     capabilities: tuple[str, ...]
     tokenizer_is_exact: bool
     alias_of: str | None = None
+    has_context_window: bool = True
     terms: Terms = field(default_factory=Terms)
 
 
@@ -162,7 +166,7 @@ class Catalogue:
         prompt_tokens = count_prompt(request.messages, request.tools)
         if carries_body(request, dialect, wire):
             prompt_tokens += sum(count_text(beyond.text) for beyond in request.body_only)
-        if prompt_tokens > model.context_window:
+        if model.has_context_window and prompt_tokens > model.context_window:
             raise InvalidRequest(
                 f"The prompt is about {prompt_tokens} tokens long; the context window of "
                 f"{model.slug} is {model.context_window}.",
@@ -312,5 +316,6 @@ def _configured(slug: str, model: ModelConfig, provider: ProviderConfig) -> Cata
         default_max_output_tokens=model.default_max_output_tokens,
         capabilities=model.capabilities,
         tokenizer_is_exact=model.tokenizer_is_exact,
+        has_context_window="context_window" in model.model_fields_set,
         terms=Terms.of(model, provider),
     )

@@ -8,7 +8,8 @@ Rules:
 - No redirect is followed, no proxy is taken from the environment, and no cookie or connection outlives
   its call: one team's answer must not set what another team's request sends. These calls are rare.
 - Time and size of an answer are bounded, and nothing is sent twice.
-- What a provider says in an error stays here, as everywhere.
+- What a provider says when it refuses a request is told without keys and addresses, as everywhere; of
+  any other error its status alone.
 
 Source: the Responses API's reference (retrieve, cancel, delete, input items, input tokens, compact),
 read 2026-11-22.
@@ -38,7 +39,7 @@ from actors.core.errors import (
     UpstreamError,
 )
 from actors.core.native import NativeAnswer, NativeCall, NativeOperation
-from actors.core.wire.failures import failure_of_status
+from actors.core.wire.refusals import BODY_BYTES_MAX, TOLD_STATUSES, refusal
 from actors.settings import Settings
 from actors.wire_formats import WIRE_FORMATS
 
@@ -135,8 +136,12 @@ class NativeResponses:
             raise UpstreamError(_LATE) from None
         except (httpx.HTTPError, httpx.InvalidURL):
             raise UpstreamError(_UNREACHABLE) from None
-        _check_status(status, provider, call.operation)
+        _check_status(status, body, provider, call.operation, self._secrets(config))
         return NativeAnswer(status, _checked(body))
+
+    def _secrets(self, config: ProviderConfig) -> tuple[str, ...]:
+        texts = (self._key(config), str(config.base_url).rstrip("/"), config.base_url.host)
+        return tuple(text for text in texts if text is not None)
 
     def _config(self, provider: str) -> ProviderConfig:
         try:
@@ -187,17 +192,27 @@ class NativeResponses:
                 await response.aclose()
 
     async def _body(self, response: httpx.Response) -> bytes:
-        """Read the body of an answer that is one; raises where it is too large."""
+        """Read the body of an answer or a refusal; raises where an answer is too large."""
         body = bytearray()
-        if response.is_success:
-            async for piece in response.aiter_bytes():
-                body += piece
-                if len(body) > self._body_bytes_max:
-                    raise UpstreamError(_TOO_LARGE)
+        if not response.is_success and response.status_code not in TOLD_STATUSES:
+            return b""
+        bytes_max = self._body_bytes_max if response.is_success else BODY_BYTES_MAX
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) > bytes_max:
+                if not response.is_success:
+                    break
+                raise UpstreamError(_TOO_LARGE)
         return bytes(body)
 
 
-def _check_status(status: int, provider: str, operation: NativeOperation) -> None:
+def _check_status(
+    status: int,
+    body: bytes,
+    provider: str,
+    operation: NativeOperation,
+    secrets: tuple[str, ...],
+) -> None:
     """Raises: what a status other than 2xx means for this operation."""
     if 200 <= status < 300:
         return
@@ -206,7 +221,7 @@ def _check_status(status: int, provider: str, operation: NativeOperation) -> Non
         raise NativeUnsupported(f"The provider {provider!r} does not support {operation.value}.")
     if status == 404:
         raise CompletionNotFound
-    raise UpstreamError(failure_of_status(status))
+    raise UpstreamError(refusal(status, body, secrets=secrets))
 
 
 def _checked(body: bytes) -> bytes:

@@ -354,6 +354,15 @@ def test_strict_contracts_refuse_a_request_beyond_its_model(
     assert (caught.value.reason, caught.value.param) == (reason, param)
 
 
+def test_a_context_window_that_nobody_gave_refuses_nothing() -> None:
+    where = catalogue(
+        providers={"p": {"base_url": "http://p.test/v1"}},
+        models={"m": {"provider": "p", "upstream_model": "m"}},
+    )
+    long = CompletionRequest("m", (Message(Role.USER, (TextPart("hello " * 300_000),)),))
+    assert resolve(where, long).prompt_tokens_estimated > where.lookup("m").context_window
+
+
 def test_a_prompt_beyond_the_context_window_is_refused() -> None:
     with pytest.raises(InvalidRequest) as caught:
         resolve(catalogue(**CONFIGURED), LONG)

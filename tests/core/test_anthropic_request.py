@@ -10,6 +10,7 @@ import pytest
 
 from actors.core.request import (
     CompletionRequest,
+    Dialect,
     FilePart,
     ImagePart,
     Message,
@@ -26,7 +27,13 @@ from actors.core.request import (
     ToolResultPart,
     VideoPart,
 )
-from actors.core.wire.anthropic import ignored, redacted_signature, refused, request_body
+from actors.core.wire.anthropic import (
+    ignored,
+    own_request_body,
+    redacted_signature,
+    refused,
+    request_body,
+)
 from tests.core.wires import HELLO, command
 
 TOOLS = (Tool("f"),)
@@ -339,3 +346,25 @@ def test_what_the_format_has_no_place_for() -> None:
     assert sent(video) == [{"role": "user", "content": "what?"}]
     schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
     assert refused(replace(request, response_format=schema)) == ()
+
+
+@pytest.mark.parametrize(
+    ("budget", "limit", "thinking"),
+    [
+        (31_999, 8_192, {"type": "enabled", "budget_tokens": 8_191}),
+        (4_000, 8_192, {"type": "enabled", "budget_tokens": 4_000}),
+        (31_999, 1_024, {"type": "disabled"}),
+    ],
+)
+def test_a_budget_of_thinking_stays_within_a_limit_that_was_lowered(
+    budget: int, limit: int, thinking: dict[str, Any]
+) -> None:
+    own = {
+        "max_tokens": 32_000,
+        "messages": [{"role": "user", "content": "x"}],
+        "thinking": {"type": "enabled", "budget_tokens": budget},
+    }
+    request = CompletionRequest("sim", (), max_output_tokens=32_000, body=own)
+    lowered = replace(command(request, Dialect.MESSAGES), max_output_tokens=limit)
+    sent = own_request_body(lowered)
+    assert (sent["max_tokens"], sent["thinking"]) == (limit, thinking)

@@ -84,7 +84,28 @@ def own_request_body(command: StartCommand) -> dict[str, Any]:
         "max_tokens": command.max_output_tokens,
         "stream": True,
     }
-    return body | _translated(body, command)
+    body |= _translated(body, command)
+    return body | _within_lowered(body, command)
+
+
+def _within_lowered(body: Mapping[str, Any], command: StartCommand) -> dict[str, Any]:
+    """Return thinking with a budget that leaves something of a limit that was lowered."""
+    asked, limit = command.request.max_output_tokens, command.max_output_tokens
+    thinking = body.get("thinking")
+    budget = thinking.get("budget_tokens") if isinstance(thinking, Mapping) else None
+    is_lowered = asked is not None and limit is not None and limit < asked
+    if not is_lowered or not isinstance(thinking, Mapping) or not isinstance(budget, int):
+        return {}
+    assert limit is not None, "it was lowered"
+    if budget < limit:
+        return {}
+    if limit <= _BUDGET_LEAST:
+        return {"thinking": {"type": "disabled"}}
+    return {"thinking": {**thinking, "budget_tokens": limit - 1}}
+
+
+_BUDGET_LEAST = 1_024
+"""The least that the format takes."""
 
 
 def _translated(body: Mapping[str, Any], command: StartCommand) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def prepared(body: Mapping[str, Any], recipient: Recipient) -> Prepared:
     kept, names = held_back(body, own=OURS, pass_through=recipient.pass_through)
     left_out = named(names)
     if isinstance(kept.get("messages"), list):
-        kept["messages"] = _messages(kept["messages"], recipient.call_id)
+        kept["messages"] = _messages(kept["messages"], recipient)
     own = Prepared(kept, left_out)
     keep_tools(own, recipient, _tool)
     drop_tool_members(kept, TOOL_MEMBERS)
@@ -77,11 +77,21 @@ def _drop_what_says_nothing(body: dict[str, Any]) -> None:
         body.pop("top_logprobs", None)
 
 
-def _messages(messages: list[Any], call_id: CallId) -> list[Any]:
+def _messages(messages: list[Any], recipient: Recipient) -> list[Any]:
+    call_id = recipient.call_id
     mended = [
         _message(message, call_id) if isinstance(message, dict) else message for message in messages
     ]
+    if not recipient.is_openai:
+        mended = [_known_to_all(message) for message in mended]
     return _results_after_calls(mended)
+
+
+def _known_to_all(message: Any) -> Any:
+    """Return a message with the role that servers beside OpenAI's own know a developer's by."""
+    if isinstance(message, dict) and message.get("role") == "developer":
+        return {**message, "role": "system"}
+    return message
 
 
 def _results_after_calls(messages: list[Any]) -> list[Any]:
