@@ -187,9 +187,10 @@ class TokenMeter:
         if room - self.tokens_output - tokens < max(1, self._step // 2):
             more = (self._step + tokens) * self._output_picocredits
             wanted += -(-more // PICOCREDITS)
-        # A provider that thinks unseen tells of it at the end alone.
-        most = self._hold_of(_OUTPUT_TOKENS_MAX if self._limit is None else self._limit) or 0
-        wanted = max(wanted, min(self._reported_microcredits(), most))
+        reported = self._reported_microcredits()
+        if reported > wanted:  # A provider that thinks unseen tells of it at the end alone.
+            most = self._hold_of(_OUTPUT_TOKENS_MAX if self._limit is None else self._limit) or 0
+            wanted = max(wanted, min(reported, most))
         if self._full_microcredits is not None:
             wanted = min(wanted, self._full_microcredits)
         return wanted if wanted > self._hold_microcredits else None

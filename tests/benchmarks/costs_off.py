@@ -25,7 +25,7 @@ import asyncio
 from typing import Any
 
 from actors.completion_actor import CompletionActor
-from actors.ledger import HoldPlacement, Placed, Settlement
+from actors.ledger import HoldExtension, HoldPlacement, Placed, Settlement
 from actors.ray_ledger import RayLedger
 from actors.ray_registry import RayRegistry
 from actors.record import CompletionRecord
@@ -42,10 +42,13 @@ def ledger() -> None:
     async def place(_self: RayLedger, _placement: HoldPlacement) -> Placed:
         return Placed()
 
+    async def extend(_self: RayLedger, extension: HoldExtension) -> int:
+        return extension.total_microcredits
+
     async def settle(_self: RayLedger, settlement: Settlement) -> CompletionRecord:
         return settlement.record
 
-    _replace(RayLedger, place=place, settle=settle)
+    _replace(RayLedger, place=place, extend=extend, settle=settle)
 
 
 def records() -> None:

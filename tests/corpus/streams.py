@@ -115,8 +115,8 @@ def _decoded(kind: ProviderKind, pieces: list[bytes]) -> UpstreamBatch:
 
 def _command(value: dict[str, Any]) -> StartCommand:
     limit = value.get("limit", 200)
-    prices = Prices(
-        **{"input_microcredits": 75, "output_microcredits": 450, **value.get("prices", {})}
+    prices = Prices.from_json(
+        {"input_microcredits": 75, "output_microcredits": 450, **value.get("prices", {})}
     )
     request = CompletionRequest(
         model="m",
