@@ -82,6 +82,59 @@ def test_a_tool_is_called_and_its_result_sent(tmp_path: Path, wire: str) -> None
     asyncio.run(run_it())
 
 
+_NAMESPACE = {"type": "namespace", "name": "n", "description": "d", "tools": [TOOL]}
+_KINDS = {
+    "namespace": (_NAMESPACE, "function_call"),
+    "custom": ({"type": "custom", "name": "c", "description": "d"}, "custom_tool_call"),
+    "local_shell": ({"type": "local_shell"}, "local_shell_call"),
+    "tool_search": ({"type": "tool_search", "execution": "client"}, "tool_search_call"),
+}
+
+
+# In its own format the simulator calls what is named, and no others.
+_CALLED = [(wire, kind) for wire in ("", "@messages") for kind in _KINDS] + [
+    (wire, kind) for wire in ("@responses", "@background") for kind in ("namespace", "custom")
+]
+
+
+@pytest.mark.parametrize(("wire", "kind"), _CALLED)
+def test_tools_of_every_kind_are_called_by_what_the_client_calls_them(
+    tmp_path: Path, wire: str, kind: str
+) -> None:
+    tool, call_type = _KINDS[kind]
+
+    async def run_it() -> None:
+        async with rig(tmp_path, simulator=True) as run:
+            asked = body(model="sim-tools" + wire, max_output_tokens=1_000, tools=[tool])
+            first = await run.ask("POST", PATH, asked)
+            assert first.status == 200, first.body
+            assert "midstream-ignored" not in first.headers
+            (call,) = first.json["output"]
+            assert (call["type"], call["status"]) == (call_type, "completed")
+            match kind:
+                case "namespace":
+                    assert (call["name"], call["namespace"]) == (TOOL["name"], "n")
+                    assert set(json.loads(call["arguments"])) == {"city"}
+                case "custom":
+                    assert call["name"] == "c" and call["input"]
+                    assert not call["input"].startswith("{")
+                case "local_shell":
+                    assert call["action"]["type"] == "exec"
+                case _:
+                    assert call["execution"] == "client"
+            result = {"type": f"{call_type}_output", "call_id": call["call_id"], "output": "1"}
+            if kind == "tool_search":
+                result = {**result, "type": "tool_search_output", "tools": [_NAMESPACE]}
+            # As Codex does it, which sends all of it again, and as the Vercel AI SDK refers to it.
+            for earlier in (call, {"type": "item_reference", "id": call["id"]}):
+                history = [{"role": "user", "content": "x"}, earlier, result]
+                again = await run.ask("POST", PATH, asked | {"input": history})
+                assert again.status == 200, again.body
+                assert [item["type"] for item in again.json["output"]] == ["message"]
+
+    asyncio.run(run_it())
+
+
 def test_chat_calls_a_tool_of_a_responses_provider(tmp_path: Path) -> None:
     async def run_it() -> None:
         async with rig(tmp_path, simulator=True) as run:
