@@ -26,9 +26,11 @@ from actors.core.errors import (
     UnknownModel,
     UpstreamError,
 )
+from actors.core.request import DisconnectPolicy
 from serve_app.dialects.base import Operation
 from serve_app.dialects.messages import MESSAGES, MessagesDialect
 from serve_app.dialects.messages.errors import StreamNotFound
+from serve_app.dialects.messages.request import completion_request
 from serve_app.http_errors import MethodNotAllowed, RequestTimedOut, RouteNotFound
 
 
@@ -159,3 +161,16 @@ def test_a_refusal_comes_back_as_the_provider_told_it(
     status_shown, value, _ = reply_of(UpstreamError(failure))
     assert (status_shown, value["error"]["type"]) == shown
     assert value["error"]["message"] == message
+
+
+def test_a_thread_is_refused_in_the_words_that_sdks_go_on_after() -> None:
+    """Anthropic's tool runner asks for one by default, and does without where it is told so."""
+    body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
+    with pytest.raises(InvalidRequest) as refused:
+        completion_request({**body, "thread": {"type": "create"}}, DisconnectPolicy.CANCEL)
+    status, answer, _ = reply_of(refused.value, MessagesDialect(is_strict=True))
+    assert status == 400
+    assert answer["error"]["details"] == {
+        "error_code": "thread_unsupported_request",
+        "unsupported": ["thread"],
+    }

@@ -44,6 +44,7 @@ from serve_app.http_errors import (
 )
 
 __all__ = [
+    "THREAD_UNSUPPORTED",
     "StreamNotFound",
     "error_members",
     "error_object",
@@ -76,7 +77,12 @@ _INVALID = Row(400, "invalid_request_error")
 _UNPROCESSABLE = Row(422, "invalid_request_error")
 _UNSUPPORTED = Row(400, "invalid_request_error")
 
-_UNSUPPORTED_REASONS = frozenset({"unsupported", "tool_choice_required_unsupported"})
+THREAD_UNSUPPORTED = "thread_unsupported_request"
+"""The API's own code, in the error's `details`: its SDKs go on without a thread where they read it."""
+
+_UNSUPPORTED_REASONS = frozenset(
+    {"unsupported", "tool_choice_required_unsupported", THREAD_UNSUPPORTED}
+)
 """Of a member that is well said, and cannot be honoured."""
 
 _FAILURES: Mapping[FailureCode, Row] = MappingProxyType(
@@ -150,7 +156,10 @@ def error_reply(error: CompletionRuntimeError, *, request_id: str, is_unprocessa
 def error_object(error: CompletionRuntimeError) -> dict[str, Any]:
     """Return `{type, message}`, as an HTTP error and an error event have it."""
     row = _row(error)
-    return {"type": row.type, "message": _message(error, row)}
+    value: dict[str, Any] = {"type": row.type, "message": _message(error, row)}
+    if isinstance(error, InvalidRequest) and error.reason == THREAD_UNSUPPORTED:
+        value["details"] = {"error_code": error.reason, "unsupported": [error.param]}
+    return value
 
 
 def error_members(error: CompletionRuntimeError, request_id: str) -> dict[str, Any]:

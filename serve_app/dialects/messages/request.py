@@ -26,6 +26,7 @@ from actors.core.request import (
 from serve_app.dialects.beyond import Beyond
 from serve_app.dialects.json_body import validate
 from serve_app.dialects.messages.content import messages_of
+from serve_app.dialects.messages.errors import THREAD_UNSUPPORTED
 from serve_app.dialects.messages.members import (
     CountBody,
     FormatMember,
@@ -58,6 +59,10 @@ def completion_request(
     if is_strict:
         check_strictly(value)
     body = validate(MessagesBody, value)
+    if value.get("thread") is not None:
+        # A conversation that the server holds: whoever is told so sends the whole history instead.
+        message = "thread: conversations are not held here; send every message."
+        raise InvalidRequest(message, param="thread", reason=THREAD_UNSUPPORTED)
     beyond = Beyond()
     messages = _messages(body, beyond)
     tools = _tools(body, value, beyond)
