@@ -143,13 +143,13 @@ def test_calls_at_once_with_one_key_or_one_id_are_one_completion(midstream: Inst
     request = body("sim-long", max_tokens=60)
     for headers in ({"Idempotency-Key": "twins"}, {"Midstream-Completion-Id": "twins"}):
         with midstream.client() as client, ThreadPoolExecutor(6) as pool:
-            before = balance(client)
+            before = balance(client)["credits"]
             posts = [
                 pool.submit(client.post, CREATE, json=request, headers=headers) for _ in range(6)
             ]
             answers = [post.result(60) for post in posts]
             late = client.post(CREATE, json=request, headers=headers)
-            spent = before - balance(client)
+            spent = before - balance(client)["credits"]
         assert {answer.status_code for answer in (*answers, late)} == {200}
         bodies = [answer.json() for answer in (*answers, late)]
         assert all(one == bodies[0] for one in bodies)
