@@ -1,6 +1,7 @@
 """Where clients ask in these tests: one Midstream, in front of one scripted provider by each wire format.
 
-Its models are configured as the README shows, provider and upstream model, and nothing else. An alias
+Its models are configured as the README shows, provider and upstream model, and nothing else; the built-in
+ones are there beside them. An alias
 begins with `claude`, as Claude Code wants it.
 """
 
@@ -14,6 +15,7 @@ __all__ = ["CONFIG", "KINDS", "place"]
 KINDS = ("chat", "messages", "responses")
 
 CONFIG = """
+simulator: true
 providers:
   chat: {{base_url: "{url}/v1"}}
   messages: {{kind: anthropic_messages, base_url: "{url}/v1"}}

@@ -36,7 +36,11 @@ ROWS = [
     ("llama_index_client", "chat"),
     ("instructor_client", "chat"),
     ("litellm_client", "messages"),
+    # Midstream's own models; these ask no provider.
+    ("built_in_openai", "chat"),
+    ("built_in_anthropic", "messages"),
 ]
+ENVIRONMENTS = {"built_in_openai": "openai_sdk", "built_in_anthropic": "anthropic_sdk"}
 
 
 @pytest.mark.parametrize(("client", "kind"), ROWS)
@@ -61,4 +65,5 @@ def test_a_client_works(
 def command_of(environments: Environments, client: str) -> list[str]:
     if client == "ai_sdk":
         return ["node", str(environments.node() / "ai_sdk.mjs")]
-    return [str(environments.python(client)), str(SCRIPTS / f"{client}.py")]
+    interpreter = environments.python(ENVIRONMENTS.get(client, client))
+    return [str(interpreter), str(SCRIPTS / f"{client}.py")]
