@@ -17,6 +17,7 @@ from actors.ledger import (
     Located,
     PolicyChange,
     Principal,
+    RateState,
     TeamLimits,
     TeamState,
 )
@@ -72,6 +73,8 @@ class Ledger(HoldLedger, Protocol):
     async def authenticate(self, digest: str) -> Principal: ...
 
     async def balance(self, team: str) -> Balance: ...
+
+    async def draw_request(self, team: str) -> RateState | None: ...
 
     async def create_team(
         self,

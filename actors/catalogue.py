@@ -50,7 +50,7 @@ from actors.simulator.models import (
     SimulatedModel,
 )
 from actors.terms import Terms, demanded_limit, output_limit, prices_of
-from actors.tokenizer import count_prompt, count_text
+from actors.tokenizer import count_request
 from actors.wire_formats import WIRE_FORMATS, WireFormat, carries_body, recipient_of
 
 __all__ = [
@@ -154,8 +154,12 @@ class Catalogue:
         created_at_s: float,
         settings: Settings,
         idempotency: IdempotencyKey | None = None,
+        counted: tuple[int, int] | None = None,
     ) -> StartCommand:
         """Admit a request: check it against its model, estimate the prompt, compute the hold.
+
+        Args:
+            counted: what `count_request` says of it, where that was asked elsewhere.
 
         Raises:
             UnknownModel: no such model or alias.
@@ -163,16 +167,12 @@ class Catalogue:
         """
         model = self.lookup(request.model)
         wire = WIRE_FORMATS[self._kinds[model.provider]]
-        prompt_tokens = count_prompt(request.messages, request.tools)
+        prompt_tokens, beyond_tokens = counted or count_request(
+            request.messages, request.tools, tuple(text.text for text in request.body_only)
+        )
         if carries_body(request, dialect, wire):
-            prompt_tokens += sum(count_text(beyond.text) for beyond in request.body_only)
-        if model.has_context_window and prompt_tokens > model.context_window:
-            raise InvalidRequest(
-                f"The prompt is about {prompt_tokens} tokens long; the context window of "
-                f"{model.slug} is {model.context_window}.",
-                param="messages",
-                reason="max_input_tokens_exceeded",
-            )
+            prompt_tokens += beyond_tokens
+        _check_window(model, prompt_tokens)
         sent = provider_request(
             request,
             dialect=dialect,
@@ -220,6 +220,17 @@ class Catalogue:
             kind=self._kinds[provider], base_url=_NOWHERE
         )
         return recipient_of(provider, config, request.headers)
+
+
+def _check_window(model: CatalogueModel, prompt_tokens: int) -> None:
+    """Raises: InvalidRequest: the prompt is longer than the context window that the operator gave."""
+    if model.has_context_window and prompt_tokens > model.context_window:
+        raise InvalidRequest(
+            f"The prompt is about {prompt_tokens} tokens long; the context window of "
+            f"{model.slug} is {model.context_window}.",
+            param="messages",
+            reason="max_input_tokens_exceeded",
+        )
 
 
 def _limit(

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from actors import ledger_reads as reads
-from actors.bookkeeping import administration
+from actors.bookkeeping import administration, placing
 from actors.bookkeeping.books import Books
 from actors.bookkeeping.checks import (
     check_billing_mode,
@@ -24,6 +24,7 @@ from actors.ledger import (
     LimitsChange,
     PolicyChange,
     Principal,
+    RateState,
     TeamLimits,
     TeamState,
 )
@@ -58,6 +59,13 @@ class LedgerAccounts:
         if owner.is_revoked:
             raise Unauthenticated("The API key was revoked.", reason="revoked")
         return books.principal(owner)
+
+    async def draw_request(self, team: str) -> RateState | None:
+        """Take one request from a team's bucket; None where it has no limit.
+
+        Raises: RateLimited; CompletionNotFound: no such team.
+        """
+        return await self._commit(partial(placing.draw_request, team=team))
 
     async def balance(self, team: str) -> Balance:
         """Return a team's balance as committed. Raises: CompletionNotFound: no such team."""

@@ -28,6 +28,7 @@ from actors.ledger import (
     Located,
     PolicyChange,
     Principal,
+    RateState,
     TeamLimits,
     TeamState,
 )
@@ -147,6 +148,10 @@ class LedgerActor:
     async def authenticate(self, digest: str) -> Principal:
         await self._ready()
         return await self._service.authenticate(digest)
+
+    async def draw_request(self, team: str) -> RateState | None:
+        await self._ready()
+        return await self._service.draw_request(team)
 
     async def balance(self, team: str) -> Balance:
         await self._ready()

@@ -40,6 +40,7 @@ from actors.ledger import (
     Placed,
     PolicyChange,
     Principal,
+    RateState,
     TeamLimits,
     TeamState,
 )
@@ -157,6 +158,9 @@ class LinkedRuntime:
 
     async def authenticate(self, secret: str) -> Principal:
         return await self._ledger.authenticate(hashlib.sha256(secret.encode()).hexdigest())
+
+    async def draw_request(self, team: str) -> RateState | None:
+        return await self._ledger.draw_request(team)
 
     async def balance(self, team: str) -> Balance:
         return await self._ledger.balance(team)

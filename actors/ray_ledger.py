@@ -25,6 +25,7 @@ from actors.ledger import (
     Placed,
     PolicyChange,
     Principal,
+    RateState,
     Settlement,
     TeamLimits,
     TeamState,
@@ -176,6 +177,9 @@ class RayLedger:
 
     async def authenticate(self, digest: str) -> Principal:
         return await self._read("authenticate", digest)
+
+    async def draw_request(self, team: str) -> RateState | None:
+        return await self._ask("draw_request", team)
 
     async def balance(self, team: str) -> Balance:
         return await self._read("balance", team)

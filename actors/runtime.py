@@ -248,6 +248,14 @@ class CompletionRuntime(Protocol):
 
     async def balance(self, team: str) -> Balance: ...
 
+    async def draw_request(self, team: str) -> RateState | None:
+        """Take one request from the team's bucket, for a call that starts nothing.
+
+        Returns: the bucket, None where the team has no limit.
+        Raises: RateLimited, CompletionNotFound: no such team.
+        """
+        ...
+
     # Administration
 
     async def list_completions(

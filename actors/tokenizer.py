@@ -39,7 +39,7 @@ from actors.core.request import (
     VideoPart,
 )
 
-__all__ = ["count_prompt", "count_text"]
+__all__ = ["count_prompt", "count_request", "count_text"]
 
 ENCODING = "o200k_base"
 
@@ -76,6 +76,13 @@ def count_prompt(messages: Iterable[Message], tools: Sequence[Tool] = ()) -> int
     if tools:
         count += sum(count_text(_tool_text(tool)) for tool in tools)
     return count
+
+
+def count_request(
+    messages: Sequence[Message], tools: Sequence[Tool], beyond: Sequence[str]
+) -> tuple[int, int]:
+    """Return how many tokens the prompt is, and how many are beyond it, in its body alone."""
+    return count_prompt(messages, tools), sum(map(count_text, beyond))
 
 
 def _count_message(message: Message) -> int:

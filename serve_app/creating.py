@@ -13,7 +13,10 @@ How a completion is answered, once its hold is durable:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 from actors.core.errors import (
     AlreadyStarted,
@@ -28,13 +31,15 @@ from actors.core.request import IdempotencyKey, StartCommand
 from actors.ledger import CompletionKey, Principal, RateState
 from actors.record import CompletionHeader, Receipt
 from actors.runtime import StartedCompletion, Subscription
+from actors.tokenizer import count_request
 from serve_app.client_watch import ClientWatch
-from serve_app.dialect_endpoints import DialectEndpoints, work_on_body
+from serve_app.dialect_endpoints import DialectEndpoints
 from serve_app.dialects.base import BackgroundDialect, CreateCall, Snapshot
+from serve_app.dialects.json_scan import Weight
 from serve_app.dialects.midstream_headers import COMPLETION_ID, client_name
 from serve_app.event_stream import EventStream, Opening, Reading, RecordSubscription, collect
 from serve_app.exchange import Exchange
-from serve_app.made_again import start_made_again
+from serve_app.made_again import fingerprint, name_of_start
 from serve_app.starting import start_watched
 
 __all__ = ["CreatingEndpoints"]
@@ -55,15 +60,12 @@ class CreatingEndpoints(DialectEndpoints):
         principal = await self._principal(exchange)
         body = await shell.body(exchange)
         parsed = await self._understand(exchange, principal, body)
-        again = await work_on_body(lambda: self._again(exchange, parsed, body), body)
+        again = await self._again(exchange, parsed, body)
         watch = shell.watch(exchange)
         for _ in range(_START_TRIES):
             if again is not None and await self._attach(exchange, principal, parsed, again, watch):
                 return
-            command = await work_on_body(
-                lambda name=completion_id: self._resolve(parsed, name, principal, again),  # type: ignore[misc]
-                body,
-            )
+            command = await self._resolve(exchange, parsed, completion_id, principal, again)
             _show_id(exchange, command.wire_id)
             _show_paths(exchange, b"midstream-ignored", (*parsed.ignored, *command.ignored))
             _show_paths(exchange, b"midstream-adjusted", command.adjusted)
@@ -108,39 +110,49 @@ class CreatingEndpoints(DialectEndpoints):
 
         Raises: CompletionRuntimeError: nothing was done.
         """
-        return await work_on_body(
-            lambda: self._dialect.parse_create(exchange.call(body)),
-            body,
-        )
+        return await self._shell.work(exchange, self._dialect.parse_create, exchange.call(body))
 
-    def _resolve(
+    async def _resolve(
         self,
+        exchange: Exchange,
         parsed: CreateCall,
         completion_id: str,
         principal: Principal,
         again: IdempotencyKey | None = None,
     ) -> StartCommand:
-        return self._shell.catalogue.resolve(
-            parsed.request,
+        """Admit the request, its prompt counted where nobody waits for it."""
+        shell, request = self._shell, parsed.request
+        shell.catalogue.lookup(request.model)  # Before its prompt is counted.
+        beyond = tuple(beyond.text for beyond in request.body_only)
+        counted = await shell.work(
+            exchange, count_request, request.messages, tuple(request.tools), beyond
+        )
+        resolve = partial(
+            shell.catalogue.resolve,
+            request,
             completion_id=completion_id,
             wire_id=parsed.wire_id or self._dialect.wire_id(completion_id),
             principal=principal,
             dialect=self._dialect.name,
-            created_at_s=self._shell.now_s(),
-            settings=self._shell.settings,
+            created_at_s=shell.now_s(),
+            settings=shell.settings,
             idempotency=again,
+            counted=counted,
         )
+        return resolve() if exchange.weight is Weight.LIGHT else await asyncio.to_thread(resolve)
 
-    def _again(self, exchange: Exchange, parsed: CreateCall, body: bytes) -> IdempotencyKey | None:
+    async def _again(
+        self, exchange: Exchange, parsed: CreateCall, body: bytes
+    ) -> IdempotencyKey | None:
         """Return how this start is known if it is made again, None where nothing names it."""
-        return start_made_again(
-            parsed,
-            exchange.headers,
-            body,
-            dialect=self._dialect.name,
-            route=f"{exchange.method} {exchange.scope['path']}",
-            is_strict=self._shell.settings.strict_contracts,
+        is_strict = self._shell.settings.strict_contracts
+        name = name_of_start(
+            parsed, exchange.headers, dialect=self._dialect.name, is_strict=is_strict
         )
+        if name is None:
+            return None
+        route = f"{exchange.method} {exchange.scope['path']}"
+        return replace(name, fingerprint=await self._shell.work(exchange, fingerprint, route, body))
 
     async def _attach(
         self,

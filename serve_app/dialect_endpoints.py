@@ -18,14 +18,13 @@ from serve_app.event_stream import Opening, StreamOptions
 from serve_app.exchange import Exchange
 from serve_app.shell import Shell
 
-__all__ = ["DialectEndpoints", "work_on_body", "work_on_log"]
+__all__ = ["DialectEndpoints", "work_on_log"]
 
 _WIRE_ID_LENGTH_MAX = 256
 """A longer id was never given out; nobody is asked for it."""
 
-_LARGE_BODY_BYTES = 256 * 1024
 _LARGE_LOG_EVENTS = 20_000
-"""Above them, parsing, counting and folding move off the event loop: others' streams go on."""
+"""Above it, folding moves off the event loop: others' streams go on."""
 
 T = TypeVar("T")
 
@@ -45,6 +44,14 @@ class DialectEndpoints:
         principal = await self._shell.authenticator.principal(exchange.headers)
         self._dialect.check(exchange.call())
         return principal
+
+    async def _draw(self, principal: Principal) -> None:
+        """Take a request from the team's bucket, for a call that starts nothing and costs work.
+
+        Raises: RateLimited.
+        """
+        if principal.limits.requests_per_minute is not None:
+            await self._shell.runtime.draw_request(principal.team)
 
     def _key(self, exchange: Exchange, principal: Principal) -> CompletionKey:
         """Return the key of the completion that the path names.
@@ -85,11 +92,6 @@ class DialectEndpoints:
             notice=notice,
             frames_skipped=frames_skipped,
         )
-
-
-async def work_on_body(work: Callable[[], T], body: bytes) -> T:
-    """Do the work that a body asks for, in a thread where the body is large."""
-    return await asyncio.to_thread(work) if len(body) > _LARGE_BODY_BYTES else work()
 
 
 async def work_on_log(work: Callable[[CompletionRecord], T], record: CompletionRecord) -> T:

@@ -10,10 +10,12 @@ Source: ray/serve/_private/{http_util,replica,proxy}.py of Ray 2.60.0, read 2026
 
 from __future__ import annotations
 
-from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from typing import Any
 
-__all__ = ["HeaderFilter", "middlewares"]
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["HeaderFilter", "OldClients", "middlewares"]
 
 _REMOVED = frozenset({b"x-request-timeout-seconds", b"x-request-disconnect-disabled"})
 
@@ -30,6 +32,49 @@ class HeaderFilter:
         await self._app(scope, receive, send)
 
 
+class _AsItComes(int):
+    """A length that nobody knows: whatever is sent is neither too long nor too short."""
+
+    def __lt__(self, other: object) -> bool:
+        return False
+
+    def __gt__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    def __sub__(self, other: int) -> _AsItComes:
+        return self
+
+
+class OldClients:
+    """Answers HTTP/1.0 without chunks, which it does not know: the connection's end is the answer's.
+
+    uvicorn on httptools gives chunks to everybody and has no setting for it, but an answer's own state:
+    that is told to count nothing. Where it has other names the answer goes out as it is.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope.get("http_version") != "1.0":
+            await self._app(scope, receive, send)
+            return
+        cycle: Any = getattr(send, "__self__", None)
+
+        async def send_whole(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                names = {name.lower() for name, _ in message.get("headers", ())}
+                if b"content-length" not in names and hasattr(cycle, "expected_content_length"):
+                    cycle.chunked_encoding = False
+                    cycle.expected_content_length = _AsItComes()
+            await send(message)
+
+        await self._app(scope, receive, send_whole)
+
+
 def middlewares() -> list[Middleware]:
-    """Return what Serve puts around the application."""
-    return [Middleware(HeaderFilter)]
+    """Return what Serve puts around the application, the outermost first."""
+    return [Middleware(OldClients), Middleware(HeaderFilter)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,7 +16,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from actors.core.errors import InvalidRequest, RequestTooLarge
 from serve_app.client_watch import ClientWatch
+from serve_app.content_coding import codings_of, decoded
 from serve_app.dialects.base import Call, RawHeaders, Reply, render
+from serve_app.dialects.json_scan import Weight, weighing
 from serve_app.http_errors import RequestTimedOut
 
 __all__ = ["ClientGone", "Exchange"]
@@ -24,6 +26,9 @@ __all__ = ["ClientGone", "Exchange"]
 _JSON: RawHeaders = ((b"content-type", b"application/json"),)
 
 _QUERY_MEMBERS_MAX = 64
+
+_INLINE_BYTES = 1024
+"""Of a compressed body: what unfolds to a megabyte at most, in a millisecond or so."""
 
 
 class ClientGone(Exception):
@@ -57,6 +62,7 @@ class Exchange:
         self._send = send
         self._stage = _Stage.OPEN
         self._watch: ClientWatch | None = None
+        self.weight = Weight.LIGHT
 
     @property
     def method(self) -> str:
@@ -87,21 +93,31 @@ class Exchange:
         return Call(self.headers, self.query, body)
 
     async def body(self, *, bytes_max: int, timeout_s: float) -> bytes:
-        """Read the body; both bounds hold while it is read, not after.
+        """Read the body, and weigh it; the bounds hold while it is read, not after.
 
         Raises:
             RequestTooLarge: by its Content-Length, or by what came.
             RequestTimedOut: it did not come in time.
+            InvalidRequest: it has too many members, or is not of its coding.
+            UnsupportedCoding: nobody here knows how it is compressed.
             ClientGone: it never came.
         """
+        codings = codings_of(self.headers.get("content-encoding", ""))
         declared = self.headers.get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > bytes_max:
             raise RequestTooLarge(bytes_max=bytes_max)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._read(bytes_max)
+                body = await self._read(bytes_max)
         except TimeoutError:
             raise RequestTimedOut(timeout_s=timeout_s) from None
+        if codings:
+            work = partial(decoded, body, codings, bytes_max=bytes_max)
+            body = await asyncio.to_thread(work) if len(body) > _INLINE_BYTES else work()
+        for self.weight in weighing(body):
+            if self.weight is Weight.MIDDLE:
+                await asyncio.sleep(0)
+        return body
 
     async def _read(self, bytes_max: int) -> bytes:
         message = await self._message()

@@ -6,6 +6,7 @@ back, whether to, and which methods a path has.
        |- RouteNotFound
        |- MethodNotAllowed       `allowed` says which are
        |- RequestTimedOut        the body did not come in time
+       |- UnsupportedCoding      the body is compressed in a way that is not known here
        |- UnsupportedVersion     a version header that names no version of the API
        `- AlreadyTerminal        a cancel of what had ended, in dialects that refuse it
 
@@ -35,6 +36,7 @@ __all__ = [
     "MethodNotAllowed",
     "RequestTimedOut",
     "RouteNotFound",
+    "UnsupportedCoding",
     "UnsupportedVersion",
     "error_headers",
     "refusal_status",
@@ -68,6 +70,13 @@ class RequestTimedOut(HttpError):
 
     def __init__(self, *, timeout_s: float) -> None:
         super().__init__(f"The request body did not arrive within {timeout_s:g} s.")
+
+
+class UnsupportedCoding(HttpError):
+    code = "unsupported_encoding"
+
+    def __init__(self, *, known: tuple[str, ...]) -> None:
+        super().__init__(f"Content-Encoding may be {', '.join(known)} or identity.")
 
 
 class UnsupportedVersion(HttpError):

@@ -18,22 +18,16 @@ from serve_app.dialects.base import CreateCall, DialectName
 from serve_app.dialects.json_body import parse_object
 from serve_app.dialects.midstream_headers import idempotency_key
 
-__all__ = ["start_made_again"]
+__all__ = ["fingerprint", "name_of_start"]
 
 
-def start_made_again(
-    parsed: CreateCall,
-    headers: Mapping[str, str],
-    body: bytes,
-    *,
-    dialect: DialectName,
-    route: str,
-    is_strict: bool,
+def name_of_start(
+    parsed: CreateCall, headers: Mapping[str, str], *, dialect: DialectName, is_strict: bool
 ) -> IdempotencyKey | None:
     """Return how the start is known if it is made again, None where nothing names it.
 
-    Args:
-        route: method and path.
+    Its fingerprint is yet to be put in.
+
     Raises: InvalidRequest: the key is malformed.
     """
     if is_strict and (dialect is not DialectName.CHAT or parsed.request.stream):
@@ -42,6 +36,14 @@ def start_made_again(
     names_id = parsed.wire_id is not None and not is_strict
     if key is None and not names_id:
         return None
+    return IdempotencyKey(key, "", names_id=names_id, is_strict=is_strict)
+
+
+def fingerprint(route: str, body: bytes) -> str:
+    """Return the digest by which a start is the same as another.
+
+    Args:
+        route: method and path.
+    """
     canonical = json.dumps(parse_object(body), sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(f"{route}\n{canonical}".encode()).hexdigest()
-    return IdempotencyKey(key, digest, names_id=names_id, is_strict=is_strict)
+    return hashlib.sha256(f"{route}\n{canonical}".encode()).hexdigest()

@@ -13,8 +13,7 @@ from contextlib import asynccontextmanager
 from actors.core.errors import CompletionNotFound, InvalidRequest, UnknownModel
 from actors.core.ids import COMPLETION_PREFIX
 from actors.ledger import Principal
-from actors.tokenizer import count_prompt, count_text
-from serve_app.dialect_endpoints import work_on_body
+from actors.tokenizer import count_request
 from serve_app.dialects.base import CreateCall
 from serve_app.dialects.messages import MessagesDialect
 from serve_app.dialects.messages.errors import StreamNotFound
@@ -46,21 +45,25 @@ class MessagesEndpoints(CompletionEndpoints):
 
     async def count_tokens(self, exchange: Exchange) -> None:
         """Answer how many tokens the prompt has, by the function that it is held for with."""
-        await self._principal(exchange)
+        await self._draw(await self._principal(exchange))
         body = await self._shell.body(exchange)
-        tokens = await work_on_body(lambda: self._count(exchange, body), body)
-        await exchange.json(200, {"input_tokens": tokens})
+        request = await self._shell.work(exchange, self._dialect.parse_count, exchange.call(body))
+        self._shell.catalogue.lookup(request.model)
+        beyond = tuple(text.text for text in request.body_only)
+        tokens = await self._shell.work(
+            exchange, count_request, request.messages, tuple(request.tools), beyond
+        )
+        await exchange.json(200, {"input_tokens": sum(tokens)})
 
     async def validate(self, exchange: Exchange) -> None:
         """Say whether a create with this body would start, as far as its body decides that."""
         principal = await self._principal(exchange)
+        await self._draw(principal)
         body = await self._shell.body(exchange)
         try:
             parsed = await self._understand(exchange, principal, body)
-            command = await work_on_body(
-                lambda: self._resolve(parsed, COMPLETION_PREFIX + self._shell.ids(), principal),
-                body,
-            )
+            name = COMPLETION_PREFIX + self._shell.ids()
+            command = await self._resolve(exchange, parsed, name, principal)
         except (InvalidRequest, UnknownModel) as error:
             await exchange.reply(self._dialect.invalid(error))
             return
@@ -70,12 +73,6 @@ class MessagesEndpoints(CompletionEndpoints):
             input_tokens=command.prompt_tokens_estimated,
         )
         await exchange.reply(reply)
-
-    def _count(self, exchange: Exchange, body: bytes) -> int:
-        request = self._dialect.parse_count(exchange.call(body))
-        self._shell.catalogue.lookup(request.model)
-        beyond = sum(count_text(member.text) for member in request.body_only)
-        return count_prompt(request.messages, request.tools) + beyond
 
 
 class AsyncMessagesEndpoints(MessagesEndpoints):
@@ -88,10 +85,8 @@ class AsyncMessagesEndpoints(MessagesEndpoints):
     async def _understand(
         self, exchange: Exchange, principal: Principal, body: bytes
     ) -> CreateCall:
-        return await work_on_body(
-            lambda: self._dialect.parse_background(exchange.call(body)),
-            body,
-        )
+        call = exchange.call(body)
+        return await self._shell.work(exchange, self._dialect.parse_background, call)
 
     async def read(self, exchange: Exchange) -> None:
         async with _naming(exchange):

@@ -24,8 +24,7 @@ from actors.core.native import NativeCall, NativeOperation
 from actors.core.request import CompletionRequest
 from actors.ledger import CompletionKey, Principal
 from actors.record import CompletionRecord
-from actors.tokenizer import count_prompt, count_text
-from serve_app.dialect_endpoints import work_on_body
+from actors.tokenizer import count_request
 from serve_app.dialects.base import CreateCall, Reply, render
 from serve_app.dialects.json_body import parse_object
 from serve_app.dialects.responses import ResponsesDialect
@@ -65,18 +64,23 @@ class ResponsesEndpoints(CompletionEndpoints):
     async def input_tokens(self, exchange: Exchange) -> None:
         """Answer how many tokens a create's prompt would have."""
         principal = await self._principal(exchange)
+        await self._draw(principal)
         body = await self._shell.body(exchange)
-        request = await work_on_body(lambda: self._dialect.parse_count(exchange.call(body)), body)
+        call = exchange.call(body)
+        request = await self._shell.work(exchange, self._dialect.parse_count, call)
         if request.model:
             self._shell.catalogue.lookup(request.model)
         request = await self._following(request, principal)
-        tokens = await work_on_body(lambda: _count(request), body)
-        await exchange.json(200, {"object": "response.input_tokens", "input_tokens": tokens})
+        beyond = tuple(text.text for text in request.body_only)
+        tokens = await self._shell.work(
+            exchange, count_request, request.messages, tuple(request.tools), beyond
+        )
+        await exchange.json(200, {"object": "response.input_tokens", "input_tokens": sum(tokens)})
 
     async def compact(self, exchange: Exchange) -> None:
         """Let the model's provider compact a conversation."""
         principal = await self._principal(exchange)
-        value = parse_object(await self._shell.body(exchange))
+        value = await self._shell.work(exchange, parse_object, await self._shell.body(exchange))
         name = value.get("model")
         if not isinstance(name, str):
             raise InvalidRequest("model is required.", param="model", reason="missing_field")
@@ -183,9 +187,3 @@ class ResponsesEndpoints(CompletionEndpoints):
             if not record.header.echo.get("background"):
                 raise NotBackground
         return await super()._cancel(key)
-
-
-def _count(request: CompletionRequest) -> int:
-    """Return the prompt's tokens, those of what only a provider of this format reads included."""
-    beyond = sum(count_text(each.text) for each in request.body_only)
-    return count_prompt(request.messages, request.tools) + beyond

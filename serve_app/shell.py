@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
@@ -20,8 +21,10 @@ from actors.runtime import CompletionRuntime
 from actors.settings import Settings
 from serve_app.auth import Authenticator
 from serve_app.background import Background
+from serve_app.body_workers import BodyWorkers
 from serve_app.client_watch import ClientWatch
 from serve_app.dialects.base import Dialect, Operation, RawHeaders
+from serve_app.dialects.json_scan import Weight
 from serve_app.dialects.offered import Dialects
 from serve_app.exchange import ClientGone, Exchange
 from serve_app.http_errors import MethodNotAllowed, RouteNotFound
@@ -34,6 +37,8 @@ ANTHROPIC_VERSION = b"anthropic-version"
 _log = logging.getLogger(__name__)
 
 Handler = Callable[[Exchange], Awaitable[None]]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class Shell:
     replica: str = ""
     background: Background = field(default_factory=Background)
     dialects: Dialects = field(default_factory=Dialects.made)
+    workers: BodyWorkers = field(default_factory=BodyWorkers)
 
     @property
     def replica_headers(self) -> RawHeaders:
@@ -65,6 +71,18 @@ class Shell:
 
     def watch(self, exchange: Exchange) -> ClientWatch:
         return exchange.watch(is_draining=self.is_draining)
+
+    async def work(self, exchange: Exchange, function: Callable[..., T], *arguments: Any) -> T:
+        """Do the work that the call's body asks for where nobody waits for it.
+
+        In another process where the body is heavy: function and arguments can be pickled.
+        """
+        match exchange.weight:
+            case Weight.LIGHT:
+                return function(*arguments)
+            case Weight.MIDDLE:
+                return await asyncio.to_thread(function, *arguments)
+        return await self.workers.run(function, *arguments)
 
     async def body(self, exchange: Exchange) -> bytes:
         """Return the request's body. Raises and is bounded as `Exchange.body`."""

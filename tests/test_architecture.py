@@ -33,7 +33,12 @@ from actors.core.errors import (
     UnknownProvider,
     UpstreamError,
 )
-from serve_app.http_errors import MethodNotAllowed, RequestTimedOut, UnsupportedVersion
+from serve_app.http_errors import (
+    MethodNotAllowed,
+    RequestTimedOut,
+    UnsupportedCoding,
+    UnsupportedVersion,
+)
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted([*ROOT.glob("actors/**/*.py"), *ROOT.glob("serve_app/**/*.py")])
@@ -324,6 +329,7 @@ ERRORS: list[CompletionRuntimeError] = [
     IllegalTransition("a delta after the end"),
     MethodNotAllowed(allowed=("GET",)),
     RequestTimedOut(timeout_s=30.0),
+    UnsupportedCoding(known=("gzip",)),
     UnsupportedVersion(header="Aurous-Version", known="2026-05-15"),
 ]
 

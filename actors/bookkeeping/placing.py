@@ -32,7 +32,7 @@ from actors.store import claims, records
 from actors.store.batch import Batch
 from actors.store.records import OpenCompletion
 
-__all__ = ["IDEMPOTENCY_KEPT_S", "extend", "place"]
+__all__ = ["IDEMPOTENCY_KEPT_S", "draw_request", "extend", "place"]
 
 IDEMPOTENCY_KEPT_S = 86_400.0
 """How long an idempotency key stands for its completion; the chat contract, section 7."""
@@ -135,6 +135,16 @@ def _check_idempotency(batch: Batch, placement: HoldPlacement, key: CompletionKe
         return None
     call = claims.find_idempotent(batch.connection, key.team, claims.id_claim(key))
     return call.completion_id if call is not None and was_never_dispatched(call) else None
+
+
+def draw_request(books: Books, batch: Batch, *, team: str) -> RateState | None:
+    """Take one request from a team's bucket, for a call that holds nothing.
+
+    Raises: RateLimited; CompletionNotFound: no such team.
+    """
+    if team not in books.teams:
+        raise CompletionNotFound
+    return _rate(_draw_request(books, batch, team))
 
 
 def _draw_request(books: Books, batch: Batch, team: str) -> BucketState | None:

@@ -30,8 +30,12 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _NOT_JSON = "The request body is not valid JSON"
 _TOO_DEEP = "The request body is nested too deeply."
 
-_DEPTH_MAX = 128
+_DEPTH_MAX = 100
 """Whoever encodes the value again recurses once per level, with an unknown stack below it."""
+
+_VALUES_MAX = 100_000
+"""Members and items of one body. Ten thousand messages of a few parts have fewer; whoever gets more
+from another process would hold everybody up while they arrive."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -53,6 +57,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise InvalidRequest("The request body must be a JSON object.")
     if text.count("{") + text.count("[") > _DEPTH_MAX:
         _refuse_depth(value)
+    if text.count(",") > _VALUES_MAX // 2:
+        _refuse_many(value)
     if _SURROGATE.search(text):
         _refuse_lone_surrogates(value)
     return value
@@ -107,6 +113,20 @@ def _refuse_depth(value: Any) -> None:
         if not level:
             return
     raise InvalidRequest(_TOO_DEEP)
+
+
+def _refuse_many(value: Any) -> None:
+    count, containers = 0, [value]
+    while containers:
+        container = containers.pop()
+        count += len(container)
+        if count > _VALUES_MAX:
+            raise InvalidRequest(
+                f"The request body has more than {_VALUES_MAX:,} members and items.",
+                reason="value_out_of_range",
+            )
+        children = container.values() if isinstance(container, dict) else container
+        containers += [child for child in children if isinstance(child, dict | list)]
 
 
 def _refuse_lone_surrogates(value: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from actors.core.errors import InvalidRequest
 from actors.core.request import IdempotencyKey
 from serve_app.dialects.base import Call, DialectName
 from serve_app.dialects.chat import CHAT
-from serve_app.made_again import start_made_again
+from serve_app.made_again import fingerprint, name_of_start
 
 BODY = {"model": "sim", "messages": [{"role": "user", "content": "x"}], "seed": 1}
 NAMED = {"midstream-completion-id": "lake-1"}
@@ -28,7 +29,8 @@ def made_again(
 ) -> IdempotencyKey | None:
     raw = json.dumps({**BODY, **members}).encode() if body is None else body
     parsed = CHAT.parse_create(Call(headers, {}, raw))
-    return start_made_again(parsed, headers, raw, dialect=dialect, route=route, is_strict=is_strict)
+    name = name_of_start(parsed, headers, dialect=dialect, is_strict=is_strict)
+    return name and replace(name, fingerprint=fingerprint(route, raw))
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ from serve_app.http_errors import (
     MethodNotAllowed,
     RequestTimedOut,
     RouteNotFound,
+    UnsupportedCoding,
     error_headers,
     refusal_status,
 )
@@ -112,6 +113,7 @@ _ROWS: Mapping[type[CompletionRuntimeError], Row] = MappingProxyType(
         RouteNotFound: _NOT_FOUND,
         MethodNotAllowed: Row(405, "invalid_request_error"),
         RequestTimedOut: Row(408, "timeout_error"),
+        UnsupportedCoding: Row(415, "invalid_request_error"),
         RequestTooLarge: Row(413, "request_too_large"),
         CompletionIdInUse: Row(400, "invalid_request_error"),
         InsufficientCredit: Row(402, "billing_error"),

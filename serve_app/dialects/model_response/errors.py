@@ -38,6 +38,7 @@ from serve_app.http_errors import (
     MethodNotAllowed,
     RequestTimedOut,
     RouteNotFound,
+    UnsupportedCoding,
     error_headers,
 )
 
@@ -119,6 +120,7 @@ _ROWS: Mapping[type[CompletionRuntimeError], Row] = MappingProxyType(
         RouteNotFound: Row(404, "not_found_error", "route_not_found"),
         MethodNotAllowed: Row(405, _INVALID, "method_not_allowed"),
         RequestTimedOut: Row(408, _INVALID, "request_timeout"),
+        UnsupportedCoding: Row(415, _INVALID, "unsupported_encoding"),
         RequestTooLarge: Row(413, _INVALID, "request_too_large"),
         IdempotencyKeyReused: Row(422, _INVALID, "idempotency_key_in_use"),
         CompletionIdInUse: Row(409, _INVALID, "completion_id_in_use"),

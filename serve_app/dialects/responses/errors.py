@@ -39,6 +39,7 @@ from serve_app.http_errors import (
     MethodNotAllowed,
     RequestTimedOut,
     RouteNotFound,
+    UnsupportedCoding,
     error_headers,
     refusal_status,
 )
@@ -126,6 +127,7 @@ _ROWS: Mapping[type[CompletionRuntimeError], _Row] = MappingProxyType(
         RouteNotFound: _Row(404, _NOT_FOUND),
         MethodNotAllowed: _Row(405, _INVALID, "method_not_allowed"),
         RequestTimedOut: _Row(408, _INVALID),
+        UnsupportedCoding: _Row(415, _INVALID),
         RequestTooLarge: _Row(413, _INVALID, "request_too_large"),
         IdempotencyKeyReused: _Row(422, _INVALID, "idempotency_key_in_use"),
         CompletionIdInUse: _Row(409, _INVALID, "completion_id_in_use"),
