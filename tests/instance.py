@@ -126,6 +126,7 @@ class Instance:
             **{f"MIDSTREAM_{k.upper()}": str(v) for k, v in (settings or {}).items()},
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self.is_strict = bool((settings or {}).get("strict_contracts"))
 
     def up(self) -> None:
         """Start it and wait for its ready line."""

@@ -83,9 +83,76 @@ def refuses_a_name_twice(instance: Instance, client: DialectClient) -> None:
     name = new_name()
     body = client.body("sim-instant", 10)
     assert create(instance, client, name, body).status_code == 200
-    again = create(instance, client, name, body)
-    assert again.status_code == (400 if client.name == "messages" else 409), again.text
-    _is_error(client, again)
+    _refuses_the_name(client, create(instance, client, name, client.body("sim-instant", 20)))
+
+
+def attaches_a_start_that_is_made_again(instance: Instance, client: DialectClient) -> None:
+    """The same start under the same name is the same completion; where its page stands, it is refused."""
+    name = new_name()
+    body = client.body("sim-instant", 10)
+    first, again = (create(instance, client, name, body) for _ in range(2))
+    assert first.status_code == 200, first.text
+    if instance.is_strict:
+        _refuses_the_name(client, again)
+        return
+    assert again.status_code == 200, again.text
+    assert client.text(again.json()) == client.text(first.json())
+
+
+def _refuses_the_name(client: DialectClient, answer: httpx.Response) -> None:
+    assert answer.status_code == (400 if client.name == "messages" else 409), answer.text
+    _is_error(client, answer)
+
+
+# What the primary pages refuse, and real clients send.
+
+
+def refuses_what_its_page_refuses(instance: Instance, client: DialectClient) -> None:
+    """Under strict contracts alone: else it is answered."""
+    bodies = _REFUSED_BY_PAGES.get(client.name)
+    if bodies is None:
+        raise NotApplicable("its page refuses no more")
+    for what, members in bodies.items():
+        body = {**client.body("sim-instant", 10), **members}
+        answer = ask(instance, ("POST", client.path), json=body)
+        if instance.is_strict:
+            refused = 422 if client.name == "messages" else 400
+            assert answer.status_code == refused, f"{what}: {answer.text}"
+            _is_error(client, answer)
+        else:
+            assert answer.status_code == 200, f"{what}: {answer.text}"
+
+
+_USER = {"role": "user", "content": "x"}
+_SYSTEM = {"role": "system", "content": "Be brief."}
+
+_REFUSED_BY_PAGES: dict[str, dict[str, dict[str, Any]]] = {
+    "chat": {
+        "over 200 messages": {"messages": [_USER] * 201},
+        "a choice without tools": {"tool_choice": "required"},
+        "an effort of later models": {"reasoning_effort": "xhigh"},
+        "an empty stop": {"stop": ""},
+    },
+    "messages": {
+        "a system message at the end": {"messages": [_USER, _SYSTEM]},
+        "an empty message": {"messages": [_USER, {"role": "assistant", "content": []}]},
+        "a temperature above one": {"temperature": 1.5},
+    },
+    "responses": {"a choice without tools": {"tool_choice": "required"}},
+}
+
+
+def shows_reasoning_where_its_page_lets_it(instance: Instance, client: DialectClient) -> None:
+    """Chat's page shows none of it, and counts it beside the completion."""
+    if client.name != "chat":
+        raise NotApplicable("the same in both modes")
+    answer = create(instance, client, new_name(), client.body("sim-reasoning", 12)).json()
+    message, usage = answer["choices"][0]["message"], answer["usage"]
+    assert bool(message.get("reasoning_content")) is not instance.is_strict
+    assert usage["reasoning_tokens"] > 0
+    reasoning = 0 if instance.is_strict else usage["reasoning_tokens"]
+    assert usage["completion_tokens"] - reasoning + usage["reasoning_tokens"] == 12
+    assert ("completion_tokens_details" in usage) is not instance.is_strict
 
 
 # Cancelling.
@@ -306,6 +373,9 @@ CASES: dict[str, Case] = {
     "stream": streams,
     "background": runs_in_the_background,
     "name twice": refuses_a_name_twice,
+    "start again": attaches_a_start_that_is_made_again,
+    "page's refusals": refuses_what_its_page_refuses,
+    "reasoning": shows_reasoning_where_its_page_lets_it,
     "cancel: in flight": cancels_in_flight,
     "cancel: caller waits": cancels_a_caller_that_waits,
     "cancel: settling": joins_while_settling,
