@@ -7,9 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from openai._models import construct_type
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletionChunk
 
 from actors.core.errors import InvalidRequest
-from actors.core.events import BlockFinished, FinishReason, ToolCallDelta, ToolCallStarted
+from actors.core.events import (
+    BlockFinished,
+    Finished,
+    FinishReason,
+    Status,
+    ToolCallDelta,
+    ToolCallStarted,
+)
 from actors.core.request import (
     BodyOnly,
     CompletionRequest,
@@ -373,3 +383,43 @@ def test_a_type_or_role_that_is_not_there_is_told_with_those_that_are() -> None:
         "messages[0].role: 'wizard' is not supported; "
         "use 'system', 'developer', 'user', 'assistant' or 'tool'."
     )
+
+
+COMPLETED = {
+    name: events
+    for name, events in RECORDINGS.items()
+    if isinstance(events[-1], Finished) and events[-1].status is Status.COMPLETED
+    # What was cut it refuses to parse, and custom calls it does not know how to show.
+    if events[-1].finish_reason is not FinishReason.LENGTH and name != "custom_call"
+}
+
+
+@pytest.mark.parametrize("echo", [{}, {"include_usage": True}], ids=["plain", "include_usage"])
+@pytest.mark.parametrize("name", COMPLETED)
+def test_openais_own_accumulator_reads_what_the_body_says(name: str, echo: dict[str, Any]) -> None:
+    header = replace(HEADER, echo=echo)
+    encoder = CHAT.encoder(header, request_id="r")
+    state = ChatCompletionStreamState()
+    for event in COMPLETED[name]:
+        for frame in encoder.encode(event):
+            data = frame.split(b"data: ", 1)[1]
+            if data.startswith(b"{"):
+                chunk = construct_type(type_=ChatCompletionChunk, value=json.loads(data))
+                state.handle_chunk(chunk)  # type: ignore[arg-type]
+    read = state.get_final_completion().to_dict()
+    body = CHAT.body(Snapshot(header, Answer.of(COMPLETED[name])))
+    (choice,), (said,) = read["choices"], body["choices"]  # type: ignore[misc]
+    assert choice["finish_reason"] == said["finish_reason"]
+    assert read["usage"] == body["usage"]
+    kinds = [
+        [part["type"] for part in message.get("annotations") or ()]
+        for message in (choice["message"], said["message"])
+    ]
+    assert kinds[0] == kinds[1]
+    for member in ("content", "reasoning_content", "refusal"):
+        assert (choice["message"].get(member) or None) == (said["message"].get(member) or None)
+    calls = choice["message"].get("tool_calls") or []
+    for call in calls:
+        call.pop("index", None)
+        call.get("function", {}).pop("parsed_arguments", None)
+    assert calls == said["message"].get("tool_calls", [])

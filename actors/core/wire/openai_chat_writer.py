@@ -61,6 +61,7 @@ class ChatStreamWriter:
         self._head = "data: " + _encode(head)[:-1] + ',"choices":['
         self._delta_head = self._head + '{"index":0,"delta":{'
         self._calls: dict[int, int] = {}  # Index of a tool call by its block.
+        self._lengths: dict[str, int] = {}  # Of lists among vendors' members, by name.
         self._customs: set[int] = set()  # Indices of the calls whose input is text.
 
     def role(self, usage: Mapping[str, Any] | None = None) -> bytes:
@@ -108,9 +109,22 @@ class ChatStreamWriter:
     def members(self, event: Opaque, usage: Mapping[str, Any] | None = None) -> bytes:
         """Return a frame with a vendor's members: of the call that the block is, else of the delta."""
         if event.block in self._calls:
-            call = {"index": self._calls[event.block], **members_of_call(event.payload)}
+            index = self._calls[event.block]
+            # OpenAI's client asks every piece of a call for its function.
+            is_custom = index in self._customs
+            own = {"custom": {"input": ""}} if is_custom else {"function": {"arguments": ""}}
+            call = {"index": index, **own, **members_of_call(event.payload)}
             return self._chunk('"tool_calls":' + _encode([call]), usage)
-        return self._chunk(_encode(dict(event.payload))[1:-1], usage)
+        members = {name: self._numbered(name, part) for name, part in event.payload.items()}
+        return self._chunk(_encode(members)[1:-1], usage)
+
+    def _numbered(self, name: str, member: Any) -> Any:
+        """Return a list with the places of its elements: OpenAI's client adds up lists by them."""
+        if not isinstance(member, list) or not all(isinstance(part, dict) for part in member):
+            return member
+        first = self._lengths.get(name, 0)
+        self._lengths[name] = first + len(member)
+        return [{"index": first + at, **part} for at, part in enumerate(member)]
 
     def delta(self, event: Delta, usage: Mapping[str, Any] | None = None) -> bytes:
         """Return the frame of a delta; tool calls get their indices in the order they open."""
