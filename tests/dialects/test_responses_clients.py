@@ -92,6 +92,30 @@ def test_members_of_a_function_that_are_not_known_are_kept() -> None:
     assert tool.definition == {"defer_loading": True}
 
 
+def test_what_lets_others_act_for_the_caller_is_not_kept() -> None:
+    mcp = {
+        "type": "mcp",
+        "server_label": "m",
+        "authorization": "secret",
+        "headers": {"x": "secret"},
+    }
+    items = [{"role": "user", "content": "x"}, {"type": "additional_tools", "tools": [mcp]}]
+    request = parse(tools=[mcp, F], input=items)
+    assert "secret" not in json.dumps(request.echo)
+    assert request.echo["tools"] == [{"type": "mcp", "server_label": "m"}, F]
+    body = sent(request)
+    assert body["tools"] == [mcp, F] and body["input"] == items
+
+
+def test_an_empty_text_means_nothing() -> None:
+    said = {"role": "assistant", "content": [{"type": "output_text", "text": ""}]}
+    request = parse(
+        input=[{"role": "user", "content": "x"}, said, {"role": "user", "content": "y"}]
+    )
+    assert [message.role for message in request.messages] == [Role.USER, Role.USER]
+    assert parse(input="").messages == (Message(Role.USER, (TextPart(""),)),)
+
+
 TOOLS = [F, {"type": "custom", "name": "c"}, {"type": "web_search"}, {"type": "mcp"}]
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from actors.core.request import BodyOnly
 from actors.core.wire.responses import completion_ulid
-from serve_app.dialects.responses.items import CALL_NAMES, PART_TYPES, Item
+from serve_app.dialects.responses.items import CALL_NAMES, PART_TYPES, WITH_PARTS, Item
 
 __all__ = ["body_only", "self_contained", "sent_item", "sent_items"]
 
@@ -111,8 +111,9 @@ def _is_reference(item: Item) -> bool:
 
 def _is_foreign(item: Item) -> bool:
     """Return whether a part of it is spelled as the chat API has it."""
-    parts = item.get("content") if "content" in item else item.get("output")
-    if not isinstance(parts, list):
+    kind = item.get("type") or "message"
+    parts = item.get("output" if kind in WITH_PARTS else "content")
+    if not isinstance(parts, list) or kind not in (*WITH_PARTS, "message"):
         return False
     return any(
         part.get("type") in ("text", "image_url") or isinstance(part.get("image_url"), Mapping)
@@ -127,7 +128,7 @@ def _beyond(item: Item, index: int) -> Iterator[BodyOnly]:
         for place, part in enumerate(item["content"]):
             if part["type"] not in allowed:
                 yield _part(part, f"{path}.content[{place}]", f"of role {item['role']}", allowed)
-    elif isinstance(item.get("output"), list) and kind in _NEUTRAL:
+    elif kind in WITH_PARTS and isinstance(item["output"], list):
         allowed = ("input_text", "input_image", "input_file")
         for place, part in enumerate(item["output"]):
             if part["type"] not in allowed:

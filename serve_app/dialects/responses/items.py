@@ -37,8 +37,10 @@ from actors.core.request import (
 )
 
 __all__ = [
+    "BRINGING",
     "CALL_NAMES",
     "PART_TYPES",
+    "WITH_PARTS",
     "Item",
     "identified",
     "messages_of",
@@ -57,6 +59,12 @@ _ROLES = {
 
 PART_TYPES = ("input_text", "output_text", "input_image", "input_file", "refusal")
 """Parts that have a neutral form."""
+
+WITH_PARTS = ("function_call_output", "custom_tool_call_output")
+"""Items whose output is a text or parts."""
+
+BRINGING = ("additional_tools", "tool_search_output")
+"""Items that bring tools along."""
 
 CALL_NAMES = {"tool_search_call": "tool_search", "local_shell_call": "local_shell"}
 """What the tools are called whose calls do not say it."""
@@ -98,12 +106,7 @@ def identified(items: Sequence[Item], wire_id: str) -> list[dict[str, Any]]:
 
 def tools_in(items: Iterable[Item]) -> list[dict[str, Any]]:
     """Return the definitions of tools that items bring along, in their order."""
-    return [
-        tool
-        for item in items
-        if item["type"] in ("additional_tools", "tool_search_output")
-        for tool in item["tools"]
-    ]
+    return [tool for item in items if item["type"] in BRINGING for tool in item["tools"]]
 
 
 def _normal(item: Item) -> dict[str, Any]:
@@ -116,7 +119,7 @@ def _normal(item: Item) -> dict[str, Any]:
     if kind == "message":
         text = "output_text" if kept["role"] == "assistant" else "input_text"
         kept["content"] = _parts(kept["content"], text)
-    elif kind in _OUTPUT_KINDS and isinstance(kept.get("output"), list):
+    elif kind in WITH_PARTS and isinstance(kept["output"], list):
         kept["output"] = _parts(kept["output"], "input_text")
     return kept
 
@@ -247,7 +250,8 @@ def _neutral(parts: Iterable[Item]) -> Iterator[Part]:
     for part in parts:
         match part["type"]:
             case "input_text" | "output_text":
-                yield TextPart(part["text"])
+                if part["text"]:  # An empty one means nothing, and some formats refuse it.
+                    yield TextPart(part["text"])
             case "refusal":
                 yield RefusalPart(part["refusal"])
             case "input_image":

@@ -29,9 +29,9 @@ from actors.core.request import (
 )
 from serve_app.dialects.json_body import validate
 from serve_app.dialects.responses.carried import body_only, self_contained, sent_item, sent_items
-from serve_app.dialects.responses.items import Item, messages_of, normal_items, tools_in
+from serve_app.dialects.responses.items import BRINGING, Item, messages_of, normal_items, tools_in
 from serve_app.dialects.responses.members import ITEMS_MAX_STRICT, ResponsesBody
-from serve_app.dialects.responses.tools import tool_choice, tools_of
+from serve_app.dialects.responses.tools import tool_choice, tools_of, without_secrets
 
 __all__ = ["completion_request", "continued", "references"]
 
@@ -102,6 +102,8 @@ def completion_request(
     choice = tool_choice(body.tool_choice, tools, is_strict=is_strict)
     is_background = bool(body.background)
     echo = {name: value[name] for name in _SHOWN if value.get(name) is not None}
+    if "tools" in echo:
+        echo["tools"] = without_secrets(echo["tools"])
     # The hint is for us alone; a choice without tools means nothing, and is refused by some.
     sent = _without(value, ("provider",) if tools else ("provider", "tool_choice"))
     if not isinstance(given, str):
@@ -119,7 +121,7 @@ def completion_request(
         extra=_extra(body, value),
         body=sent,
         body_only=_beyond(items, ()),
-        echo=echo | {"input": items},
+        echo=echo | {"input": [_kept(item) for item in items]},
         retention=_retention(stores=body.store is not False, is_background=is_background),
         stream=bool(body.stream),
         background=is_background,
@@ -155,6 +157,12 @@ def continued(
         body_only=_beyond(own, earlier),
         echo={**echo, "input": own},
     )
+
+
+def _kept(item: Item) -> Item:
+    """Return an item as it may be written down."""
+    brings_tools = item["type"] in BRINGING
+    return {**item, "tools": without_secrets(item["tools"])} if brings_tools else item
 
 
 def _resolved(items: Sequence[Item], found: Mapping[str, Item]) -> list[Item]:

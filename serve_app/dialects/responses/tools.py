@@ -19,7 +19,7 @@ from actors.core.errors import InvalidRequest
 from actors.core.request import Tool, ToolChoice, ToolChoiceMode, ToolKind
 from serve_app.dialects.responses.members import ChoiceMember
 
-__all__ = ["tool_choice", "tools_of"]
+__all__ = ["tool_choice", "tools_of", "without_secrets"]
 
 _CLIENT_KINDS = {"tool_search": ToolKind.TOOL_SEARCH, "local_shell": ToolKind.LOCAL_SHELL}
 
@@ -34,6 +34,20 @@ def tools_of(values: Iterable[Mapping[str, Any]]) -> tuple[Tool, ...]:
         for tool in _tools(value):
             tools.setdefault((tool.kind, tool.name, tool.namespace), tool)
     return tuple(tools.values())
+
+
+_SECRETS = ("authorization", "headers")
+"""Members of an `mcp` tool that let whoever has them act for the caller."""
+
+
+def without_secrets(tools: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return tools as they may be kept and shown again."""
+    return [
+        {name: member for name, member in tool.items() if name not in _SECRETS}
+        if tool.get("type") == "mcp"
+        else tool
+        for tool in tools
+    ]
 
 
 def tool_choice(
