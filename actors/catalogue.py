@@ -143,6 +143,11 @@ class Catalogue:
             raise ConfigError(f"No provider {name!r} can be reached from here.")
         return provider
 
+    def pass_through(self, provider: str) -> tuple[str, ...]:
+        """Return the members and types of tools that may go on to a provider."""
+        config = self._providers.get(provider)
+        return () if config is None else config.pass_through
+
     def resolve(
         self,
         request: CompletionRequest,

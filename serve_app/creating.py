@@ -42,7 +42,7 @@ from serve_app.exchange import Exchange
 from serve_app.made_again import fingerprint, name_of_start
 from serve_app.starting import start_watched
 
-__all__ = ["CreatingEndpoints"]
+__all__ = ["CreatingEndpoints", "show_paths"]
 
 _HEADER_LENGTH_MAX = 1_024
 
@@ -67,8 +67,8 @@ class CreatingEndpoints(DialectEndpoints):
                 return
             command = await self._resolve(exchange, parsed, completion_id, principal, again)
             _show_id(exchange, command.wire_id)
-            _show_paths(exchange, b"midstream-ignored", (*parsed.ignored, *command.ignored))
-            _show_paths(exchange, b"midstream-adjusted", command.adjusted)
+            show_paths(exchange, b"midstream-ignored", (*parsed.ignored, *command.ignored))
+            show_paths(exchange, b"midstream-adjusted", command.adjusted)
             try:
                 started = await self._start(exchange, command, principal, watch)
             except AlreadyStarted:  # by a twin of this call, a moment ago
@@ -233,7 +233,8 @@ def _show_id(exchange: Exchange, wire_id: str) -> None:
     exchange.show([(COMPLETION_ID.lower().encode("ascii"), wire_id.encode("ascii"))])
 
 
-def _show_paths(exchange: Exchange, header: bytes, paths: Sequence[str]) -> None:
+def show_paths(exchange: Exchange, header: bytes, paths: Sequence[str]) -> None:
+    """Name members of the request in a header of the answer, where there are any."""
     if paths:
         # Member names are the caller's; only visible ASCII may stand in a header.
         names = ", ".join(ascii(path)[1:-1] for path in dict.fromkeys(paths))

@@ -9,6 +9,9 @@ says nothing, and the answer says so.
     compact        the provider's own, which is nobody's completion: as for foreign responses, only for
                    teams that may reach providers natively
 
+What a provider is asked natively is nobody's completion, so it is drawn from the team's bucket of requests,
+but for a cancel, which no limit refuses.
+
 Source: contract of the Responses dialect, sections 1, 4 and 7; design, section 7.
 """
 
@@ -22,9 +25,11 @@ from actors.core.errors import CompletionNotFound, InvalidRequest, NativeUnsuppo
 from actors.core.ids import COMPLETION_PREFIX
 from actors.core.native import NativeCall, NativeOperation
 from actors.core.request import CompletionRequest
+from actors.core.wire.pass_through import held_back
 from actors.ledger import CompletionKey, Principal
 from actors.record import CompletionRecord
 from actors.tokenizer import count_request
+from serve_app.creating import show_paths
 from serve_app.dialects.base import CreateCall, Reply, render
 from serve_app.dialects.json_body import parse_object
 from serve_app.dialects.responses import ResponsesDialect
@@ -36,6 +41,9 @@ from serve_app.exchange import Exchange
 from serve_app.shell import Handler, Shell
 
 __all__ = ["ResponsesEndpoints"]
+
+_COMPACTED = frozenset({"model", "input", "instructions"})
+"""The members that a compaction is of; of all others those are held back that a create's are."""
 
 _HINT_IGNORED = ((b"midstream-ignored", b"provider"),)
 
@@ -92,7 +100,12 @@ class ResponsesEndpoints(CompletionEndpoints):
             )
         if not principal.policy.native_passthrough:
             raise NativeUnsupported("Compaction is not available here.")
-        body = render({**value, "model": model.upstream_model})
+        await self._draw(principal)
+        kept, ignored = held_back(
+            value, own=_COMPACTED, pass_through=self._shell.catalogue.pass_through(model.provider)
+        )
+        show_paths(exchange, b"midstream-ignored", ignored)
+        body = render({**kept, "model": model.upstream_model})
         call = NativeCall(NativeOperation.COMPACT, body=body)
         answer = await self._shell.runtime.native(model.provider, call)
         await exchange.reply(Reply(answer.status, answer.body))
@@ -148,7 +161,7 @@ class ResponsesEndpoints(CompletionEndpoints):
         principal = await self._principal(exchange)
         created_here = await self._provider_of(self._key(exchange, principal))
         if created_here is None and principal.policy.native_passthrough:
-            await self._natively(exchange, provider, operation)
+            await self._natively(exchange, principal, provider, operation)
             return
         if created_here not in (None, provider):
             exchange.show(_HINT_IGNORED)
@@ -162,10 +175,16 @@ class ResponsesEndpoints(CompletionEndpoints):
             return None
 
     async def _natively(
-        self, exchange: Exchange, provider: str, operation: NativeOperation
+        self,
+        exchange: Exchange,
+        principal: Principal,
+        provider: str,
+        operation: NativeOperation,
     ) -> None:
         if self._dialect.parse_read(exchange.call()) is not None:
             raise NativeUnsupported("The streams of a provider's own responses cannot be read.")
+        if operation is not NativeOperation.CANCEL:  # which no limit refuses
+            await self._draw(principal)
         query = tuple(pair for pair in exchange.query.items() if pair[0] != "provider")
         call = NativeCall(operation, exchange.path("id"), query=query)
         answer = await self._shell.runtime.native(provider, call)

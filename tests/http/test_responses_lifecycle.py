@@ -29,12 +29,12 @@ def run_in(folder: Path, test: Body, **options: Any) -> None:
     asyncio.run(main())
 
 
-async def other_team(run: Rig, **policy: bool) -> str:
+async def other_team(run: Rig, limits: TeamLimits | None = None, **policy: bool) -> str:
     await run.ledger.create_team(
         "other",
         "org",
         credits_microcredits=1_000_000,
-        limits=TeamLimits(),
+        limits=limits or TeamLimits(),
         policy=PolicyChange(**policy),
     )
     return (await run.ledger.create_key("other", "")).secret
@@ -288,6 +288,36 @@ def test_only_a_team_that_may_reaches_a_provider_s_own_responses(tmp_path: Path)
             assert (await upstream.get(f"{url}/{made['id']}")).json()["status"] == "cancelled"
             assert (await ask("DELETE", foreign)).json["deleted"] is True
             assert (await ask("GET", foreign)).status == 404
+
+    run_in(tmp_path, test, simulator=True)
+
+
+def test_what_a_provider_is_asked_natively_draws_from_the_team_s_bucket(tmp_path: Path) -> None:
+    async def test(run: Rig) -> None:
+        url = f"{run.simulator_url}{PATH}"
+        async with httpx.AsyncClient(timeout=10) as upstream:
+            made = (await upstream.post(url, json=body(model="sim-slow", background=True))).json()
+        foreign = f"{PATH}/{made['id']}?provider=simulator-background"
+        key = await other_team(run, TeamLimits(requests_per_minute=2), native_passthrough=True)
+        assert (await run.ask("GET", foreign, key=key)).status == 200
+        native = body(model="sim@responses")
+        assert (await run.ask("POST", f"{PATH}/compact", native, key=key)).status == 200
+        limited = await run.ask("POST", f"{PATH}/compact", native, key=key)
+        assert limited.status == 429 and int(limited.headers["retry-after"]) > 0
+        assert (await run.ask("GET", foreign, key=key)).status == 429
+        cancel = foreign.replace("?", "/cancel?")
+        assert (await run.ask("POST", cancel, key=key)).status == 200, "no limit refuses a cancel"
+
+    run_in(tmp_path, test, simulator=True)
+
+
+def test_a_compaction_lifts_no_limit(tmp_path: Path) -> None:
+    async def test(run: Rig) -> None:
+        key = await other_team(run, native_passthrough=True)
+        asked = body(model="sim@responses", service_tier="priority", previous_response_id=None)
+        answer = await run.ask("POST", f"{PATH}/compact", asked, key=key)
+        assert answer.status == 200
+        assert "service_tier" in answer.headers["midstream-ignored"].split(", ")
 
     run_in(tmp_path, test, simulator=True)
 
