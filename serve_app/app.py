@@ -221,5 +221,6 @@ _EXPOSED = (
     "X-RateLimit-Remaining-Requests",
     "X-RateLimit-Reset-Requests",
     "X-Request-Id",
+    "X-Should-Retry",
 )
 """What a script in a browser may read beside the body."""

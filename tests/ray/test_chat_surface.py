@@ -139,7 +139,7 @@ def test_a_repeated_key_is_answered_from_the_record(midstream: Instance) -> None
 
 
 def test_calls_at_once_with_one_key_or_one_id_are_one_completion(midstream: Instance) -> None:
-    """From replicas that know nothing of each other; some are streamed, and all read the same."""
+    """From replicas that know nothing of each other; all read the same."""
     request = body("sim-long", max_tokens=60)
     for headers in ({"Idempotency-Key": "twins"}, {"Midstream-Completion-Id": "twins"}):
         with midstream.client() as client, ThreadPoolExecutor(6) as pool:
