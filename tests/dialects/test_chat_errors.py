@@ -115,6 +115,7 @@ TABLE: list[tuple[CompletionRuntimeError, Operation, int, str, str]] = [
     (http_errors.RouteNotFound(), READ, 404, "resource_not_found", "not_found"),
     (http_errors.MethodNotAllowed(allowed=("GET",)), READ, 405, "method_not_allowed", INVALID),
     (http_errors.RequestTimedOut(timeout_s=1), CREATE, 408, "request_timeout", INVALID),
+    (http_errors.UnsupportedCoding(known=("gzip",)), CREATE, 415, "unsupported_encoding", INVALID),
     (
         http_errors.UnsupportedVersion(header="V", known="k"),
         CREATE,

@@ -31,7 +31,12 @@ from serve_app.dialects.base import Operation
 from serve_app.dialects.messages import MESSAGES, MessagesDialect
 from serve_app.dialects.messages.errors import StreamNotFound
 from serve_app.dialects.messages.request import completion_request
-from serve_app.http_errors import MethodNotAllowed, RequestTimedOut, RouteNotFound
+from serve_app.http_errors import (
+    MethodNotAllowed,
+    RequestTimedOut,
+    RouteNotFound,
+    UnsupportedCoding,
+)
 
 
 def reply_of(
@@ -57,6 +62,7 @@ TABLE: list[tuple[CompletionRuntimeError, int, str]] = [
     (RouteNotFound(), 404, "not_found_error"),
     (MethodNotAllowed(allowed=("POST",)), 405, "invalid_request_error"),
     (RequestTimedOut(timeout_s=1), 408, "timeout_error"),
+    (UnsupportedCoding(known=("gzip",)), 415, "invalid_request_error"),
     (RequestTooLarge(bytes_max=1), 413, "request_too_large"),
     (CompletionIdInUse("a"), 400, "invalid_request_error"),
     (RateLimited(retry_after_s=1.5, scope="requests"), 429, "rate_limit_error"),

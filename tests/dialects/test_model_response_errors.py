@@ -27,7 +27,13 @@ from actors.core.errors import (
 )
 from serve_app.dialects.base import Operation, Reply
 from serve_app.dialects.model_response import MODEL_RESPONSE
-from serve_app.http_errors import AlreadyTerminal, MethodNotAllowed, RequestTimedOut, RouteNotFound
+from serve_app.http_errors import (
+    AlreadyTerminal,
+    MethodNotAllowed,
+    RequestTimedOut,
+    RouteNotFound,
+    UnsupportedCoding,
+)
 
 INVALID = "invalid_request_error"
 
@@ -106,6 +112,7 @@ def test_the_published_literals(
         (NotCancellable("Later."), 409, INVALID, "response_not_cancellable"),
         (ReplayGap("Gone."), 400, INVALID, "invalid_parameter"),
         (RequestTimedOut(timeout_s=1), 408, INVALID, "request_timeout"),
+        (UnsupportedCoding(known=("gzip",)), 415, INVALID, "unsupported_encoding"),
         (RouteNotFound(), 404, "not_found_error", "route_not_found"),
         (MethodNotAllowed(allowed=("GET",)), 405, INVALID, "method_not_allowed"),
         (IllegalTransition("bug"), 500, "api_error", "internal_error"),

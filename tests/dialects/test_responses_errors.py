@@ -31,7 +31,12 @@ from actors.core.errors import (
 from serve_app.dialects.base import Operation, Reply
 from serve_app.dialects.responses import RESPONSES
 from serve_app.dialects.responses.errors import NotBackground, PreviousResponseNotFound
-from serve_app.http_errors import MethodNotAllowed, RequestTimedOut, RouteNotFound
+from serve_app.http_errors import (
+    MethodNotAllowed,
+    RequestTimedOut,
+    RouteNotFound,
+    UnsupportedCoding,
+)
 from tests.dialects.recordings import HEADER
 
 INVALID, RATE, PROVIDER = "invalid_request_error", "rate_limit_error", "provider_error"
@@ -75,6 +80,7 @@ ROWS: list[tuple[CompletionRuntimeError, int, str, str | None, str | None]] = [
     (RouteNotFound(), 404, "not_found_error", None, None),
     (MethodNotAllowed(allowed=("GET",)), 405, INVALID, "method_not_allowed", None),
     (RequestTimedOut(timeout_s=30), 408, INVALID, None, None),
+    (UnsupportedCoding(known=("gzip",)), 415, INVALID, None, None),
     (RequestTooLarge(bytes_max=1), 413, INVALID, "request_too_large", None),
     (CompletionIdInUse("x"), 409, INVALID, "completion_id_in_use", None),
     (
