@@ -216,9 +216,9 @@ def test_an_error_never_repeats_the_value() -> None:
     assert "al_live" not in caught.value.message
 
 
-def test_a_million_faults_cost_one_error() -> None:
+def test_many_faults_cost_one_error() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        parse(tools=[1] * 1_000_000)
+        parse(tools=[1] * 90_000)
     assert caught.value.param == "tools[0].type"
 
 
