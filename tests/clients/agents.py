@@ -14,7 +14,7 @@ from tests.clients.rows import Place
 
 __all__ = ["ClaudeCode", "Codex"]
 
-TURN_TIMEOUT_S = 90
+TURN_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 30
 
 CODEX = """

@@ -1,8 +1,7 @@
 """Where clients ask in these tests: one Midstream, in front of one scripted provider by each wire format.
 
 Its models are configured as the README shows, provider and upstream model, and nothing else; the built-in
-ones are there beside them. An alias
-begins with `claude`, as Claude Code wants it.
+ones are there beside them. An alias begins with `claude`, as Claude Code wants it.
 """
 
 from __future__ import annotations
