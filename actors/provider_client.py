@@ -56,6 +56,10 @@ _REFUSAL_S = 2.0  # how long the body of a refusal may take
 _NATIVE_CANCEL_S = 0.75  # within the second that a driver gives a close
 
 _UNREACHABLE = Failure(FailureCode.UPSTREAM_UNAVAILABLE, "The provider could not be reached.")
+_UNREADABLE = Failure(
+    FailureCode.UPSTREAM_UNAVAILABLE,
+    "The provider compressed its answer in a way nobody asked for.",
+)
 
 
 class ProviderClient:
@@ -269,7 +273,8 @@ class _HttpStream:
             )
         except TransportError as error:
             _log.warning("provider %s: no answer: %s", self._name, error.kind)
-            return _Refusal(_UNREACHABLE, _RETRY_BY_LOSS[error.loss])
+            failure = _UNREADABLE if error.loss is Loss.UNREADABLE else _UNREACHABLE
+            return _Refusal(failure, _RETRY_BY_LOSS[error.loss])
         if 200 <= answer.status < 300:
             self._answer = answer
             self._phase = _Phase.OPEN
@@ -309,7 +314,9 @@ class _HttpStream:
             raise StopAsyncIteration
         self._phase = _Phase.BROKEN
         _log.warning("provider %s: the stream broke: %s", self._name, error.kind)
-        return UpstreamBatch(failure=BROKEN_STREAM)
+        # An answer that has its finish reason is whole, however its connection ended.
+        batch = self._decoder.receive_eof()
+        return batch if batch.is_end else replace(batch, failure=batch.failure or BROKEN_STREAM)
 
 
 class _Retry(Enum):
@@ -321,6 +328,7 @@ class _Retry(Enum):
 _RETRY_BY_LOSS = {
     Loss.UNSENT: _Retry.LATER,
     Loss.STALE: _Retry.NOW,
+    Loss.UNREADABLE: _Retry.NEVER,
     Loss.BROKEN: _Retry.NEVER,  # The provider may be at work on it.
 }
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from actors.config import ProviderKind
-from actors.core.errors import UpstreamError
+from actors.content_coding import ContentDecoder
 from actors.core.events import Finished, Opaque, Status, Usage
 from actors.core.request import CompletionRequest, Dialect, Message, Prices, Role, StartCommand
 from actors.core.request import TextPart as Text
@@ -53,12 +53,12 @@ def play(value: dict[str, Any]) -> None:
 
 def play_cuts(value: dict[str, Any]) -> None:
     """Raises: Wrong: the bytes say something else when they come in other pieces."""
-    data, kind = _bytes(value), ProviderKind(value["provider_kind"])
-    whole = _decoded(kind, [data])
-    if _decoded(kind, [data[at : at + 1] for at in range(len(data))]) != whole:
+    data = _bytes(value)
+    whole = _decoded(value, [data])
+    if _decoded(value, [data[at : at + 1] for at in range(len(data))]) != whole:
         raise Wrong("byte by byte it says something else")
     for at in range(1, len(data)):
-        if _decoded(kind, [data[:at], data[at:]]) != whole:
+        if _decoded(value, [data[:at], data[at:]]) != whole:
             raise Wrong(f"cut at {at} it says something else")
 
 
@@ -66,12 +66,11 @@ def play_cuts(value: dict[str, Any]) -> None:
 
 
 async def _record(value: dict[str, Any]) -> CompletionRecord:
-    kind = ProviderKind(value["provider_kind"])
     command = _command(value)
     driver = CompletionDriver(
         command,
         CompletionHeader.of(command),
-        provider=_Provider(kind, _bytes(value)),
+        provider=_Provider(value),
         ledger=ScriptedLedger(),
         clock=ManualClock(),
         settings=Settings(),
@@ -85,20 +84,22 @@ async def _record(value: dict[str, Any]) -> CompletionRecord:
 class _Provider:
     """Answers with the case's bytes, in pieces of a few hundred."""
 
-    def __init__(self, kind: ProviderKind, data: bytes) -> None:
+    def __init__(self, value: dict[str, Any]) -> None:
+        kind = ProviderKind(value["provider_kind"])
         self._decoder = WIRE_FORMATS[kind].decoder(count_text, frame_bytes_max=_FRAME_BYTES_MAX)
-        self._data = data
+        data = _bytes(value)
+        pieces = [data[at : at + 400] for at in range(0, len(data), 400)]
+        self._pieces = [piece for piece in _inflated(value, pieces) if piece]
 
     def open(self, command: StartCommand) -> _Provider:
         return self
 
     async def connect(self) -> None:
-        if not self._data:
-            raise UpstreamError(self._decoder.receive_eof().failure)  # type: ignore[arg-type]
+        pass
 
     async def batches(self) -> AsyncIterator[UpstreamBatch]:
-        for at in range(0, len(self._data), 400):
-            batch = self._decoder.receive_data(self._data[at : at + 400])
+        for piece in self._pieces:
+            batch = self._decoder.receive_data(piece)
             yield batch
             if batch.is_end or batch.failure is not None:
                 return
@@ -108,9 +109,21 @@ class _Provider:
         pass
 
 
-def _decoded(kind: ProviderKind, pieces: list[bytes]) -> UpstreamBatch:
+def _decoded(value: dict[str, Any], pieces: list[bytes]) -> UpstreamBatch:
+    kind = ProviderKind(value["provider_kind"])
     decoder = WIRE_FORMATS[kind].decoder(len, frame_bytes_max=_FRAME_BYTES_MAX)
-    return joined([*map(decoder.receive_data, pieces), decoder.receive_eof()])
+    inflated = [piece for piece in _inflated(value, pieces) if piece]
+    return joined([*map(decoder.receive_data, inflated), decoder.receive_eof()])
+
+
+def _inflated(value: dict[str, Any], pieces: list[bytes]) -> Iterator[bytes]:
+    """Yield the pieces as the connection hands them on."""
+    decoder = ContentDecoder(value.get("headers", {}).get("content-encoding"))
+    for piece in pieces:
+        yield decoder.decode(piece)
+        while decoder.has_more:
+            yield decoder.decode(b"")
+    yield decoder.end()
 
 
 def _command(value: dict[str, Any]) -> StartCommand:

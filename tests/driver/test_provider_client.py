@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 import uvloop
 
 from actors.config import ConfigError, ProviderConfig
+from actors.content_coding import ContentDecoder
 from actors.core.errors import Failure, FailureCode, UpstreamError
 from actors.core.events import BlockFinished, FinishReason, TextDelta, Usage, UsageReported
 from actors.core.request import (
@@ -1013,3 +1015,158 @@ def test_what_cannot_be_used_says_so() -> None:
 def test_it_is_imported_without_ray() -> None:
     program = "import sys, actors.provider_client; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
+
+
+# Bodies that are not as they should be.
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [b"zzz\r\n", b"data: x\n\n", b"-1\r\n", b"5\r\nabcdeXX3\r\nabc\r\n", b"f" * 40 + b"\r\n"],
+)
+def test_a_broken_chunk_is_noticed_although_the_connection_stays_open(
+    run: Run, rest: bytes
+) -> None:
+    async def main() -> None:
+        was_read, is_over = asyncio.Event(), asyncio.Event()
+
+        async def script(request: Request) -> None:
+            await request.start_chunked()
+            await request.send_chunk(WRITER.text("a"))
+            await was_read.wait()
+            await request.send(rest)
+            await is_over.wait()
+
+        async with upstream_and_client(script) as (_, client):
+            stream = client.open(command())
+            await stream.connect()
+            batches = []
+            async for batch in stream.batches():  # Else it would wait until this test's deadline.
+                batches.append(batch)
+                was_read.set()
+            assert batches[-1].failure is not None
+            await stream.aclose()
+            is_over.set()
+
+    run(main())
+
+
+@pytest.mark.parametrize("rest", [b"", b"zzz\r\n"])
+def test_an_answer_that_has_its_finish_reason_is_whole_however_its_body_ends(
+    run: Run, rest: bytes
+) -> None:
+    async def main() -> None:
+        was_read = asyncio.Event()
+
+        async def script(request: Request) -> None:
+            await request.start_chunked()
+            await request.send_chunk(WRITER.text("Hel") + WRITER.text("lo"))
+            await request.send_chunk(WRITER.finish("stop"))
+            await was_read.wait()
+            await request.send(rest)
+            request.writer.close()
+
+        async with upstream_and_client(script) as (_, client):
+            stream = client.open(command())
+            await stream.connect()
+            batches = []
+            async for batch in stream.batches():
+                batches.append(batch)
+                if batch.finish_reason is not None:
+                    was_read.set()
+            assert joined(batches) == WHOLE
+            await stream.aclose()
+
+    run(main())
+
+
+def _flushed(compressor: Any, pieces: list[bytes]) -> list[bytes]:
+    out = [compressor.compress(piece) + compressor.flush(zlib.Z_SYNC_FLUSH) for piece in pieces]
+    return [*out, compressor.flush()]
+
+
+@pytest.mark.parametrize(
+    ("coding", "wbits"),
+    [("gzip", 31), ("x-gzip", 31), ("GZIP", 31), ("deflate", 15), ("deflate", -15), (None, 31)],
+)
+def test_a_compressed_stream_is_read_as_it_comes(run: Run, coding: str | None, wbits: int) -> None:
+    async def main() -> None:
+        was_read = asyncio.Event()
+        first, *rest = _flushed(
+            zlib.compressobj(wbits=wbits),
+            [WRITER.role() + WRITER.text("Hel"), WRITER.text("lo"), WRITER.finish("stop") + DONE],
+        )
+
+        async def script(request: Request) -> None:
+            lines = [] if coding is None else [f"Content-Encoding: {coding}"]
+            await request.send_head("200 OK", "Transfer-Encoding: chunked", *lines)
+            for at in range(len(first)):
+                await request.send_chunk(first[at : at + 1])
+            await was_read.wait()
+            for piece in rest:
+                await request.send_chunk(piece)
+            await request.send_chunk(b"")
+
+        async with upstream_and_client(script) as (_, client):
+            stream = client.open(command())
+            await stream.connect()
+            batches = []
+            async for batch in stream.batches():
+                batches.append(batch)
+                if batch.events:
+                    was_read.set()
+            assert joined(batches) == WHOLE
+            await stream.aclose()
+
+    run(main())
+
+
+@pytest.mark.parametrize("body", [b"\x1f\x8b\x08\x00 nothing of the kind", b"\x1f\x8b"])
+def test_a_corrupt_compressed_body_is_a_failure(run: Run, body: bytes) -> None:
+    async def main() -> None:
+        async def script(request: Request) -> None:
+            length = f"Content-Length: {len(body)}"
+            await request.send_head("200 OK", length, "Content-Encoding: gzip")
+            await request.send(body)
+
+        async with upstream_and_client(script) as (_, client):
+            assert (await read(client))[-1].failure is not None
+
+    run(main())
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip"])
+def test_a_coding_that_cannot_be_read_is_named_as_the_fault(run: Run, coding: str) -> None:
+    async def main() -> None:
+        async def script(request: Request) -> None:
+            await request.send_head("200 OK", "Content-Length: 2", f"Content-Encoding: {coding}")
+            await request.send(b"xx")
+
+        async with upstream_and_client(script) as (_, client):
+            assert "compressed" in (await refusal(client)).message
+
+    run(main())
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "identity", "none"])
+def test_a_body_that_only_says_that_it_is_compressed_is_read(run: Run, coding: str) -> None:
+    async def main() -> None:
+        async def script(request: Request) -> None:
+            length = f"Content-Length: {len(ANSWER)}"
+            await request.send_head("200 OK", length, f"Content-Encoding: {coding}")
+            await request.send(ANSWER)
+
+        async with upstream_and_client(script) as (_, client):
+            assert joined(await read(client)) == WHOLE
+
+    run(main())
+
+
+def test_a_few_bytes_that_stand_for_many_are_read_in_steps() -> None:
+    decoder = ContentDecoder("gzip")
+    compressor = zlib.compressobj(wbits=31)
+    bomb = compressor.compress(b" " * (64 << 20)) + compressor.flush()
+    sizes = [len(decoder.decode(bomb))]
+    while decoder.has_more:
+        sizes.append(len(decoder.decode(b"")))
+    assert max(sizes) <= 1 << 20 and sum(sizes) == 64 << 20
