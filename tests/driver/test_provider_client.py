@@ -639,12 +639,6 @@ async def half_a_chunk(request: Request) -> None:
     request.writer.close()
 
 
-async def no_last_chunk(request: Request) -> None:
-    await request.start_chunked()
-    await request.send_chunk(WRITER.text("a") + WRITER.finish("stop"))
-    request.writer.close()
-
-
 async def no_chunk_at_all(request: Request) -> None:
     await request.start_chunked()
     await request.send(b"what is this\r\n\r\n")
@@ -669,7 +663,6 @@ BROKEN: dict[str, Script] = {
     "half a frame, then a close": lambda r: send_unframed(r, WRITER.text("b")[:20]),
     "no JSON": lambda r: r.answer(b"data: what?\n\n"),
     "half a chunk": half_a_chunk,
-    "no last chunk": no_last_chunk,
     "no chunk at all": no_chunk_at_all,
     "a reset": reset,
     "compressed": lambda r: r.answer(b"\x1f\x8b\x08" + bytes(200)),
