@@ -17,6 +17,11 @@ name says how it is played:
                     reasoning]), `basis` ([prompt, output]), `charge_microcredits`, `opaque` (how many)
     Prompt tokens are estimated at 10; a token costs 75 in and 450 out (`prices`: other members of Prices).
 
+`timeouts*.jsonl` (see `timeouts`): what a provider sent at which second.
+    timeline        pairs of a second and what came then: "200" for its headers, or as `upstream`
+    settings        of the runtime, where they matter
+    right           `end` (the failure's code, or the neutral finish), `at_s`
+
 `requests*.jsonl` (see `requests`): what a client asked.
     dialect, provider_kind ("any": each of them), request (`model` is put in), headers
     provider, model   members of the configuration's entries, where they matter

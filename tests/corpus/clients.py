@@ -96,12 +96,18 @@ def _chat_frames(values: list[dict[str, Any]]) -> Told:
             for piece in delta.get("tool_calls") or ():
                 call = calls.setdefault(piece["index"], ["", "", ""])
                 call[0] += piece.get("id") or ""
-                call[1] += piece["function"].get("name") or ""
-                call[2] += piece["function"].get("arguments") or ""
+                called = piece.get("function") or piece.get("custom") or {}
+                call[1] += called.get("name") or ""
+                call[2] += called.get("arguments") or called.get("input") or ""
             told.finish = choice.get("finish_reason") or told.finish
     assert list(calls) == list(range(len(calls))), "indices are dense, in order"
     told.calls = list(calls.values())
     return told
+
+
+def _called(call: dict[str, Any]) -> list[Any]:
+    called = call.get("function") or call["custom"]
+    return [call["id"], called["name"], called.get("arguments", called.get("input"))]
 
 
 def _choice_body(dialect: DialectName, finish: str, tool_calls: str, body: dict[str, Any]) -> Told:
@@ -111,10 +117,7 @@ def _choice_body(dialect: DialectName, finish: str, tool_calls: str, body: dict[
         dialect,
         (message.get("content") or "") + (message.get("refusal") or ""),
         message.get("reasoning_content"),
-        [
-            [call["id"], call["function"]["name"], call["function"]["arguments"]]
-            for call in message.get(tool_calls) or ()
-        ],
+        [_called(call) for call in message.get(tool_calls) or ()],
         choice[finish],
         body["status"] == "failed",
     )
