@@ -14,9 +14,10 @@ How a completion is answered, once its hold is durable:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from actors.core.errors import (
     AlreadyStarted,
@@ -27,14 +28,14 @@ from actors.core.errors import (
 )
 from actors.core.events import Finished, Status
 from actors.core.ids import COMPLETION_PREFIX
-from actors.core.request import IdempotencyKey, StartCommand
+from actors.core.request import CompletionRequest, IdempotencyKey, StartCommand
 from actors.ledger import CompletionKey, Principal, RateState
 from actors.record import CompletionHeader, Receipt
 from actors.runtime import StartedCompletion, Subscription
 from actors.tokenizer import count_request
 from serve_app.client_watch import ClientWatch
 from serve_app.dialect_endpoints import DialectEndpoints
-from serve_app.dialects.base import BackgroundDialect, CreateCall, Snapshot
+from serve_app.dialects.base import BackgroundDialect, Call, CreateCall, Snapshot
 from serve_app.dialects.json_scan import Weight
 from serve_app.dialects.midstream_headers import COMPLETION_ID, client_name
 from serve_app.event_stream import EventStream, Opening, Reading, RecordSubscription, collect
@@ -110,7 +111,18 @@ class CreatingEndpoints(DialectEndpoints):
 
         Raises: CompletionRuntimeError: nothing was done.
         """
-        return await self._shell.work(exchange, self._dialect.parse_create, exchange.call(body))
+        return await self._parse(exchange, self._dialect.parse_create, body)
+
+    async def _parse(
+        self, exchange: Exchange, parse: Callable[[Call], CreateCall], body: bytes
+    ) -> CreateCall:
+        """Understand the body, and count its prompt with it where that is another process's work."""
+        call = exchange.call(body)
+        if exchange.weight is not Weight.HEAVY:
+            return await self._shell.work(exchange, parse, call)
+        parsed, counted = await self._shell.work(exchange, _parsed_and_counted, parse, call)
+        exchange.counted = (parsed.request.messages, counted)
+        return parsed
 
     async def _resolve(
         self,
@@ -123,10 +135,9 @@ class CreatingEndpoints(DialectEndpoints):
         """Admit the request, its prompt counted where nobody waits for it."""
         shell, request = self._shell, parsed.request
         shell.catalogue.lookup(request.model)  # Before its prompt is counted.
-        beyond = tuple(beyond.text for beyond in request.body_only)
-        counted = await shell.work(
-            exchange, count_request, request.messages, tuple(request.tools), beyond
-        )
+        of, counted = exchange.counted
+        if of is not request.messages:  # It goes on with an earlier one, or is not counted yet.
+            counted = await shell.work(exchange, count_request, *_countable(request))
         resolve = partial(
             shell.catalogue.resolve,
             request,
@@ -227,6 +238,18 @@ class CreatingEndpoints(DialectEndpoints):
             return (await self._shell.runtime.get(key)).receipt
         except CompletionRuntimeError:
             return None  # The answer is true without it.
+
+
+def _countable(request: CompletionRequest) -> tuple[Any, ...]:
+    beyond = tuple(beyond.text for beyond in request.body_only)
+    return request.messages, tuple(request.tools), beyond
+
+
+def _parsed_and_counted(
+    parse: Callable[[Call], CreateCall], call: Call
+) -> tuple[CreateCall, tuple[int, int]]:
+    parsed = parse(call)
+    return parsed, count_request(*_countable(parsed.request))
 
 
 def _show_id(exchange: Exchange, wire_id: str) -> None:

@@ -46,6 +46,9 @@ class Exchange:
 
     Args:
         headers: what every answer carries.
+
+    `weight` is the body's, once it is read; `counted` the tokens of the messages beside them, where
+    they were counted with the parsing.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Exchange:
         self._stage = _Stage.OPEN
         self._watch: ClientWatch | None = None
         self.weight = Weight.LIGHT
+        self.counted: tuple[object, tuple[int, int]] = (None, (0, 0))
 
     @property
     def method(self) -> str:

@@ -85,8 +85,7 @@ class AsyncMessagesEndpoints(MessagesEndpoints):
     async def _understand(
         self, exchange: Exchange, principal: Principal, body: bytes
     ) -> CreateCall:
-        call = exchange.call(body)
-        return await self._shell.work(exchange, self._dialect.parse_background, call)
+        return await self._parse(exchange, self._dialect.parse_background, body)
 
     async def read(self, exchange: Exchange) -> None:
         async with _naming(exchange):
