@@ -29,7 +29,11 @@ def raw(text: str | bytes) -> dict[str, Any]:
 CASES: dict[str, tuple[dict[str, Any], int, str]] = {
     "malformed JSON": (raw("{"), 400, "invalid_format"),
     "11 MiB body": (raw(b'{"a":"' + b"x" * 11_534_336 + b'"}'), 413, "request_too_large"),
-    "201 messages": ({"json": body() | {"messages": [MESSAGE] * 201}}, 400, "value_out_of_range"),
+    "10,001 messages": (
+        {"json": body() | {"messages": [MESSAGE] * 10_001}},
+        400,
+        "value_out_of_range",
+    ),
     "unknown model": ({"json": body("nobody")}, 404, "resource_not_found"),
     "negative max_tokens": ({"json": body(max_tokens=-1)}, 400, "value_out_of_range"),
     "n = 2": ({"json": body(n=2)}, 400, "value_out_of_range"),
