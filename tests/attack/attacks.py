@@ -224,7 +224,7 @@ def bytes_at_actors(instance: Instance) -> str:
         host_hex, port_hex = row[1].split(":")
         host = socket.inet_ntoa(bytes.fromhex(host_hex)[::-1])
         owner = _owner(row[9])
-        if owner is None or b"midstream completion" not in _command(owner):
+        if owner is None:
             continue
         head = b"GET /calls HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xe9\xff\r\n\r\n"
         address = "127.0.0.1" if host == "0.0.0.0" else host
@@ -237,7 +237,7 @@ def bytes_at_actors(instance: Instance) -> str:
 
 def _owner(inode: str) -> int | None:
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and _command(int(entry.name)).startswith(b"midstream completion"):
+        if entry.name.isdigit() and b"ompletion" in _command(int(entry.name))[:80]:
             try:
                 links = [str(fd.readlink()) for fd in (entry / "fd").iterdir()]
             except OSError:
