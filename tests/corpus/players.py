@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from tests.corpus import requests, streams, timeouts
+from tests.corpus import requests, streams, timeouts, transport
 from tests.corpus.cases import Case, Wrong
 
 __all__ = ["PLAYERS", "fault"]
@@ -16,6 +16,7 @@ PLAYERS: Mapping[str, tuple[Callable[[dict[str, Any]], None], ...]] = MappingPro
         "streams": (streams.play, streams.play_cuts),
         "requests": (requests.play,),
         "timeouts": (timeouts.play,),
+        "transport": (transport.play,),
     }
 )
 """What each case goes through; a new kind of case is a module here and a row."""
