@@ -379,7 +379,7 @@ def test_the_simulators_address_is_not_for_everybody(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/", 404, "resource_not_found"),
+        ("GET", "/nowhere", 404, "resource_not_found"),
         ("POST", "/v1/completions", 404, "resource_not_found"),
         ("GET", "/v1/models/", 404, "resource_not_found"),
         ("GET", "/v1/chat/completions/", 404, "resource_not_found"),
