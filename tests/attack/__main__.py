@@ -1,7 +1,7 @@
 """`python -m tests.attack`: every attack against a private and a joined instance, a row each.
 
-Ends with 1 where one succeeded. What this does not try from outside has tests of its own: C5, hidden
-reasoning, and `charge_failed` are held by the ledger's and the driver's.
+Ends with 1 where one succeeded. What this does not try from outside has tests of its own:
+`charge_failed` is held by the machine's.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.attack.attacks import ATTACKS
+from tests.attack.unseen_thinker import configured
 from tests.instance import Instance, free_port, running, wait_until
 
 _STOP_S = 30.0
@@ -25,21 +26,27 @@ _STOP_S = 30.0
 def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="ma", dir="/tmp"))
     try:
-        with running(folder / "p") as instance:
-            failed = _run("private", instance)
-        failed += _without_token(folder / "n")
-        with _cluster(folder / "c", has_token=True) as (address, environment):
-            instance = Instance(folder / "j", arguments=("--address", address))
-            instance.environment |= environment
-            instance.up()
-            try:
-                failed += _run("joined", instance)
-            finally:
-                instance.down()
+        with configured(folder / "u") as config:
+            failed = _on_both(folder, {"config": config})
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"\n{failed} succeeded" if failed else "\nall held")
     return 1 if failed else 0
+
+
+def _on_both(folder: Path, settings: Mapping[str, object]) -> int:
+    with running(folder / "p", settings=settings) as instance:
+        failed = _run("private", instance)
+    failed += _without_token(folder / "n")
+    with _cluster(folder / "c", has_token=True) as (address, environment):
+        instance = Instance(folder / "j", settings=settings, arguments=("--address", address))
+        instance.environment |= environment
+        instance.up()
+        try:
+            failed += _run("joined", instance)
+        finally:
+            instance.down()
+    return failed
 
 
 def _run(kind: str, instance: Instance) -> int:

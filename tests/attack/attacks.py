@@ -21,8 +21,9 @@ from typing import NamedTuple
 import httpx
 
 from serve_app.data_directory import DataDirectory
-from tests.chat_streams import ChatStream, body
-from tests.instance import ADMIN_KEY, DEMO_KEY, Instance
+from tests.attack import unseen_thinker
+from tests.chat_streams import ChatStream, body, stream
+from tests.instance import ADMIN_KEY, DEMO_KEY, Instance, wait_until
 
 __all__ = ["ATTACKS", "Attack"]
 
@@ -35,12 +36,16 @@ ESCAPES = "\x1b\x07\x9b\u202e"
 
 
 class Attack(NamedTuple):
-    """`line` is its number in section C, or B7; `is_slow` takes tens of seconds."""
+    """`line` is its number in section C, or B7.
+
+    `is_slow` takes tens of seconds; `is_of_its_own` needs the model of `unseen_thinker`.
+    """
 
     line: str
     tried: str
     run: Callable[[Instance], str]
     is_slow: bool = False
+    is_of_its_own: bool = False
 
 
 def _processes() -> Iterator[tuple[int, bytes]]:
@@ -123,6 +128,21 @@ def half_a_head(instance: Instance) -> str:
     said = _exchange(("127.0.0.1", instance.port), head, HEAD_LIMIT_S)
     assert b"408" in said.split(b"\r\n")[0] or not said, said[:80]
     return f"closed after {time.monotonic() - began_s:.0f} s"
+
+
+def unseen_thinking(instance: Instance) -> str:
+    reader = stream(instance, unseen_thinker.MODEL).wait_for_tokens(1)
+    reader.close()
+    with instance.client() as client:
+        path = f"/v1/chat/completions/{reader.completion_id}"
+        wait_until(lambda: client.get(path).json()["status"] == "cancelled", "it is cancelled")
+        answer = client.get(path).json()
+    charged = answer["usage"]["credits_charged"]
+    thought = unseen_thinker.THINKS_S * unseen_thinker.TOKENS_PER_SECOND
+    least = min(0.9 * thought, body()["max_tokens"]) * 450 / 1e6
+    assert charged >= least, (charged, least)
+    assert answer["midstream"]["charge_basis"]["output"] == "estimated", answer["midstream"]
+    return f"{charged} credits after one word, at least {least:.6f}; estimated"
 
 
 def lifted_limit(instance: Instance) -> str:
@@ -304,6 +324,7 @@ ATTACKS = (
     Attack("C2", "the proxy's administration socket", admin_socket),
     Attack("C3", "half-open connections to its figures", half_open_figures),
     Attack("C4", "half a request's head", half_a_head, is_slow=True),
+    Attack("C5", "hanging up after unseen thinking", unseen_thinking, is_of_its_own=True),
     Attack("C6", "members that lift limits", lifted_limit),
     Attack("C7", "bodies of many members beside a stream", heavy_body, is_slow=True),
     Attack("C7", "counting beyond the team's limit", free_counting),

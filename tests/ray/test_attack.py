@@ -9,7 +9,7 @@ from tests.instance import Instance
 
 pytestmark = pytest.mark.ray
 
-QUICK = [attack for attack in ATTACKS if not attack.is_slow]
+QUICK = [attack for attack in ATTACKS if not attack.is_slow and not attack.is_of_its_own]
 
 
 @pytest.mark.parametrize("attack", QUICK, ids=[f"{a.line} {a.tried}" for a in QUICK])
