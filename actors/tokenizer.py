@@ -86,7 +86,9 @@ def count_request(
 
 
 def _count_message(message: Message) -> int:
-    """Count as the chat format sends it: a tool result is a message of its own."""
+    """Count as the chat format sends it: a tool result is a message of its own, nothing is no message."""
+    if not message.parts:
+        return 0
     results = [part for part in message.parts if isinstance(part, ToolResultPart)]
     count = sum(_framed(Role.TOOL, None) + count_text(part.text) for part in results)
     if results and len(results) == len(message.parts):

@@ -109,7 +109,7 @@ def test_a_prompt_is_counted_as_it_was_estimated() -> None:
         ),
         Message(Role.TOOL, (Result("c1", "cold"),)),
     )
-    tools = (Tool("weather", "of a place", {"type": "object"}),)
+    tools = (Tool("weather", "of a place", {"type": "object", "properties": {}}),)
     request = CompletionRequest("sim", messages, tools=tools)
     read = ask_of(request_body(command(request, Dialect.RESPONSES)))
     assert count_prompt(read.messages, read.tools) == count_prompt(messages, tools)

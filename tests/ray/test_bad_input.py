@@ -35,7 +35,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
         "value_out_of_range",
     ),
     "unknown model": ({"json": body("nobody")}, 404, "resource_not_found"),
-    "negative max_tokens": ({"json": body(max_tokens=-1)}, 400, "value_out_of_range"),
+    "negative max_tokens": ({"json": body(max_tokens=-2)}, 400, "value_out_of_range"),
     "n = 2": ({"json": body(n=2)}, 400, "value_out_of_range"),
     "bad version": (
         {"json": body(), "headers": {"Aurous-Version": "yesterday"}},

@@ -66,7 +66,7 @@ class Phase(StrEnum):
 class _SlowAnswers(LedgerService):
     """A ledger whose answer to a placement is late although the hold is durable."""
 
-    delay_s = 0.03
+    delay_s = 0.06
     extended: ClassVar[set[HoldExtension]] = set()
 
     async def place(self, placement: HoldPlacement) -> Placed:
