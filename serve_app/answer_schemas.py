@@ -259,6 +259,7 @@ ERRORS: Mapping[Dialect, Schema] = MappingProxyType(
             "midstream",
             error=_object(
                 "param",
+                "doc_url",  # under strict contracts
                 type=_TEXT,
                 code=_TEXT,
                 message=_TEXT,
