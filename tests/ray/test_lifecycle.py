@@ -227,7 +227,7 @@ def starting(instance: Instance) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.parametrize(
-    ("step", "number"), [("connect to Ray", signal.SIGINT), ("deploy", signal.SIGTERM)]
+    ("step", "number"), [("starting Ray", signal.SIGINT), ("starting the ledger", signal.SIGTERM)]
 )
 def test_an_abort_of_the_start(instance: Instance, step: str, number: signal.Signals) -> None:
     with starting(instance) as process:
