@@ -78,10 +78,10 @@ async function callsAFunction() {
   const result = { type: "function_call_output", call_id: call.call_id, output: "Rain." };
   const { parsed_arguments, ...sent } = call;
   const ask = { model: model("sim-instant"), tools, max_output_tokens: 5 };
-  const second = await client.responses.create({
-    ...ask,
-    input: [{ role: "user", content: input }, sent, result],
-  });
+  // In the form in which it is kept: the simulator's words follow from the very JSON that it gets.
+  const content = [{ type: "input_text", text: input }];
+  const asked = { type: "message", role: "user", content };
+  const second = await client.responses.create({ ...ask, input: [asked, sent, result] });
   assert.equal(second.usage.output_tokens, 5);
   assert.ok(second.usage.input_tokens > first.usage.input_tokens);
   if (!isMidstream) return;
