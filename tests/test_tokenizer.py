@@ -75,7 +75,7 @@ def test_a_prompt_is_framed_as_the_cookbook_says() -> None:
     assert prompt() == 3
     assert prompt(Message(Role.USER, (TextPart("hello world"),))) == 3 + 3 + 1 + 2
     assert prompt(Message(Role.USER, (TextPart("hello"),), name="bob")) == 3 + 3 + 1 + 1 + 1 + 1
-    assert prompt(Message(Role.ASSISTANT, ())) == 3 + 3 + 1
+    assert prompt(Message(Role.ASSISTANT, ())) == 3  # It is not sent.
 
 
 @pytest.mark.parametrize(
