@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ wire_api = "responses"
 """
 
 
-class _Agent:
+class _Agent(ABC):
     def __init__(self, executable: Path, place: Place, home: Path) -> None:
         self._executable = executable
         self._work = home / "work"
@@ -72,11 +73,13 @@ class _Agent:
                 process.kill()
                 process.wait()
 
+    @abstractmethod
     def _command(self, prompt: str, more: bool) -> list[str]:
-        raise NotImplementedError
+        """Return the command line of one turn; `more` goes on with the one before it."""
 
+    @abstractmethod
     def _said(self, lines: list[dict[str, Any]]) -> str:
-        raise NotImplementedError
+        """Return the agent's words out of the lines that it printed."""
 
 
 class ClaudeCode(_Agent):
