@@ -320,27 +320,29 @@ class CompletionDriver:
 
     async def _read(self, upstream: UpstreamStream) -> None:
         finished: UpstreamFinished | None = None
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(None) as end:
                 async for batch in upstream.batches():
                     if batch.events or batch.running is not None:
                         self._receive(batch.events, batch.running)
-                    while self.completion.is_waiting_for_hold:
-                        self._may_read.clear()
-                        await self._may_read.wait()
+                    await self._held_for()
                     if batch.failure is not None:
                         self._feed(UpstreamFailed(batch.failure))
                         return
                     if batch.finish_reason is not None:
                         finished = UpstreamFinished(batch.finish_reason, batch.stop_sequence)
-                        end.reschedule(loop.time() + _END_GRACE_S)
+                        end.reschedule(asyncio.get_running_loop().time() + _END_GRACE_S)
                     if batch.is_end:
                         break
         except TimeoutError:
             # The answer is whole, only its end is late: the completion does not fail for that.
-            pass
+            await self._held_for()
         self._feed(finished or UpstreamFailed(_CUT_SHORT))
+
+    async def _held_for(self) -> None:
+        while self.completion.is_waiting_for_hold:  # The machine's timer bounds it.
+            self._may_read.clear()
+            await self._may_read.wait()
 
     def _receive(self, events: Any, running: Any) -> None:
         now_s = self._clock.wall_s()

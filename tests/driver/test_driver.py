@@ -523,6 +523,23 @@ async def test_a_ledger_that_stays_away_in_mid_extension_ends_the_stream() -> No
 
 
 @staged
+async def test_an_answer_that_is_whole_waits_for_its_hold_beyond_the_grace_of_its_end() -> None:
+    stage = stepped()
+    await stage.stream(A)
+    stage.ledger.hold_back()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("actors.driver._END_GRACE_S", 0.0)
+        stage.upstream.send(UpstreamBatch((), None, FinishReason.STOP))
+        stage.upstream.send(UpstreamBatch((UsageReported(Usage(12, 100)),)))
+        await settle_loop()
+    assert stage.driver.completion.is_waiting_for_hold
+    stage.ledger.let_go()
+    await stage.driver.settled()
+    assert stage.end.status is Status.COMPLETED
+    assert stage.end.usage.completion_tokens == 100
+
+
+@staged
 async def test_a_cancel_races_an_extension() -> None:
     stage = stepped()
     await stage.stream()
