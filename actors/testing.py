@@ -14,15 +14,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from actors.accounts import Ledger
-from actors.carrier import Carrier, CarrierLink
-from actors.clock import Clock, SystemClock, Timer
+from actors.completion.carrier import Carrier, CarrierLink
+from actors.completion.driver import CompletionDriver
 from actors.core.errors import CompletionRuntimeError, Overloaded, UpstreamError
+from actors.core.record import CompletionRecord
 from actors.core.request import StartCommand
 from actors.core.upstream import UpstreamBatch
-from actors.directory import CarrierLost
-from actors.driver import CompletionDriver
-from actors.ledger import (
+from actors.ports.accounts import Ledger
+from actors.ports.clock import Clock, SystemClock, Timer
+from actors.ports.directory import CarrierLost
+from actors.ports.ledger import (
     CompletionKey,
     HoldExtension,
     HoldPlacement,
@@ -30,12 +31,11 @@ from actors.ledger import (
     Placed,
     Settlement,
 )
-from actors.linked_runtime import LinkedRuntime
-from actors.native_responses import NativeProviders
-from actors.provider import Provider
-from actors.record import CompletionRecord
-from actors.runtime import CompletionRow
+from actors.ports.provider import Provider
+from actors.ports.runtime import CompletionRow
+from actors.replica.runtime import LinkedRuntime
 from actors.settings import Settings
+from actors.upstream.native_responses import NativeProviders
 
 __all__ = [
     "InMemoryRuntime",

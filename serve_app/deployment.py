@@ -1,12 +1,12 @@
 """The application on Ray Serve: how it is deployed, and what a replica is. The one file here with Ray.
 
 A replica joins the deploy that the cluster's key-value store names, and serves the application of
-`serve_app.app` on one event loop. Behind HAProxy it speaks HTTP itself; behind the Python proxy it
+`serve_app.http.app` on one event loop. Behind HAProxy it speaks HTTP itself; behind the Python proxy it
 is called by it. Facts about Serve 2.60 on which this rests, each seen in a run (2026-11-22):
 
 1. A client that leaves is `http.disconnect` in `receive()` within a millisecond, then a
    `CancelledError`. The Python proxy may raise `TaskCancelledError` from `receive()` instead, which
-   means the same, since nothing else cancels a call there: `serve_app.edge` sees to that.
+   means the same, since nothing else cancels a call there: `serve_app.http.serve_headers` sees to that.
 2. Behind HAProxy `send()` waits for a slow reader once the sockets between are full (7 MB here).
    The Python proxy's queue has no bound: only `log_bytes_max` bounds a reader there.
 3. A replica that is stopped goes on with what it carries, for `graceful_shutdown_timeout_s`, and its
@@ -37,16 +37,16 @@ from ray.exceptions import TaskCancelledError
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 
-from actors import cluster_node
-from actors.cluster import DeployError, deploy_actors, drain_actors, remove_actors
-from actors.cluster_node import ClusterError
-from actors.config import Config
-from actors.deployed import LOCATION
-from actors.ray_runtime import connect
+from actors.cluster import node as cluster_node
+from actors.cluster.deployed import LOCATION
+from actors.cluster.deploying import DeployError, deploy_actors, drain_actors, remove_actors
+from actors.cluster.directory import connect
+from actors.cluster.node import ClusterError
 from actors.settings import NAMESPACE, Settings
-from serve_app.app import create_app
-from serve_app.data_directory import InstanceError
-from serve_app.environment import (
+from actors.upstream.config import Config
+from serve_app.http.app import create_app
+from serve_app.instance.data_directory import InstanceError
+from serve_app.instance.environment import (
     NODE_VARIABLES,
     TOKEN_MODE,
     differences,

@@ -17,9 +17,9 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.hooked_simulator import HookedSimulator
-from tests.instance import Instance, killed_after, running
-from tests.llama_server import model_file
+from tests.support.hooked_simulator import HookedSimulator
+from tests.support.instance import Instance, killed_after, running
+from tests.support.llama_server import model_file
 
 # How long a machine takes is nothing that a test may fail for.
 hypothesis.settings.register_profile(
@@ -94,7 +94,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("xllamacpp", reason="the real model's server is not installed")
     model = model_file(tmp_path_factory.mktemp("model"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.llama_server", str(model)],
+        [sys.executable, "-m", "tests.support.llama_server", str(model)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -33,7 +33,7 @@ from actors.core.errors import (
     UnknownProvider,
     UpstreamError,
 )
-from serve_app.http_errors import (
+from serve_app.http.errors import (
     MethodNotAllowed,
     RequestTimedOut,
     UnsupportedCoding,
@@ -49,18 +49,18 @@ FUNCTION_LINES_MAX = 70
 
 # The modules that are processes of Ray or speak to them; all others run without it.
 RAY_MODULES = {
-    "actors.cluster",
-    "actors.cluster_node",
-    "actors.completion_actor",
-    "actors.deployed",
-    "actors.ledger_actor",
-    "actors.loadtest.ray_workers",
-    "actors.ray_calls",
-    "actors.ray_ledger",
-    "actors.ray_registry",
-    "actors.ray_runtime",
-    "actors.registry_actor",
-    "actors.simulator_actor",
+    "actors.cluster.deploying",
+    "actors.cluster.node",
+    "actors.completion.actor",
+    "actors.cluster.deployed",
+    "actors.ledger.actor",
+    "actors.loadtest.actor",
+    "actors.cluster.calls",
+    "actors.ledger.client",
+    "actors.registry.client",
+    "actors.cluster.directory",
+    "actors.registry.actor",
+    "actors.simulator.actor",
     "serve_app.deployment",
 }
 
@@ -89,11 +89,11 @@ CORE_CALLS_BANNED = {"open", "print", "input", "exec", "eval", "__import__"}
 DIALECT_IMPORTS = (
     "actors.core",
     # Values alone: what a record holds, who asks.
-    "actors.ledger",
-    "actors.record",
-    "actors.runtime",
+    "actors.ports.ledger",
+    "actors.core.record",
+    "actors.ports.runtime",
     "serve_app.dialects",
-    "serve_app.http_errors",
+    "serve_app.http.errors",
 )
 
 
@@ -175,7 +175,7 @@ def test_layers_import_downwards(path: Path) -> None:
             assert module in RAY_MODULES, f"{module} imports Ray"
         if in_package(module, "serve_app") and name in RAY_MODULES:
             # Starting and stopping import the deployment late: when Ray's variables are set.
-            is_late = module in ("serve_app.instance", "serve_app.stop")
+            is_late = module in ("serve_app.instance.instance", "serve_app.instance.stop")
             is_late = is_late and name == "serve_app.deployment"
             assert is_late or module == "serve_app.deployment", f"{module} -> {name}"
         assert not in_package(name, "tests"), f"{module} -> {name}"
@@ -216,7 +216,7 @@ def test_there_are_no_cycles() -> None:
         visit(module, ())
 
 
-@pytest.mark.parametrize("package", ["actors.core", "serve_app.dialects", "serve_app.app"])
+@pytest.mark.parametrize("package", ["actors.core", "serve_app.dialects", "serve_app.http.app"])
 def test_importing_it_leaves_ray_alone(package: str) -> None:
     modules = sorted(module_name(path) for path in FILES if in_package(module_name(path), package))
     program = f"import sys, {', '.join(modules)}; assert 'ray' not in sys.modules"
@@ -224,7 +224,7 @@ def test_importing_it_leaves_ray_alone(package: str) -> None:
 
 
 def test_the_command_line_answers_without_ray() -> None:
-    program = "import sys, serve_app.cli; assert 'ray' not in sys.modules"
+    program = "import sys, serve_app.cli.main; assert 'ray' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
@@ -296,7 +296,7 @@ def test_what_is_imported_from_us_is_offered(path: Path) -> None:
 
 BANNED_CALLS = {
     # The environment is read once, into Settings; a provider's key is named by the configuration.
-    "os.environ.get": {"actors.cluster_node", "actors.completion_actor"},
+    "os.environ.get": {"actors.cluster.node", "actors.completion.actor"},
     "os.getenv": set[str](),
     # Wall time is for the wire and the ledger; timeouts are measured by the monotonic clock.
     "datetime.now": set[str](),
@@ -336,7 +336,7 @@ ERRORS: list[CompletionRuntimeError] = [
 
 def error_classes() -> set[type[CompletionRuntimeError]]:
     for path in FILES:
-        if module_name(path) not in RAY_MODULES | {"serve_app.instance"}:
+        if module_name(path) not in RAY_MODULES | {"serve_app.instance.instance"}:
             importlib.import_module(module_name(path))
     found: set[type[CompletionRuntimeError]] = set()
     open_classes: list[type[CompletionRuntimeError]] = [CompletionRuntimeError]

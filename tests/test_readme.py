@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tests.readme import README, with_parts
+from tests.support.readme import README, with_parts
 
 
 def test_the_generated_parts_are_those_of_the_code() -> None:
     text = README.read_text("utf-8")
-    assert with_parts(text) == text, "run python -m tests.readme"
+    assert with_parts(text) == text, "run python -m tests.support.readme"
 
 
 def test_the_two_commands_stand_there_word_for_word() -> None:

@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
 from actors.core.errors import CompletionRuntimeError, Overloaded
-from actors.directory import ActorAway, CarrierLost
+from actors.ports.directory import ActorAway, CarrierLost
 from actors.settings import NAMESPACE
 
 __all__ = ["find_actor", "from_carrier", "from_singleton", "has_failed"]

@@ -20,9 +20,9 @@ from ray.experimental.internal_kv import (
     _internal_kv_put,
 )
 
-from actors.catalogue import Catalogue
-from actors.config import Config
 from actors.settings import NAMESPACE, Settings
+from actors.upstream.catalogue import Catalogue
+from actors.upstream.config import Config
 
 __all__ = ["LOCATION", "Deployed", "forget_provider_keys", "provider_keys", "publish_provider_keys"]
 

@@ -16,19 +16,19 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.config import Config
-from actors.deployed import (
+from actors.cluster.deployed import (
     LOCATION,
     Deployed,
     forget_provider_keys,
     publish_provider_keys,
 )
-from actors.ledger_actor import LedgerActor
-from actors.ray_ledger import LEDGER_NAME
-from actors.ray_registry import REGISTRY_NAME
-from actors.registry_actor import RegistryActor
+from actors.ledger.actor import LedgerActor
+from actors.ledger.client import LEDGER_NAME
+from actors.registry.actor import RegistryActor
+from actors.registry.client import REGISTRY_NAME
 from actors.settings import NAMESPACE, PROTOCOL_VERSION, Settings
-from actors.simulator_actor import SIMULATOR_NAME, UpstreamSimulator
+from actors.simulator.actor import SIMULATOR_NAME, UpstreamSimulator
+from actors.upstream.config import Config
 
 __all__ = ["DeployError", "deploy_actors", "drain_actors", "remove_actors"]
 

@@ -16,24 +16,24 @@ from typing import Any, cast
 
 import ray
 
-from actors.channel import ChannelBatch
+from actors.cluster.calls import find_actor, from_carrier
+from actors.cluster.deployed import Deployed, provider_keys
+from actors.completion.channel import ChannelBatch
+from actors.core.completion.readers import Departure
 from actors.core.errors import CompletionRuntimeError, Overloaded
 from actors.core.events import CancelSource
-from actors.core.readers import Departure
+from actors.core.record import CompletionRecord
 from actors.core.request import StartCommand
-from actors.deployed import Deployed, provider_keys
-from actors.direct.client import DirectClient
-from actors.directory import ActorAway
-from actors.ledger import CompletionKey, Located, Placed
-from actors.linked_runtime import LinkedRuntime
-from actors.native_responses import NativeResponses
-from actors.ray_calls import find_actor, from_carrier
-from actors.ray_ledger import LEDGER_NAME, RayLedger
-from actors.ray_registry import REGISTRY_NAME, RayRegistry
-from actors.record import CompletionRecord
-from actors.runtime import CancelAnswer, CompletionRow
+from actors.ledger.client import LEDGER_NAME, RayLedger
+from actors.ports.directory import ActorAway
+from actors.ports.ledger import CompletionKey, Located, Placed
+from actors.ports.runtime import CancelAnswer, CompletionRow
+from actors.registry.client import REGISTRY_NAME, RayRegistry
+from actors.replica.runtime import LinkedRuntime
+from actors.replica.slot_leases import SlotLeases
+from actors.rpc.client import DirectClient
 from actors.settings import NAMESPACE
-from actors.slot_leases import SlotLeases
+from actors.upstream.native_responses import NativeResponses
 
 __all__ = ["RayDirectory", "RayLink", "connect"]
 
@@ -51,7 +51,7 @@ _REGISTRY_PAUSE_S = 0.1
 
 
 class RayLink:
-    """A completion actor as replicas call it; see `actors.carrier.CarrierLink`.
+    """A completion actor as replicas call it; see `actors.completion.carrier.CarrierLink`.
 
     Ray says where it is and whether it lives; the calls are direct.
     """
@@ -90,7 +90,7 @@ class RayLink:
 
 
 class RayDirectory:
-    """Finds completion actors through the registry; see `actors.linked_runtime.Directory`."""
+    """Finds completion actors through the registry; see `actors.replica.runtime.Directory`."""
 
     def __init__(
         self, registry: RayRegistry, ledger: RayLedger, *, deployed: Deployed, replica: str

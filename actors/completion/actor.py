@@ -15,20 +15,20 @@ from typing import Any
 import ray
 from setproctitle import setproctitle
 
-from actors.carrier import Carrier
-from actors.clock import SystemClock
+from actors.cluster.calls import find_actor, has_failed
+from actors.cluster.deployed import Deployed, provider_keys
+from actors.completion.carrier import Carrier
+from actors.completion.driver import CompletionDriver
 from actors.core.errors import CompletionRuntimeError
-from actors.deployed import Deployed, provider_keys
-from actors.direct.frames import Endpoint
-from actors.direct.server import DirectServer
-from actors.driver import CompletionDriver
-from actors.provider import Provider
-from actors.provider_client import ProviderClient
-from actors.ray_calls import find_actor, has_failed
-from actors.ray_ledger import LEDGER_NAME, RayLedger
-from actors.ray_registry import REGISTRY_NAME, CarrierReport, RayRegistry
+from actors.ledger.client import LEDGER_NAME, RayLedger
+from actors.ports.clock import SystemClock
+from actors.ports.provider import Provider
+from actors.registry.client import REGISTRY_NAME, CarrierReport, RayRegistry
+from actors.rpc.frames import Endpoint
+from actors.rpc.server import DirectServer
 from actors.settings import PROTOCOL_VERSION
-from actors.tokenizer import count_text
+from actors.upstream.client import ProviderClient
+from actors.upstream.tokenizer import count_text
 
 __all__ = ["CompletionActor"]
 

@@ -10,18 +10,18 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 
-from actors.channel import ChannelBatch, ChannelSource
-from actors.clock import Clock
+from actors.completion.channel import ChannelBatch, ChannelSource
+from actors.completion.driver import CompletionDriver
+from actors.core.completion.event_log import EventLog
+from actors.core.completion.readers import Departure
 from actors.core.errors import CarrierBusy, CompletionNotFound
-from actors.core.event_log import EventLog
 from actors.core.events import CancelSource
-from actors.core.readers import Departure
+from actors.core.record import CompletionHeader, CompletionRecord
 from actors.core.request import StartCommand
-from actors.driver import CompletionDriver
-from actors.ledger import HoldLedger, Placed
-from actors.provider import Provider
-from actors.record import CompletionHeader, CompletionRecord
-from actors.runtime import CancelAnswer, CancelOutcome
+from actors.ports.clock import Clock
+from actors.ports.ledger import HoldLedger, Placed
+from actors.ports.provider import Provider
+from actors.ports.runtime import CancelAnswer, CancelOutcome
 from actors.settings import Settings
 
 __all__ = ["Carrier", "CarrierLink", "Owner"]

@@ -18,9 +18,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from actors.core.event_log import EventLog
+from actors.core.completion.event_log import EventLog
 from actors.core.events import Event, Finished, from_row, to_row
-from actors.runtime import ReaderLeft
+from actors.ports.runtime import ReaderLeft
 
 __all__ = [
     "ABSENT",
@@ -249,7 +249,7 @@ class Mirror:
 
 
 class MirrorSubscription:
-    """A reader of a mirror; see `actors.runtime.Subscription`."""
+    """A reader of a mirror; see `actors.ports.runtime.Subscription`."""
 
     def __init__(self, mirror: Mirror, *, on_close: Callable[[Mirror, ReaderLeft], None]) -> None:
         self._mirror = mirror

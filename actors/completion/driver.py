@@ -16,20 +16,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from actors.clock import Clock, Timer
-from actors.core.completion import Completion, Timeouts
-from actors.core.errors import (
-    CompletionRuntimeError,
-    Failure,
-    FailureCode,
-    InsufficientCredit,
-    Overloaded,
-    UpstreamError,
-)
-from actors.core.events import CancelSource, Charge, Finished, FinishReason, Status
-from actors.core.readers import Departure, Readers
-from actors.core.request import DisconnectPolicy, StartCommand
-from actors.core.transitions import (
+from actors.completion.moments import Moments
+from actors.core.completion.machine import Completion, Timeouts
+from actors.core.completion.readers import Departure, Readers
+from actors.core.completion.transitions import (
     CancelRequested,
     CloseUpstream,
     DeltasReceived,
@@ -49,11 +39,21 @@ from actors.core.transitions import (
     UpstreamFinished,
     UpstreamOpened,
 )
-from actors.ledger import HoldExtension, HoldLedger, HoldPlacement, Placed, Settlement
-from actors.moments import Moments
-from actors.provider import Provider, UpstreamStream
-from actors.record import CompletionHeader, CompletionRecord
-from actors.runtime import CompletionRow
+from actors.core.errors import (
+    CompletionRuntimeError,
+    Failure,
+    FailureCode,
+    InsufficientCredit,
+    Overloaded,
+    UpstreamError,
+)
+from actors.core.events import CancelSource, Charge, Finished, FinishReason, Status
+from actors.core.record import CompletionHeader, CompletionRecord
+from actors.core.request import DisconnectPolicy, StartCommand
+from actors.ports.clock import Clock, Timer
+from actors.ports.ledger import HoldExtension, HoldLedger, HoldPlacement, Placed, Settlement
+from actors.ports.provider import Provider, UpstreamStream
+from actors.ports.runtime import CompletionRow
 from actors.settings import Settings
 
 __all__ = ["HOLD_SLACK_S", "CompletionDriver", "timeouts_of"]

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from actors.core.events import CancelSource
-from actors.record import Receipt, Timeline
+from actors.core.record import Receipt, Timeline
 
 __all__ = ["Moments"]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from actors.core.charge import (
+from actors.core.completion.charge import (
     Charge,
     ChargeBasis,
     Usage,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from actors.core.prices import Prices
+from actors.core.money.prices import Prices
 
 __all__ = [
     "BodyOnly",

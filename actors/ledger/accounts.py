@@ -6,19 +6,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from actors import ledger_reads as reads
-from actors.bookkeeping import administration, placing
-from actors.bookkeeping.books import Books
-from actors.bookkeeping.checks import (
+from actors.core.errors import CompletionRuntimeError, Unauthenticated
+from actors.ledger import administration, placing, reads
+from actors.ledger.books import Books
+from actors.ledger.checks import (
     check_billing_mode,
     check_limits,
     check_name,
     check_text,
 )
-from actors.bookkeeping.group_commit import GroupCommit
-from actors.bookkeeping.writer import LedgerWriter, Operation
-from actors.core.errors import CompletionRuntimeError, Unauthenticated
-from actors.ledger import (
+from actors.ledger.group_commit import GroupCommit
+from actors.ledger.store.accounts import TeamRow
+from actors.ledger.store.batch import Batch
+from actors.ledger.writer import LedgerWriter, Operation
+from actors.ports.ledger import (
     POLICY_UNCHANGED,
     Balance,
     LimitsChange,
@@ -28,9 +29,7 @@ from actors.ledger import (
     TeamLimits,
     TeamState,
 )
-from actors.runtime import IssuedKey, KeyRow
-from actors.store.accounts import TeamRow
-from actors.store.batch import Batch
+from actors.ports.runtime import IssuedKey, KeyRow
 
 __all__ = ["LedgerAccounts", "raised"]
 

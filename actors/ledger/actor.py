@@ -16,11 +16,12 @@ from typing import Any
 
 import ray
 
+from actors.cluster.deployed import Deployed
+from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey
-from actors.deployed import Deployed
-from actors.direct.frames import Endpoint
-from actors.direct.server import DirectServer
-from actors.ledger import (
+from actors.ledger.service import LedgerService
+from actors.ledger.store import Store
+from actors.ports.ledger import (
     POLICY_UNCHANGED,
     Balance,
     CompletionKey,
@@ -32,17 +33,16 @@ from actors.ledger import (
     TeamLimits,
     TeamState,
 )
-from actors.ledger_service import LedgerService
-from actors.record import CompletionRecord
-from actors.runtime import (
+from actors.ports.runtime import (
     CompletionFilter,
     CompletionRow,
     IssuedKey,
     KeyRow,
     RememberedCancellation,
 )
+from actors.rpc.frames import Endpoint
+from actors.rpc.server import DirectServer
 from actors.settings import PROTOCOL_VERSION
-from actors.store import Store
 
 __all__ = ["LedgerActor"]
 

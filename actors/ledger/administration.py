@@ -6,7 +6,6 @@ import hashlib
 import secrets
 from dataclasses import replace
 
-from actors.bookkeeping.books import Books
 from actors.core.errors import (
     CompletionIdInUse,
     CompletionNotFound,
@@ -15,8 +14,12 @@ from actors.core.errors import (
     InvalidRequest,
     RateLimited,
 )
-from actors.core.ledger import AMOUNT_MICROCREDITS_MAX, BillingMode, LedgerResult
-from actors.ledger import (
+from actors.core.money.rules import AMOUNT_MICROCREDITS_MAX, BillingMode, LedgerResult
+from actors.ledger.books import Books
+from actors.ledger.store import accounts, claims, records
+from actors.ledger.store.accounts import KeyOwner, TeamRow
+from actors.ledger.store.batch import Batch
+from actors.ports.ledger import (
     POLICY_UNCHANGED,
     Balance,
     CompletionKey,
@@ -26,10 +29,7 @@ from actors.ledger import (
     TeamPolicy,
     TeamState,
 )
-from actors.runtime import IssuedKey, RememberedCancellation
-from actors.store import accounts, claims, records
-from actors.store.accounts import KeyOwner, TeamRow
-from actors.store.batch import Batch
+from actors.ports.runtime import IssuedKey, RememberedCancellation
 
 __all__ = [
     "CANCELLATIONS_MAX",

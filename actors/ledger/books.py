@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from actors.core.ledger import Account, Hold, Ledger
-from actors.core.rate_limit import RequestBucket
-from actors.ledger import CompletionKey, Principal
-from actors.store import accounts, claims, records
-from actors.store.accounts import KeyOwner, TeamRow
-from actors.store.records import OpenCompletion
+from actors.core.money.rate_limit import RequestBucket
+from actors.core.money.rules import Account, Hold, Ledger
+from actors.ledger.store import accounts, claims, records
+from actors.ledger.store.accounts import KeyOwner, TeamRow
+from actors.ledger.store.records import OpenCompletion
+from actors.ports.ledger import CompletionKey, Principal
 
 __all__ = ["Books"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import astuple
 
 from actors.core.errors import InvalidRequest
-from actors.core.ledger import BillingMode
-from actors.ledger import HoldPlacement, LimitsChange, TeamLimits
+from actors.core.money.rules import BillingMode
+from actors.ports.ledger import HoldPlacement, LimitsChange, TeamLimits
 
 __all__ = [
     "check_billing_mode",

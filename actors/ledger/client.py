@@ -10,11 +10,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from actors.cluster.calls import from_singleton
 from actors.core.errors import CompletionRuntimeError, Overloaded
+from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey
-from actors.direct.client import DirectClient
-from actors.directory import ActorAway
-from actors.ledger import (
+from actors.ledger.settlement import PackedSettlement
+from actors.ports.directory import ActorAway
+from actors.ports.ledger import (
     POLICY_UNCHANGED,
     Balance,
     CompletionKey,
@@ -30,16 +32,14 @@ from actors.ledger import (
     TeamLimits,
     TeamState,
 )
-from actors.ray_calls import from_singleton
-from actors.record import CompletionRecord
-from actors.runtime import (
+from actors.ports.runtime import (
     CompletionFilter,
     CompletionRow,
     IssuedKey,
     KeyRow,
     RememberedCancellation,
 )
-from actors.settlement import PackedSettlement
+from actors.rpc.client import DirectClient
 
 __all__ = ["LEDGER_NAME", "Gathered", "RayLedger"]
 
@@ -107,7 +107,7 @@ class Gathered(Generic[A, R]):
 
 
 class RayLedger:
-    """Forwards `actors.accounts.Ledger` to the ledger actor.
+    """Forwards `actors.ports.accounts.Ledger` to the ledger actor.
 
     Args:
         read_timeout_s: calls that read are given up after as long. Those that move money are not,

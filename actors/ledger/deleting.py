@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actors.bookkeeping.books import Books
 from actors.core.errors import CompletionNotFound
-from actors.store import records
-from actors.store.batch import Batch
+from actors.ledger.books import Books
+from actors.ledger.store import records
+from actors.ledger.store.batch import Batch
 
 __all__ = ["Remains", "delete"]
 

@@ -29,12 +29,12 @@ from actors.core.errors import (
     IdempotencyKeyReused,
 )
 from actors.core.events import CancelSource, Started, Status
+from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey, Retention
-from actors.ledger import CompletionKey
-from actors.record import CompletionRecord
-from actors.store import claims
-from actors.store.claims import IdempotentCall
-from actors.store.tables import RUNNING
+from actors.ledger.store import claims
+from actors.ledger.store.claims import IdempotentCall
+from actors.ledger.store.tables import RUNNING
+from actors.ports.ledger import CompletionKey
 
 __all__ = ["claims_of", "first_start", "sealed", "was_never_dispatched"]
 

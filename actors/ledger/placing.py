@@ -7,8 +7,6 @@ its client makes again is `made_again`'s.
 
 from __future__ import annotations
 
-from actors.bookkeeping.books import Books
-from actors.bookkeeping.made_again import claims_of, first_start, was_never_dispatched
 from actors.core.errors import (
     AlreadyStarted,
     CompletionIdInUse,
@@ -21,16 +19,18 @@ from actors.core.errors import (
     RateLimited,
     Unauthenticated,
 )
-from actors.core.ledger import BillingMode, LedgerResult
-from actors.core.rate_limit import (
+from actors.core.money.rate_limit import (
     CONCURRENCY_RETRY_AFTER_S,
     BucketState,
     is_within_concurrency,
 )
-from actors.ledger import CompletionKey, HoldExtension, HoldPlacement, Placed, RateState
-from actors.store import claims, records
-from actors.store.batch import Batch
-from actors.store.records import OpenCompletion
+from actors.core.money.rules import BillingMode, LedgerResult
+from actors.ledger.books import Books
+from actors.ledger.made_again import claims_of, first_start, was_never_dispatched
+from actors.ledger.store import claims, records
+from actors.ledger.store.batch import Batch
+from actors.ledger.store.records import OpenCompletion
+from actors.ports.ledger import CompletionKey, HoldExtension, HoldPlacement, Placed, RateState
 
 __all__ = ["IDEMPOTENCY_KEPT_S", "draw_request", "extend", "place"]
 

@@ -15,22 +15,22 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from actors.bookkeeping.checks import is_storable
-from actors.bookkeeping.deleting import Remains
-from actors.bookkeeping.made_again import first_start
 from actors.core.errors import (
     CompletionNotFound,
     InvalidRequest,
     NotCancellable,
     Overloaded,
 )
+from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey
-from actors.ledger import Balance, CompletionKey, Located
-from actors.record import CompletionRecord
-from actors.runtime import CompletionFilter, CompletionRow, KeyRow
-from actors.store import Store, accounts, records
-from actors.store.audit import audit
-from actors.store.store import READERS
+from actors.ledger.checks import is_storable
+from actors.ledger.deleting import Remains
+from actors.ledger.made_again import first_start
+from actors.ledger.store import Store, accounts, records
+from actors.ledger.store.audit import audit
+from actors.ledger.store.store import READERS
+from actors.ports.ledger import Balance, CompletionKey, Located
+from actors.ports.runtime import CompletionFilter, CompletionRow, KeyRow
 
 __all__ = [
     "READS_MAX",

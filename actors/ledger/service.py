@@ -1,8 +1,8 @@
-"""The ledger as a service on one event loop: everything that `actors.accounts.Ledger` promises.
+"""The ledger as a service on one event loop: everything that `actors.ports.accounts.Ledger` promises.
 
 What changes something is an operation that travels in a group commit (`bookkeeping`); what only
 reads runs in the store's reading threads and never waits for a commit. No Ray here, and no rule:
-those are `actors.core.ledger`'s and `bookkeeping`'s.
+those are `actors.core.money.rules`'s and `bookkeeping`'s.
 
 Durability: a call that changes something is answered after its commit. `Overloaded` means that the
 ledger cannot say whether it was done. Every call may then be made again and does nothing twice, but
@@ -17,16 +17,20 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from actors import ledger_reads as reads
-from actors.bookkeeping import administration, deleting, placing, settling, upkeep
-from actors.bookkeeping.books import Books
-from actors.bookkeeping.checks import check_placement, check_text
-from actors.bookkeeping.group_commit import BATCH_MAX, QUEUE_MAX, GroupCommit
-from actors.bookkeeping.made_again import sealed
-from actors.bookkeeping.writer import LedgerWriter, Operation
 from actors.core.errors import CompletionRuntimeError, Overloaded
+from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey
-from actors.ledger import (
+from actors.ledger import administration, deleting, placing, reads, settling, upkeep
+from actors.ledger.accounts import LedgerAccounts, raised
+from actors.ledger.books import Books
+from actors.ledger.checks import check_placement, check_text
+from actors.ledger.group_commit import BATCH_MAX, QUEUE_MAX, GroupCommit
+from actors.ledger.made_again import sealed
+from actors.ledger.settlement import PackedSettlement
+from actors.ledger.store import Store
+from actors.ledger.store.batch import Batch
+from actors.ledger.writer import LedgerWriter, Operation
+from actors.ports.ledger import (
     CompletionKey,
     HoldExtension,
     HoldPlacement,
@@ -34,13 +38,8 @@ from actors.ledger import (
     Placed,
     Settlement,
 )
-from actors.ledger_accounts import LedgerAccounts, raised
-from actors.record import CompletionRecord
-from actors.runtime import CompletionFilter, CompletionRow, RememberedCancellation
+from actors.ports.runtime import CompletionFilter, CompletionRow, RememberedCancellation
 from actors.settings import Settings
-from actors.settlement import PackedSettlement
-from actors.store import Store
-from actors.store.batch import Batch
 
 __all__ = ["LedgerService", "Settled"]
 
@@ -95,7 +94,7 @@ class LedgerService(LedgerAccounts):
     # Holds.
 
     async def place(self, placement: HoldPlacement) -> Placed:
-        """Place a hold durably; see `actors.ledger.HoldLedger`.
+        """Place a hold durably; see `actors.ports.ledger.HoldLedger`.
 
         The same placement again, while its completion runs, is answered as the first time.
         """
@@ -116,7 +115,7 @@ class LedgerService(LedgerAccounts):
         )
 
     async def extend(self, extension: HoldExtension) -> int:
-        """Extend an open hold durably; see `actors.ledger.HoldLedger`."""
+        """Extend an open hold durably; see `actors.ports.ledger.HoldLedger`."""
         return raised((await self.extend_many([extension]))[0])
 
     async def extend_many(
@@ -131,7 +130,7 @@ class LedgerService(LedgerAccounts):
         )
 
     async def settle(self, settlement: Settlement) -> CompletionRecord:
-        """Resolve a hold and keep the record; see `actors.ledger.HoldLedger`.
+        """Resolve a hold and keep the record; see `actors.ports.ledger.HoldLedger`.
 
         Raises:
             IllegalTransition: more is charged than was held, or the record is not terminal.

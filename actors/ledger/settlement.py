@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from actors.core.errors import IllegalTransition
 from actors.core.events import Status
 from actors.core.request import Dialect, Retention
-from actors.ledger import Settlement
+from actors.ports.ledger import Settlement
 
 __all__ = ["PackedSettlement"]
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from actors.bookkeeping.books import Books
 from actors.core.errors import CompletionNotFound, Failure, FailureCode, IllegalTransition
 from actors.core.events import Charge, Finished, FinishReason, Status, Usage
-from actors.core.ledger import LedgerResult
+from actors.core.money.rules import LedgerResult
+from actors.core.record import CompletionHeader, CompletionRecord, Timeline
 from actors.core.request import Dialect, Retention
-from actors.ledger import Settlement
-from actors.record import CompletionHeader, CompletionRecord, Timeline
+from actors.ledger.books import Books
+from actors.ledger.settlement import PackedSettlement
+from actors.ledger.store import records
+from actors.ledger.store.batch import Batch
+from actors.ports.ledger import Settlement
 from actors.settings import Settings
-from actors.settlement import PackedSettlement
-from actors.store import records
-from actors.store.batch import Batch
 
 __all__ = ["LOST_MAX", "expire", "lose", "lose_actor", "settle"]
 

@@ -5,10 +5,10 @@ Each pass is bounded and says whether there is more; entries of the journal are 
 
 from __future__ import annotations
 
-from actors.bookkeeping.books import Books
+from actors.ledger.books import Books
+from actors.ledger.store import claims, records
+from actors.ledger.store.batch import Batch
 from actors.settings import Settings
-from actors.store import claims, records
-from actors.store.batch import Batch
 
 __all__ = ["PASS_MAX", "remove_claims", "remove_records"]
 

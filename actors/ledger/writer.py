@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from actors.bookkeeping.books import Books
 from actors.core.errors import CompletionRuntimeError
-from actors.store import Store
-from actors.store.batch import Batch
+from actors.ledger.books import Books
+from actors.ledger.store import Store
+from actors.ledger.store.batch import Batch
 
 __all__ = ["LedgerWriter", "Operation"]
 

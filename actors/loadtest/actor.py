@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 
-from actors.cluster_node import ClusterError, join, leave, start_private
+from actors.cluster.node import ClusterError, join, leave, start_private
 from actors.loadtest.fleet import WORKERS_MAX
 from actors.loadtest.metrics import Measurements
 from actors.loadtest.plan import Plan, Share

@@ -13,13 +13,13 @@ from urllib.parse import quote
 
 import aiohttp
 
-from actors.clock import Clock
 from actors.loadtest.connections import Connections, Refused
 from actors.loadtest.ground_truth import Finding, Findings, UpstreamRequest, end_of, judge
 from actors.loadtest.metrics import Measurements, Metric, Outcome, StreamRow
 from actors.loadtest.reading import Reading, WrongStream
 from actors.loadtest.speech import Call, Speech
 from actors.loadtest.target import Account, LoadError, Target, read_account
+from actors.ports.clock import Clock
 
 __all__ = ["ORPHAN_GRACE_S", "STREAMS_MAX", "Audit"]
 

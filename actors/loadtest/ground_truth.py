@@ -19,7 +19,7 @@ from typing import Any
 
 from actors.loadtest.metrics import Outcome, StreamRow
 from actors.loadtest.target import Prices
-from actors.tokenizer import count_text
+from actors.upstream.tokenizer import count_text
 
 __all__ = ["EXAMPLES_MAX", "Finding", "Findings", "UpstreamRequest", "end_of", "judge"]
 

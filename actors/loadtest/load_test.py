@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import Any, Protocol
 
-from actors.clock import SystemClock
 from actors.loadtest.audit import ORPHAN_GRACE_S, Audit
 from actors.loadtest.connections import Connections, base_url, open_connections
 from actors.loadtest.fleet import WORKERS_MAX, Fleet, LocalFleet
@@ -33,6 +32,7 @@ from actors.loadtest.target import (
     read_account,
 )
 from actors.loadtest.worker import Progress, is_made_of_words
+from actors.ports.clock import SystemClock
 
 __all__ = ["Observer", "Where", "run_load_test"]
 
@@ -96,7 +96,7 @@ def _fleet(where: Where) -> Iterator[Fleet]:
     if not where.address:
         os.environ.update(_private_ray_variables())
     # Ray is imported where it is wanted: everything else here works without it.
-    from actors.loadtest.ray_workers import open_ray_fleet
+    from actors.loadtest.actor import open_ray_fleet
 
     fleet = open_ray_fleet(where.address, where.workers)
     try:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from actors.clock import Clock
 from actors.loadtest.connections import Connections, Refused
 from actors.loadtest.metrics import Measurements, Metric, Outcome, StreamRow
 from actors.loadtest.plan import CancelAfter, Fate, Plan, StreamPlan
 from actors.loadtest.reading import Reading, WrongStream
 from actors.loadtest.speech import Call, Ending, Speech
 from actors.loadtest.timeline import Mark
+from actors.ports.clock import Clock
 
 __all__ = ["Bench", "run_stream"]
 

@@ -16,13 +16,13 @@ import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from actors.clock import Clock, SystemClock
 from actors.loadtest.connections import Refused, base_url, open_connections
 from actors.loadtest.metrics import Measurements
 from actors.loadtest.plan import Arrival, Plan, Share, arrivals, stream_plan
 from actors.loadtest.speech import speech_of
 from actors.loadtest.stream import Bench, run_stream
 from actors.loadtest.timeline import Mark
+from actors.ports.clock import Clock, SystemClock
 from actors.simulator.models import ALIASES, MODELS, Content
 
 __all__ = ["Progress", "Worker", "is_made_of_words", "simulated"]

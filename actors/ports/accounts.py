@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey
-from actors.ledger import (
+from actors.ports.ledger import (
     POLICY_UNCHANGED,
     Balance,
     CompletionKey,
@@ -21,8 +22,7 @@ from actors.ledger import (
     TeamLimits,
     TeamState,
 )
-from actors.record import CompletionRecord
-from actors.runtime import (
+from actors.ports.runtime import (
     CompletionFilter,
     CompletionRow,
     IssuedKey,
@@ -34,7 +34,7 @@ __all__ = ["Ledger"]
 
 
 class Ledger(HoldLedger, Protocol):
-    """Every call may raise `Overloaded`: the ledger is away. See `actors.runtime` for the rest."""
+    """Every call may raise `Overloaded`: the ledger is away. See `actors.ports.runtime` for the rest."""
 
     async def find(self, key: CompletionKey) -> Located | None: ...
 

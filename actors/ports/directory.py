@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from actors.carrier import CarrierLink
+from actors.completion.carrier import CarrierLink
 from actors.core.errors import Overloaded
-from actors.ledger import CompletionKey, Located
-from actors.runtime import CompletionRow
+from actors.ports.ledger import CompletionKey, Located
+from actors.ports.runtime import CompletionRow
 
 __all__ = ["ActorAway", "CarrierLost", "Directory"]
 

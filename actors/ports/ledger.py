@@ -1,4 +1,4 @@
-"""The ledger as its callers see it: messages and the port. The rules are `actors.core.ledger`'s.
+"""The ledger as its callers see it: messages and the port. The rules are `actors.core.money.rules`'s.
 
 Two implementations: `ledger_actor` (Ray, durable) and `testing.InMemoryLedger`. Every call that
 moves money carries the completion's id as its idempotency key: the same call again gives the same
@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Protocol
 
+from actors.core.record import CompletionHeader, CompletionRecord
 from actors.core.request import Dialect, IdempotencyKey
-from actors.record import CompletionHeader, CompletionRecord
 
 __all__ = [
     "LIMITS_UNCHANGED",

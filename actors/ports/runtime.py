@@ -1,6 +1,6 @@
 """The port between the HTTP shell and whatever runs completions.
 
-`actors.ray_runtime` implements it with Ray actors, `actors.testing.InMemoryRuntime` with drivers in
+`actors.cluster.directory` implements it with Ray actors, `actors.testing.InMemoryRuntime` with drivers in
 this process; one conformance suite runs on both. No Ray here.
 """
 
@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 from actors.core.events import CancelSource, Event
 from actors.core.native import NativeAnswer, NativeCall
+from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey, StartCommand
-from actors.ledger import (
+from actors.ports.ledger import (
     POLICY_UNCHANGED,
     Balance,
     CompletionKey,
@@ -25,7 +26,6 @@ from actors.ledger import (
     TeamLimits,
     TeamState,
 )
-from actors.record import CompletionRecord
 
 __all__ = [
     "CancelAnswer",

@@ -24,21 +24,21 @@ import ray
 from ray.util import list_named_actors
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.cluster.calls import find_actor, from_carrier, from_singleton, has_failed
+from actors.cluster.deployed import Deployed
 from actors.core.errors import CompletionRuntimeError, Overloaded
 from actors.core.ids import format_ulid
 from actors.core.request import Dialect
-from actors.deployed import Deployed
-from actors.direct.frames import Endpoint
-from actors.direct.server import DirectServer
-from actors.directory import CarrierLost
-from actors.ledger import CompletionKey, Located
-from actors.pool import Pool
-from actors.ray_calls import find_actor, from_carrier, from_singleton, has_failed
-from actors.ray_ledger import LEDGER_NAME, RayLedger
-from actors.ray_registry import REGISTRY_NAME, CarrierReport
-from actors.runtime import CompletionRow
+from actors.ledger.client import LEDGER_NAME, RayLedger
+from actors.ports.directory import CarrierLost
+from actors.ports.ledger import CompletionKey, Located
+from actors.ports.runtime import CompletionRow
+from actors.registry.client import REGISTRY_NAME, CarrierReport
+from actors.registry.pool import Pool
+from actors.rpc.frames import Endpoint
+from actors.rpc.server import DirectServer
 from actors.settings import NAMESPACE, PROTOCOL_VERSION
-from actors.simulator_actor import SIMULATOR_NAME
+from actors.simulator.actor import SIMULATOR_NAME
 
 __all__ = ["RegistryActor"]
 
@@ -432,7 +432,7 @@ def _living_carriers() -> list[str]:
 
 
 def _create_carrier(name: str, node_id: str, location: str) -> Any:
-    from actors.completion_actor import CompletionActor  # What it loads is not needed here.
+    from actors.completion.actor import CompletionActor  # What it loads is not needed here.
 
     return (
         ray.remote(CompletionActor)

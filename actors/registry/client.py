@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
-from actors.direct.client import DirectClient
-from actors.ledger import CompletionKey, Located
-from actors.ray_calls import from_singleton
-from actors.runtime import CompletionRow
+from actors.cluster.calls import from_singleton
+from actors.ports.ledger import CompletionKey, Located
+from actors.ports.runtime import CompletionRow
+from actors.rpc.client import DirectClient
 
 __all__ = ["REGISTRY_NAME", "CarrierReport", "RayRegistry"]
 
@@ -32,7 +32,7 @@ class CarrierReport:
 
 
 class RayRegistry:
-    """Forwards to `actors.registry_actor.RegistryActor`, which says what each call means.
+    """Forwards to `actors.registry.actor.RegistryActor`, which says what each call means.
 
     Each raises `ActorAway` while the registry is being restarted.
     """

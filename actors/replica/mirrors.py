@@ -12,8 +12,14 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from actors.accounts import Ledger
-from actors.channel import ABSENT, CHANNEL_LEASE_S, ChannelBatch, Mirror, MirrorSubscription
+from actors.completion.channel import (
+    ABSENT,
+    CHANNEL_LEASE_S,
+    ChannelBatch,
+    Mirror,
+    MirrorSubscription,
+)
+from actors.core.completion.readers import Departure
 from actors.core.errors import (
     CompletionNotFound,
     CompletionRuntimeError,
@@ -22,10 +28,10 @@ from actors.core.errors import (
     Overloaded,
 )
 from actors.core.events import Charge, Event, Finished, FinishReason, Status, Usage
-from actors.core.readers import Departure
-from actors.directory import CarrierLost, Directory
-from actors.record import CompletionRecord
-from actors.runtime import ReaderLeft
+from actors.core.record import CompletionRecord
+from actors.ports.accounts import Ledger
+from actors.ports.directory import CarrierLost, Directory
+from actors.ports.runtime import ReaderLeft
 
 __all__ = ["Mirrors", "settled_record"]
 

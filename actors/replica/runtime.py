@@ -3,7 +3,7 @@
 Which carriers there are, near or far, is the `Directory`'s business; so the same code is the runtime
 on Ray and the one in memory. No Ray here.
 
-It starts, finds, cancels and administers; what it reads is `actors.mirrors`'.
+It starts, finds, cancels and administers; what it reads is `actors.replica.mirrors`'.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from actors.accounts import Ledger
-from actors.carrier import CarrierLink
-from actors.channel import Mirror, MirrorSubscription
+from actors.completion.carrier import CarrierLink
+from actors.completion.channel import Mirror, MirrorSubscription
 from actors.core.errors import (
     AdmissionError,
     CarrierBusy,
@@ -29,9 +28,11 @@ from actors.core.events import (
     CancelSource,
 )
 from actors.core.native import NativeAnswer, NativeCall
+from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey, StartCommand
-from actors.directory import CarrierLost, Directory
-from actors.ledger import (
+from actors.ports.accounts import Ledger
+from actors.ports.directory import CarrierLost, Directory
+from actors.ports.ledger import (
     POLICY_UNCHANGED,
     Balance,
     CompletionKey,
@@ -44,10 +45,7 @@ from actors.ledger import (
     TeamLimits,
     TeamState,
 )
-from actors.mirrors import Mirrors, settled_record
-from actors.native_responses import NativeProviders, NoNativeProviders
-from actors.record import CompletionRecord
-from actors.runtime import (
+from actors.ports.runtime import (
     CancelAnswer,
     CancelOutcome,
     CompletionFilter,
@@ -59,7 +57,9 @@ from actors.runtime import (
     StartedCompletion,
     Subscription,
 )
+from actors.replica.mirrors import Mirrors, settled_record
 from actors.settings import Settings
+from actors.upstream.native_responses import NativeProviders, NoNativeProviders
 
 __all__ = ["LinkedRuntime"]
 
@@ -81,7 +81,7 @@ T = TypeVar("T")
 
 
 class LinkedRuntime:
-    """See `actors.runtime.CompletionRuntime`, which this implements.
+    """See `actors.ports.runtime.CompletionRuntime`, which this implements.
 
     Args:
         channel: this replica's name, unique among all replicas that ever were.

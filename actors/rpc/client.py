@@ -11,7 +11,8 @@ from typing import Any
 
 import aiohttp
 
-from actors.direct.frames import (
+from actors.ports.directory import ActorAway
+from actors.rpc.frames import (
     CLOSE_TIMEOUT_S,
     HEARTBEAT_S,
     STOP,
@@ -20,7 +21,6 @@ from actors.direct.frames import (
     Kind,
     Outbox,
 )
-from actors.directory import ActorAway
 
 __all__ = ["DirectClient"]
 

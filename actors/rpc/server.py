@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp import web
 
 from actors.core.errors import CompletionRuntimeError, Overloaded
-from actors.direct.frames import (
+from actors.rpc.frames import (
     CLOSE_TIMEOUT_S,
     HEARTBEAT_S,
     STOP,

@@ -10,7 +10,7 @@ import asyncio
 import os
 from typing import Any
 
-from actors.deployed import Deployed
+from actors.cluster.deployed import Deployed
 from actors.settings import PROTOCOL_VERSION
 from actors.simulator.app import create_simulator
 from actors.simulator.server import SimulatorServer

@@ -31,7 +31,7 @@ from actors.simulator.json_answers import arguments_text, json_text
 from actors.simulator.models import LONG_TOKENS_DEFAULT, Content, SimulatedModel
 from actors.simulator.request import Ask
 from actors.simulator.vocabulary import MULTI_BYTE_WORDS, WORDS, draw, seed_of
-from actors.tokenizer import count_text
+from actors.upstream.tokenizer import count_text
 
 __all__ = ["NOTHING", "Answer", "compose", "text_of"]
 

@@ -51,7 +51,7 @@ from actors.simulator.wires.base import Wire
 from actors.simulator.wires.chat import CHAT
 from actors.simulator.wires.messages import COUNT_TOKENS_PATH, MESSAGES, count_tokens
 from actors.simulator.wires.responses import RESPONSES, responses_routes
-from actors.tokenizer import count_prompt, count_text
+from actors.upstream.tokenizer import count_prompt, count_text
 
 __all__ = ["OnRequest", "Simulator", "create_simulator"]
 

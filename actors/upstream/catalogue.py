@@ -9,7 +9,7 @@ Rules:
    provider, or says `simulator: true`. An entry of the configuration with a built-in's name replaces it.
 2. An alias is sold under its own name and asked for under its target's; it names a model, never
    another alias.
-3. What is held, and how long things may take, stands in `actors.terms`.
+3. What is held, and how long things may take, stands in `actors.upstream.terms`.
 4. What of a request goes on to its provider, and is refused or left out, is `provider_request`'s.
 5. A built-in model can be had through each wire format that the simulator speaks: `sim@messages`,
    `sim@responses` and `sim@background` are `sim`, asked for in those words. They are not listed;
@@ -27,7 +27,6 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import HttpUrl
 
-from actors.config import Config, ConfigError, ModelConfig, ProviderConfig, ProviderKind
 from actors.core.errors import InvalidRequest, UnknownModel
 from actors.core.request import (
     CompletionRequest,
@@ -38,8 +37,7 @@ from actors.core.request import (
     StartCommand,
 )
 from actors.core.wire.recipient import Recipient
-from actors.ledger import Principal
-from actors.provider_request import provider_request
+from actors.ports.ledger import Principal
 from actors.settings import Settings
 from actors.simulator.models import (
     ALIASES,
@@ -49,9 +47,11 @@ from actors.simulator.models import (
     OUTPUT_TOKENS_MAX,
     SimulatedModel,
 )
-from actors.terms import Terms, demanded_limit, output_limit, prices_of
-from actors.tokenizer import count_request
-from actors.wire_formats import WIRE_FORMATS, WireFormat, carries_body, recipient_of
+from actors.upstream.config import Config, ConfigError, ModelConfig, ProviderConfig, ProviderKind
+from actors.upstream.request import provider_request
+from actors.upstream.terms import Terms, demanded_limit, output_limit, prices_of
+from actors.upstream.tokenizer import count_request
+from actors.upstream.wire_formats import WIRE_FORMATS, WireFormat, carries_body, recipient_of
 
 __all__ = [
     "SIMULATOR",

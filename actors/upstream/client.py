@@ -28,15 +28,15 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
-from actors.config import ConfigError, ProviderConfig
 from actors.core.errors import Failure, FailureCode, UpstreamError
 from actors.core.request import StartCommand
 from actors.core.upstream import StreamDecoder, TokenCount, UpstreamBatch
 from actors.core.wire.failures import BROKEN_STREAM
 from actors.core.wire.refusals import BODY_BYTES_MAX, TOLD_STATUSES, refusal, scrubbed
-from actors.provider_connections import Answer, Connections, Loss, TransportError
 from actors.settings import Settings
-from actors.wire_formats import WIRE_FORMATS
+from actors.upstream.config import ConfigError, ProviderConfig
+from actors.upstream.connections import Answer, Connections, Loss, TransportError
+from actors.upstream.wire_formats import WIRE_FORMATS
 
 __all__ = ["ProviderClient"]
 
@@ -63,7 +63,7 @@ _UNREADABLE = Failure(
 
 
 class ProviderClient:
-    """One provider's client in this process; implements `actors.provider.Provider`.
+    """One provider's client in this process; implements `actors.ports.provider.Provider`.
 
     Args:
         name: the provider's name in the configuration.
@@ -142,7 +142,7 @@ class _Phase(Enum):
 
 
 class _HttpStream:
-    """One request to a provider; implements `actors.provider.UpstreamStream`.
+    """One request to a provider; implements `actors.ports.provider.UpstreamStream`.
 
     Args:
         headers: what this request carries beside what every one does.

@@ -40,7 +40,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
 
-from actors.content_coding import ContentDecoder, UnknownCoding
+from actors.upstream.content_coding import ContentDecoder, UnknownCoding
 
 __all__ = ["Answer", "Connections", "Loss", "TransportError"]
 

@@ -29,7 +29,6 @@ from urllib.parse import urlencode
 
 import httpx
 
-from actors.config import ConfigError, ProviderConfig, ProviderKind
 from actors.core.errors import (
     CompletionNotFound,
     Failure,
@@ -41,7 +40,8 @@ from actors.core.errors import (
 from actors.core.native import NativeAnswer, NativeCall, NativeOperation
 from actors.core.wire.refusals import BODY_BYTES_MAX, TOLD_STATUSES, refusal
 from actors.settings import Settings
-from actors.wire_formats import WIRE_FORMATS
+from actors.upstream.config import ConfigError, ProviderConfig, ProviderKind
+from actors.upstream.wire_formats import WIRE_FORMATS
 
 __all__ = ["NativeProviders", "NativeResponses", "NoNativeProviders"]
 

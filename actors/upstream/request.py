@@ -40,7 +40,7 @@ from actors.core.request import (
 from actors.core.wire.own_body import Prepared
 from actors.core.wire.pass_through import held_back
 from actors.core.wire.recipient import Recipient
-from actors.wire_formats import WireFormat, carries_body
+from actors.upstream.wire_formats import WireFormat, carries_body
 
 __all__ = [
     "REASONING_EFFORT",

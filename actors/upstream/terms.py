@@ -18,12 +18,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from actors.config import FailedCharge, HoldMode, ModelConfig, ProviderConfig, TimeoutsConfig
+from actors.core.completion.token_meter import hold_microcredits
 from actors.core.errors import InvalidRequest
-from actors.core.prices import Prices, whole_price
+from actors.core.money.prices import Prices, whole_price
 from actors.core.request import Dialect
-from actors.core.token_meter import hold_microcredits
 from actors.settings import Settings
+from actors.upstream.config import (
+    FailedCharge,
+    HoldMode,
+    ModelConfig,
+    ProviderConfig,
+    TimeoutsConfig,
+)
 
 __all__ = ["FULL_OUTPUT_TOKENS", "Hold", "Terms", "demanded_limit", "output_limit", "prices_of"]
 

@@ -19,14 +19,16 @@ from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from actors.config import ProviderConfig, ProviderKind
 from actors.core.request import CompletionRequest, Dialect, StartCommand
 from actors.core.upstream import StreamDecoder, TokenCount
-from actors.core.wire import anthropic, openai_chat, responses
+from actors.core.wire.anthropic import format as anthropic
 from actors.core.wire.flattened import Restoring, flatten
+from actors.core.wire.openai_chat import format as openai_chat
 from actors.core.wire.own_body import Prepared
 from actors.core.wire.recipient import Recipient
+from actors.core.wire.responses import format as responses
 from actors.core.wire.seals import Sealing
+from actors.upstream.config import ProviderConfig, ProviderKind
 
 __all__ = ["WIRE_FORMATS", "WireFormat", "carries_body", "recipient_of"]
 

@@ -21,7 +21,7 @@ from actors.loadtest.arguments import (
     parse_slo,
 )
 from actors.loadtest.plan import Arrival, Load, Plan, PlanError
-from serve_app.remote import RemoteError
+from serve_app.cli.remote import RemoteError
 
 __all__ = ["register"]
 
@@ -131,7 +131,7 @@ def load(
             seed=seed,
             slo=parse_slo(slo),
         )
-        from serve_app import load_run
+        from serve_app.cli import load_run
 
         where = load_run.Where(
             is_local=local,

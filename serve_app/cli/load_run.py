@@ -17,8 +17,8 @@ from actors.loadtest.report.live import LiveProgress
 from actors.loadtest.report.page import render_page
 from actors.loadtest.report.table import error_lines, tables, verdict
 from actors.loadtest.target import LoadError
-from serve_app.remote import RemoteError
-from serve_app.tables import print_table
+from serve_app.cli.remote import RemoteError
+from serve_app.cli.tables import print_table
 
 __all__ = ["Where", "run"]
 

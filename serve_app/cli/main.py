@@ -14,19 +14,20 @@ from typing import Annotated
 
 import typer
 
-from actors.config import ConfigError, load_config
 from actors.core.plain_text import plain
 from actors.settings import Settings, SettingsError
-from serve_app import cli_load, cli_remote
-from serve_app.background_start import start_in_background
-from serve_app.data_directory import DataDirectory, InstanceError
-from serve_app.environment import node_environment, serve_environment
-from serve_app.haproxy import write_launcher
-from serve_app.instance import Instance, Plan
-from serve_app.output import Output
-from serve_app.remote import RemoteError
-from serve_app.stop import stop_instance
-from serve_app.welcome import progress, welcome
+from actors.upstream.config import ConfigError, load_config
+from serve_app.cli import load as cli_load
+from serve_app.cli import remote_commands as cli_remote
+from serve_app.cli.output import Output
+from serve_app.cli.remote import RemoteError
+from serve_app.cli.welcome import progress, welcome
+from serve_app.instance.data_directory import DataDirectory, InstanceError
+from serve_app.instance.detached import start_in_background
+from serve_app.instance.environment import node_environment, serve_environment
+from serve_app.instance.haproxy import write_launcher
+from serve_app.instance.instance import Instance, Plan
+from serve_app.instance.stop import stop_instance
 
 __all__ = ["app", "main"]
 

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import typer
 
-from serve_app.remote import Remote, RemoteError
-from serve_app.tables import print_table
+from serve_app.cli.remote import Remote, RemoteError
+from serve_app.cli.tables import print_table
 
 __all__ = ["register"]
 

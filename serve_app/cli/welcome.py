@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.panel import Panel
 
 from actors.settings import Settings
-from serve_app.instance import Ready
-from serve_app.output import Output
+from serve_app.cli.output import Output
+from serve_app.instance.instance import Ready
 
 __all__ = ["PROGRESS", "progress", "welcome"]
 

@@ -24,11 +24,11 @@ from typing import Any, Protocol, runtime_checkable
 from actors.core.errors import CompletionRuntimeError
 from actors.core.events import Event
 from actors.core.ids import COMPLETION_PREFIX
+from actors.core.record import CompletionHeader, CompletionRecord, Receipt, Timeline
 from actors.core.request import CompletionRequest
 from actors.core.request import Dialect as DialectName
-from actors.ledger import RateState
-from actors.record import CompletionHeader, CompletionRecord, Receipt, Timeline
-from actors.runtime import CancelAnswer
+from actors.ports.ledger import RateState
+from actors.ports.runtime import CancelAnswer
 from serve_app.dialects.answer import Answer
 
 __all__ = [

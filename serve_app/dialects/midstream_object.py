@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors.core.events import ChargeBasis, Finished
-from actors.record import CompletionHeader, Receipt
+from actors.core.record import CompletionHeader, Receipt
 
 __all__ = ["credits", "midstream_object", "receipt_object"]
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from actors.catalogue import CatalogueModel
 from actors.core.errors import InvalidRequest
-from actors.core.prices import Price, Prices
+from actors.core.money.prices import Price, Prices
+from actors.upstream.catalogue import CatalogueModel
 from serve_app.dialects.base import Dialect
 from serve_app.dialects.midstream_object import credits
-from serve_app.exchange import Exchange
-from serve_app.shell import Shell
+from serve_app.http.exchange import Exchange
+from serve_app.http.route import Shell
 
 __all__ = ["AccountEndpoints", "AnthropicModels"]
 

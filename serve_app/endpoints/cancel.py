@@ -10,12 +10,12 @@ import contextlib
 from actors.core.errors import CompletionIdInUse, CompletionNotFound
 from actors.core.events import CancelSource
 from actors.core.ids import is_client_name
-from actors.ledger import CompletionKey
-from actors.runtime import RememberedCancellation
-from serve_app.dialect_endpoints import DialectEndpoints
+from actors.ports.ledger import CompletionKey
+from actors.ports.runtime import RememberedCancellation
 from serve_app.dialects.base import DeletingDialect, Reply, render
 from serve_app.dialects.midstream_headers import remembers_if_absent
-from serve_app.exchange import Exchange
+from serve_app.endpoints.of_dialect import DialectEndpoints
+from serve_app.http.exchange import Exchange
 
 __all__ = ["CancellingEndpoints"]
 

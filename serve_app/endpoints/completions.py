@@ -6,14 +6,14 @@ which order things are checked, what happens when the client leaves.
 
 from __future__ import annotations
 
-from actors.ledger import CompletionKey
-from actors.record import CompletionRecord
-from actors.runtime import Subscription
-from serve_app.cancelling import CancellingEndpoints
-from serve_app.creating import CreatingEndpoints
+from actors.core.record import CompletionRecord
+from actors.ports.ledger import CompletionKey
+from actors.ports.runtime import Subscription
 from serve_app.dialects.base import StreamCall
-from serve_app.event_stream import EventStream, Opening, Reading, RecordSubscription
-from serve_app.exchange import Exchange
+from serve_app.endpoints.cancel import CancellingEndpoints
+from serve_app.endpoints.create import CreatingEndpoints
+from serve_app.http.event_stream import EventStream, Opening, Reading, RecordSubscription
+from serve_app.http.exchange import Exchange
 
 __all__ = ["CompletionEndpoints"]
 

@@ -28,20 +28,20 @@ from actors.core.errors import (
 )
 from actors.core.events import Finished, Status
 from actors.core.ids import COMPLETION_PREFIX
+from actors.core.record import CompletionHeader, Receipt
 from actors.core.request import CompletionRequest, IdempotencyKey, StartCommand
-from actors.ledger import CompletionKey, Principal, RateState
-from actors.record import CompletionHeader, Receipt
-from actors.runtime import StartedCompletion, Subscription
-from actors.tokenizer import count_request
-from serve_app.client_watch import ClientWatch
-from serve_app.dialect_endpoints import DialectEndpoints
+from actors.ports.ledger import CompletionKey, Principal, RateState
+from actors.ports.runtime import StartedCompletion, Subscription
+from actors.upstream.tokenizer import count_request
 from serve_app.dialects.base import BackgroundDialect, Call, CreateCall, Snapshot
 from serve_app.dialects.json_scan import Weight
 from serve_app.dialects.midstream_headers import COMPLETION_ID, client_name
-from serve_app.event_stream import EventStream, Opening, Reading, RecordSubscription, collect
-from serve_app.exchange import Exchange
-from serve_app.made_again import fingerprint, name_of_start
-from serve_app.starting import start_watched
+from serve_app.endpoints.made_again import fingerprint, name_of_start
+from serve_app.endpoints.of_dialect import DialectEndpoints
+from serve_app.endpoints.start import start_watched
+from serve_app.http.client_watch import ClientWatch
+from serve_app.http.event_stream import EventStream, Opening, Reading, RecordSubscription, collect
+from serve_app.http.exchange import Exchange
 
 __all__ = ["CreatingEndpoints", "show_paths"]
 

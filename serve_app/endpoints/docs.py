@@ -8,9 +8,9 @@ from functools import cached_property
 from starlette.routing import Route
 
 from serve_app.dialects.base import Reply, render
-from serve_app.docs_page import page
-from serve_app.exchange import Exchange
-from serve_app.openapi import document
+from serve_app.http.exchange import Exchange
+from serve_app.openapi.document import document
+from serve_app.openapi.page import page
 
 __all__ = ["DocsEndpoints"]
 

@@ -23,14 +23,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.core.errors import CompletionNotFound, InvalidRequest
-from actors.core.wire.responses import completion_ulid
-from actors.record import CompletionRecord
-from serve_app.dialect_endpoints import work_on_log
+from actors.core.record import CompletionRecord
+from actors.core.wire.responses.format import completion_ulid
 from serve_app.dialects.answer import Answer
 from serve_app.dialects.base import render
 from serve_app.dialects.responses.errors import ItemNotFound, PreviousResponseNotFound
 from serve_app.dialects.responses.items import identified
 from serve_app.dialects.responses.render import output_items
+from serve_app.endpoints.of_dialect import work_on_log
 
 __all__ = ["LINKS_MAX", "RESPONSES_MAX", "Earlier", "earlier_responses", "referenced_items"]
 

@@ -10,8 +10,8 @@ import ipaddress
 from typing import Any
 
 from actors.core.errors import CompletionRuntimeError
-from serve_app.exchange import Exchange
-from serve_app.shell import Shell
+from serve_app.http.exchange import Exchange
+from serve_app.http.route import Shell
 
 __all__ = ["HealthEndpoints"]
 

@@ -12,15 +12,15 @@ from contextlib import asynccontextmanager
 
 from actors.core.errors import CompletionNotFound, InvalidRequest, UnknownModel
 from actors.core.ids import COMPLETION_PREFIX
-from actors.ledger import Principal
-from actors.tokenizer import count_request
+from actors.ports.ledger import Principal
+from actors.upstream.tokenizer import count_request
 from serve_app.dialects.base import CreateCall
 from serve_app.dialects.messages import MessagesDialect
 from serve_app.dialects.messages.errors import StreamNotFound
 from serve_app.dialects.offered import Dialects
-from serve_app.endpoints import CompletionEndpoints
-from serve_app.exchange import Exchange
-from serve_app.shell import Shell
+from serve_app.endpoints.completions import CompletionEndpoints
+from serve_app.http.exchange import Exchange
+from serve_app.http.route import Shell
 
 __all__ = ["AsyncMessagesEndpoints", "MessagesEndpoints"]
 

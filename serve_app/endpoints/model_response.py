@@ -9,14 +9,14 @@ Source: contract of the model-response dialect, section 5 (decision table), and 
 from __future__ import annotations
 
 from actors.core.errors import Forbidden
-from actors.ledger import CompletionKey, Principal
-from actors.record import CompletionRecord
+from actors.core.record import CompletionRecord
+from actors.ports.ledger import CompletionKey, Principal
 from serve_app.dialects.base import CreateCall
 from serve_app.dialects.model_response.dialect import ModelResponseCall, ModelResponseDialect
 from serve_app.dialects.model_response.request import organization_of
-from serve_app.endpoints import CompletionEndpoints
-from serve_app.exchange import Exchange
-from serve_app.shell import Shell
+from serve_app.endpoints.completions import CompletionEndpoints
+from serve_app.http.exchange import Exchange
+from serve_app.http.route import Shell
 
 __all__ = ["ModelResponseEndpoints"]
 

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from actors.core.errors import CompletionNotFound
-from actors.ledger import CompletionKey, Principal
-from actors.record import CompletionRecord
+from actors.core.record import CompletionRecord
+from actors.ports.ledger import CompletionKey, Principal
 from serve_app.dialects.base import Dialect, RawHeaders, Snapshot
-from serve_app.event_stream import Opening, StreamOptions
-from serve_app.exchange import Exchange
-from serve_app.shell import Shell
+from serve_app.http.event_stream import Opening, StreamOptions
+from serve_app.http.exchange import Exchange
+from serve_app.http.route import Shell
 
 __all__ = ["DialectEndpoints", "work_on_log"]
 

@@ -24,21 +24,21 @@ from typing import Any
 from actors.core.errors import CompletionNotFound, InvalidRequest, NativeUnsupported
 from actors.core.ids import COMPLETION_PREFIX
 from actors.core.native import NativeCall, NativeOperation
+from actors.core.record import CompletionRecord
 from actors.core.request import CompletionRequest
 from actors.core.wire.pass_through import held_back
-from actors.ledger import CompletionKey, Principal
-from actors.record import CompletionRecord
-from actors.tokenizer import count_request
-from serve_app.creating import show_paths
+from actors.ports.ledger import CompletionKey, Principal
+from actors.upstream.tokenizer import count_request
 from serve_app.dialects.base import CreateCall, Reply, render
 from serve_app.dialects.json_body import parse_object
 from serve_app.dialects.responses import ResponsesDialect
 from serve_app.dialects.responses.errors import NotBackground
 from serve_app.dialects.responses.request import continued, references
-from serve_app.earlier_responses import Earlier, earlier_responses, referenced_items
-from serve_app.endpoints import CompletionEndpoints
-from serve_app.exchange import Exchange
-from serve_app.shell import Handler, Shell
+from serve_app.endpoints.completions import CompletionEndpoints
+from serve_app.endpoints.create import show_paths
+from serve_app.endpoints.earlier_responses import Earlier, earlier_responses, referenced_items
+from serve_app.http.exchange import Exchange
+from serve_app.http.route import Handler, Shell
 
 __all__ = ["ResponsesEndpoints"]
 

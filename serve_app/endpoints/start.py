@@ -6,9 +6,9 @@ import asyncio
 
 from actors.core.errors import CompletionRuntimeError
 from actors.core.request import DisconnectPolicy, StartCommand
-from actors.runtime import CompletionRuntime, ReaderLeft, StartedCompletion
-from serve_app.background import Background
-from serve_app.client_watch import ClientWatch
+from actors.ports.runtime import CompletionRuntime, ReaderLeft, StartedCompletion
+from serve_app.http.background import Background
+from serve_app.http.client_watch import ClientWatch
 
 __all__ = ["start_watched"]
 

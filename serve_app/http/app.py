@@ -13,23 +13,23 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
-from actors.catalogue import Catalogue
-from actors.runtime import CompletionRuntime
+from actors.ports.runtime import CompletionRuntime
 from actors.settings import Settings
-from serve_app.account import AccountEndpoints, AnthropicModels
-from serve_app.admin import AdminEndpoints
-from serve_app.auth import Authenticator
+from actors.upstream.catalogue import Catalogue
 from serve_app.dialects.base import Dialect, Operation
 from serve_app.dialects.offered import Dialects
-from serve_app.docs_endpoints import DocsEndpoints
-from serve_app.endpoints import CompletionEndpoints
-from serve_app.health import HealthEndpoints
-from serve_app.messages_endpoints import AsyncMessagesEndpoints, MessagesEndpoints
-from serve_app.model_response_endpoints import ModelResponseEndpoints
-from serve_app.nowhere import Nowhere
-from serve_app.responses_endpoints import ResponsesEndpoints
-from serve_app.shell import Endpoint, Handler, Shell
-from serve_app.ulid import new_ulid
+from serve_app.endpoints.account import AccountEndpoints, AnthropicModels
+from serve_app.endpoints.admin.routes import AdminEndpoints
+from serve_app.endpoints.completions import CompletionEndpoints
+from serve_app.endpoints.docs import DocsEndpoints
+from serve_app.endpoints.health import HealthEndpoints
+from serve_app.endpoints.messages import AsyncMessagesEndpoints, MessagesEndpoints
+from serve_app.endpoints.model_response import ModelResponseEndpoints
+from serve_app.endpoints.responses import ResponsesEndpoints
+from serve_app.http.authentication import Authenticator
+from serve_app.http.no_such_route import Nowhere
+from serve_app.http.route import Endpoint, Handler, Shell
+from serve_app.http.ulid import new_ulid
 
 __all__ = ["create_app"]
 

@@ -19,8 +19,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 from actors.core.errors import Unauthenticated
-from actors.ledger import Principal
-from actors.runtime import CompletionRuntime
+from actors.ports.ledger import Principal
+from actors.ports.runtime import CompletionRuntime
 
 __all__ = ["PRINCIPALS_MAX", "PRINCIPAL_TTL_S", "Authenticator", "secret_of"]
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from actors.core.errors import CompletionRuntimeError, InvalidRequest, Overloaded
-from serve_app.body_worker import LENGTH
+from serve_app.http.body_worker import LENGTH
 
 __all__ = ["BodyWorkers"]
 
@@ -38,9 +38,9 @@ _WAITING_MAX = 64
 _WORK_TIMEOUT_S = 20.0
 _WAIT_TIMEOUT_S = 30.0
 
-_ROOT = str(Path(__file__).resolve().parent.parent)
+_ROOT = str(Path(__file__).resolve().parent.parent.parent)
 _PROGRAM = (
-    "import sys; sys.path.insert(0, {root!r}); from serve_app.body_worker import main; main()"
+    "import sys; sys.path.insert(0, {root!r}); from serve_app.http.body_worker import main; main()"
 )
 
 

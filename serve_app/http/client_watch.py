@@ -25,7 +25,7 @@ from typing import Any
 
 from starlette.types import Receive
 
-from actors.runtime import ReaderLeft
+from actors.ports.runtime import ReaderLeft
 
 __all__ = ["ClientWatch"]
 

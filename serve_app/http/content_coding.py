@@ -12,7 +12,7 @@ import zlib
 import zstandard
 
 from actors.core.errors import InvalidRequest, RequestTooLarge
-from serve_app.http_errors import UnsupportedCoding
+from serve_app.http.errors import UnsupportedCoding
 
 __all__ = ["codings_of", "decoded"]
 

@@ -33,14 +33,14 @@ from actors.core.errors import (
     UpstreamError,
 )
 from actors.core.events import Event, Finished, Started, Status
-from actors.record import CompletionRecord
-from actors.runtime import ReaderLeft, Subscription
-from serve_app.background import Background
-from serve_app.client_watch import ClientWatch
+from actors.core.record import CompletionRecord
+from actors.ports.runtime import ReaderLeft, Subscription
 from serve_app.dialects.answer import Answer
 from serve_app.dialects.base import Encoder, LivelyEncoder, RawHeaders
-from serve_app.exchange import Exchange
-from serve_app.keep_alive import KeepAlive
+from serve_app.http.background import Background
+from serve_app.http.client_watch import ClientWatch
+from serve_app.http.exchange import Exchange
+from serve_app.http.keep_alive import KeepAlive
 
 __all__ = ["EventStream", "Opening", "Reading", "RecordSubscription", "StreamOptions", "collect"]
 
@@ -99,7 +99,7 @@ class Reading:
 
 
 class RecordSubscription:
-    """A settled completion's events, read as if they came now. See `actors.runtime.Subscription`."""
+    """A settled completion's events, read as if they came now. See `actors.ports.runtime.Subscription`."""
 
     def __init__(self, record: CompletionRecord) -> None:
         self._record = record

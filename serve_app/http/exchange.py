@@ -15,11 +15,11 @@ from urllib.parse import parse_qsl
 from starlette.types import Message, Receive, Scope, Send
 
 from actors.core.errors import InvalidRequest, RequestTooLarge
-from serve_app.client_watch import ClientWatch
-from serve_app.content_coding import codings_of, decoded
 from serve_app.dialects.base import Call, RawHeaders, Reply, render
 from serve_app.dialects.json_scan import Weight, weighing
-from serve_app.http_errors import RequestTimedOut
+from serve_app.http.client_watch import ClientWatch
+from serve_app.http.content_coding import codings_of, decoded
+from serve_app.http.errors import RequestTimedOut
 
 __all__ = ["ClientGone", "Exchange"]
 

@@ -13,9 +13,9 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from serve_app.dialects.base import Dialect
-from serve_app.exchange import Exchange
-from serve_app.http_errors import RouteNotFound
-from serve_app.shell import ANTHROPIC_VERSION, Endpoint, Shell
+from serve_app.http.errors import RouteNotFound
+from serve_app.http.exchange import Exchange
+from serve_app.http.route import ANTHROPIC_VERSION, Endpoint, Shell
 
 __all__ = ["Nowhere"]
 

@@ -15,19 +15,19 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
-from actors.catalogue import Catalogue
 from actors.core.errors import CompletionRuntimeError, IllegalTransition
-from actors.runtime import CompletionRuntime
+from actors.ports.runtime import CompletionRuntime
 from actors.settings import Settings
-from serve_app.auth import Authenticator
-from serve_app.background import Background
-from serve_app.body_workers import BodyWorkers
-from serve_app.client_watch import ClientWatch
+from actors.upstream.catalogue import Catalogue
 from serve_app.dialects.base import Dialect, Operation, RawHeaders
 from serve_app.dialects.json_scan import Weight
 from serve_app.dialects.offered import Dialects
-from serve_app.exchange import ClientGone, Exchange
-from serve_app.http_errors import MethodNotAllowed, RouteNotFound
+from serve_app.http.authentication import Authenticator
+from serve_app.http.background import Background
+from serve_app.http.body_workers import BodyWorkers
+from serve_app.http.client_watch import ClientWatch
+from serve_app.http.errors import MethodNotAllowed, RouteNotFound
+from serve_app.http.exchange import ClientGone, Exchange
 
 __all__ = ["ANTHROPIC_VERSION", "Endpoint", "Handler", "Shell"]
 

@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from serve_app.processes import ProcessId, find_marked
+from serve_app.instance.processes import ProcessId, find_marked
 
 __all__ = ["HAPROXY_FOLDER", "DataDirectory", "InstanceError", "InstanceNote", "Keys"]
 

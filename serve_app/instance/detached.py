@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from serve_app.data_directory import DataDirectory, InstanceError
-from serve_app.instance import Plan
-from serve_app.welcome import PROGRESS
+from serve_app.cli.welcome import PROGRESS
+from serve_app.instance.data_directory import DataDirectory, InstanceError
+from serve_app.instance.instance import Plan
 
 __all__ = ["start_in_background"]
 
@@ -26,7 +26,7 @@ def start_in_background(plan: Plan, directory: DataDirectory) -> None:
     said = directory.path / "up.log"
     with said.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "serve_app.cli", "up", *_arguments(plan)],
+            [sys.executable, "-m", "serve_app.cli.main", "up", *_arguments(plan)],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

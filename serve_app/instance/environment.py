@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from actors.settings import Settings
-from serve_app.data_directory import HAPROXY_FOLDER
-from serve_app.haproxy import BINARY_VARIABLE
-from serve_app.processes import MARK
+from serve_app.instance.data_directory import HAPROXY_FOLDER
+from serve_app.instance.haproxy import BINARY_VARIABLE
+from serve_app.instance.processes import MARK
 
 __all__ = [
     "NODE_VARIABLES",
@@ -57,7 +57,7 @@ def serve_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
         # Removes the two headers by which a client could cut or keep a stream behind our back.
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.edge:middlewares",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.http.serve_headers:middlewares",
         "RAY_SERVE_LOG_TO_STDERR": "0",
         # A proxy is replaced after the third check that it fails: in 6 s instead of 30.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",

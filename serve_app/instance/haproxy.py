@@ -27,7 +27,7 @@ BINARY_VARIABLE = "RAY_SERVE_HAPROXY_BINARY_PATH"
 
 _PROGRAM = (
     "import sys; sys.path.insert(0, {root!r}); "
-    "from serve_app.haproxy_launcher import main; main(sys.argv[1:])"
+    "from serve_app.instance.haproxy_launcher import main; main(sys.argv[1:])"
 )
 """Run without the interpreter's site packages, which the launcher needs none of: they take long."""
 
@@ -38,7 +38,7 @@ def write_launcher(directory: Path) -> Path | None:
     binary = _binary()
     if binary is None or binary == script:
         return binary
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(Path(__file__).resolve().parent.parent.parent)
     words = (sys.executable, "-I", "-S", "-c", _PROGRAM.format(root=root), str(binary))
     descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".haproxy.")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from serve_app.haproxy_errors import ANSWERS
+from serve_app.instance.haproxy_errors import ANSWERS
 
 __all__ = ["MARK", "PLACES_MAX", "Rewritten", "rewrite", "rewrite_safely"]
 
@@ -160,7 +160,7 @@ def _give_places(section: _Section, places: int, done: set[str]) -> None:
 
 
 def _set_defaults(section: _Section, errors: str, done: set[str]) -> None:
-    # Splicing is off (`serve_app.haproxy`); asked for, it takes a fifth of the files for its pipes.
+    # Splicing is off (`serve_app.instance.haproxy`); asked for, it takes a fifth of the files for its pipes.
     unwanted = (_REQUEST_TIMEOUT, _ERROR_FILE, _SPLICING)
     lines = [line for line in section.lines if not any(p.match(line) for p in unwanted)]
     own = [f"    timeout http-request {_REQUEST_TIMEOUT_S}s"]

@@ -4,7 +4,7 @@ It is called as HAProxy is, for starts and for reloads (`-sf`, `-x`): the proces
 for stays, and so does the path of the configuration, by which Serve knows its processes. What cannot
 be rewritten is run as it was, with a warning on standard error, which Serve keeps beside the socket.
 
-Standard library alone, and little of it: it runs before every HAProxy. `serve_app.haproxy` writes the
+Standard library alone, and little of it: it runs before every HAProxy. `haproxy` beside it writes the
 script that calls it.
 """
 
@@ -19,8 +19,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from serve_app.haproxy_config import PLACES_MAX, Rewritten, rewrite, rewrite_safely
-from serve_app.haproxy_errors import ANSWERS, answer_body, answer_file
+from serve_app.instance.haproxy_config import PLACES_MAX, Rewritten, rewrite, rewrite_safely
+from serve_app.instance.haproxy_errors import ANSWERS, answer_body, answer_file
 
 __all__ = ["main", "prepare"]
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
         except (OSError, ValueError) as error:
             print(f"midstream: HAProxy runs as Serve would have it: {error}", file=sys.stderr)
         sys.stderr.flush()
-    # Without splicing: see `serve_app.haproxy`.
+    # Without splicing: see `serve_app.instance.haproxy`.
     os.execv(binary, [binary, "-dS", *given])
 
 

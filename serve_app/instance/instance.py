@@ -22,21 +22,26 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from actors.catalogue import Catalogue
-from actors.config import Config
 from actors.settings import Settings
-from serve_app.data_directory import (
+from actors.upstream.catalogue import Catalogue
+from actors.upstream.config import Config
+from serve_app.instance.data_directory import (
     HAPROXY_FOLDER,
     DataDirectory,
     InstanceError,
     InstanceNote,
     Keys,
 )
-from serve_app.environment import private_ray_environment, serve_environment
-from serve_app.haproxy import write_launcher
-from serve_app.preflight import check_no_other_ray, check_ports, check_shared_memory, free_port
-from serve_app.processes import descendants, end_processes, identify
-from serve_app.reaper import Reaper
+from serve_app.instance.environment import private_ray_environment, serve_environment
+from serve_app.instance.haproxy import write_launcher
+from serve_app.instance.preflight import (
+    check_no_other_ray,
+    check_ports,
+    check_shared_memory,
+    free_port,
+)
+from serve_app.instance.processes import descendants, end_processes, identify
+from serve_app.instance.reaper import Reaper
 
 if TYPE_CHECKING:
     from serve_app.deployment import Stack

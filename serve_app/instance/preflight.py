@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from actors.settings import Settings
-from serve_app.data_directory import InstanceError
-from serve_app.processes import port_holder
+from serve_app.instance.data_directory import InstanceError
+from serve_app.instance.processes import port_holder
 
 __all__ = ["check_no_other_ray", "check_ports", "check_shared_memory", "free_port"]
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import signal
 import time
 
-from serve_app.data_directory import HAPROXY_FOLDER, DataDirectory, InstanceError, InstanceNote
-from serve_app.processes import end_processes
+from serve_app.instance.data_directory import (
+    HAPROXY_FOLDER,
+    DataDirectory,
+    InstanceError,
+    InstanceNote,
+)
+from serve_app.instance.processes import end_processes
 
 __all__ = ["stop_instance"]
 

@@ -15,11 +15,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.routing import Route
 
-from serve_app.answer_schemas import ANSWERS, ERRORS, REMEMBERED
-from serve_app.described import Access, Described
 from serve_app.dialects.base import DialectName
-from serve_app.operations import OPERATIONS
-from serve_app.shell import Endpoint
+from serve_app.http.route import Endpoint
+from serve_app.openapi.answer_schemas import ANSWERS, ERRORS, REMEMBERED
+from serve_app.openapi.operations import OPERATIONS
+from serve_app.openapi.phrases import Access, Described
 
 __all__ = ["described_routes", "document"]
 

@@ -11,8 +11,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from serve_app.admin_members import GrantBody, KeyBody, TeamBody
-from serve_app.described import (
+from serve_app.dialects.chat.dialect import VERSION
+from serve_app.dialects.chat.members import ChatBody
+from serve_app.dialects.model_response.members import ModelResponseBody
+from serve_app.endpoints.admin.members import GrantBody, KeyBody, TeamBody
+from serve_app.openapi.operations_messages import MESSAGES_OPERATIONS
+from serve_app.openapi.operations_responses import RESPONSES_OPERATIONS
+from serve_app.openapi.phrases import (
     ASKED,
     CANCELLED,
     CANCELLING,
@@ -29,11 +34,6 @@ from serve_app.described import (
     Described,
     Parameter,
 )
-from serve_app.dialects.chat.dialect import VERSION
-from serve_app.dialects.chat.members import ChatBody
-from serve_app.dialects.model_response.members import ModelResponseBody
-from serve_app.operations_messages import MESSAGES_OPERATIONS
-from serve_app.operations_responses import RESPONSES_OPERATIONS
 
 __all__ = ["OPERATIONS"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from serve_app.described import (
+from serve_app.dialects.messages.members import CountBody, MessagesBody
+from serve_app.openapi.phrases import (
     CANCELLING,
     CREATING,
     CURSOR,
@@ -16,7 +17,6 @@ from serve_app.described import (
     Described,
     Parameter,
 )
-from serve_app.dialects.messages.members import CountBody, MessagesBody
 
 __all__ = ["MESSAGES_OPERATIONS"]
 

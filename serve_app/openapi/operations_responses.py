@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from serve_app.described import (
+from serve_app.dialects.members import ModelName
+from serve_app.dialects.responses.members import ResponsesBody
+from serve_app.openapi.phrases import (
     CANCELLING,
     CREATING,
     FOUND,
@@ -14,8 +16,6 @@ from serve_app.described import (
     Described,
     Parameter,
 )
-from serve_app.dialects.members import ModelName
-from serve_app.dialects.responses.members import ResponsesBody
 
 __all__ = ["RESPONSES_OPERATIONS"]
 

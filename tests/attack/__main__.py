@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.attack.attacks import ATTACKS
 from tests.attack.unseen_thinker import configured
-from tests.instance import Instance, free_port, running, wait_until
+from tests.support.instance import Instance, free_port, running, wait_until
 
 _STOP_S = 30.0
 
@@ -71,7 +71,7 @@ def _without_token(folder: Path) -> int:
         instance = Instance(folder / "i")
         done = subprocess.run(
             [
-                *(sys.executable, "-m", "serve_app.cli", "up", "--address", address),
+                *(sys.executable, "-m", "serve_app.cli.main", "up", "--address", address),
                 *("--port", str(free_port()), "--data-dir", str(folder / "d")),
             ],
             env=instance.environment | environment,
@@ -101,7 +101,7 @@ def _cluster(folder: Path, *, has_token: bool) -> Iterator[tuple[str, dict[str, 
         environment["RAY_AUTH_TOKEN"] = "0123456789abcdef" * 4
     base = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MIDSTREAM_"))}
     shell = (
-        f'eval "$({sys.executable} -m serve_app.cli env --ray --data-dir {folder}/node)"'
+        f'eval "$({sys.executable} -m serve_app.cli.main env --ray --data-dir {folder}/node)"'
         + ("" if has_token else " && export RAY_AUTH_MODE=disabled")
         + f" && exec {sys.executable} -m ray.scripts.scripts start --head --port={port}"
         f" --node-ip-address=127.0.0.1 --temp-dir={folder}/r --num-cpus=2 --block"

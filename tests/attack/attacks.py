@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 import httpx
 
-from serve_app.data_directory import DataDirectory
+from serve_app.instance.data_directory import DataDirectory
 from tests.attack import unseen_thinker
-from tests.chat_streams import ChatStream, body, stream
-from tests.instance import ADMIN_KEY, DEMO_KEY, Instance, wait_until
+from tests.support.chat_streams import ChatStream, body, stream
+from tests.support.instance import ADMIN_KEY, DEMO_KEY, Instance, wait_until
 
 __all__ = ["ATTACKS", "Attack"]
 

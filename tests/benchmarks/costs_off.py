@@ -24,11 +24,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from actors.completion_actor import CompletionActor
-from actors.ledger import HoldExtension, HoldPlacement, Placed, Settlement
-from actors.ray_ledger import RayLedger
-from actors.ray_registry import RayRegistry
-from actors.record import CompletionRecord
+from actors.completion.actor import CompletionActor
+from actors.core.record import CompletionRecord
+from actors.ledger.client import RayLedger
+from actors.ports.ledger import HoldExtension, HoldPlacement, Placed, Settlement
+from actors.registry.client import RayRegistry
 
 __all__ = ["ledger", "records", "registry", "setup_hook"]
 

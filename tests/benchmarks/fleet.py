@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 
 from tests.benchmarks.raw_stream import RawStream, open_raw
-from tests.instance import Instance
+from tests.support.instance import Instance
 
 __all__ = ["CHAT", "Fleet", "ensure_descriptors", "session"]
 

@@ -14,12 +14,12 @@ from typing import Any
 from starlette.types import Message
 
 from actors.core.errors import CompletionRuntimeError
-from serve_app.body_workers import BodyWorkers
-from serve_app.creating import _parsed_and_counted
 from serve_app.dialects.base import Call
 from serve_app.dialects.chat import CHAT
 from serve_app.dialects.json_scan import Weight
-from serve_app.exchange import Exchange
+from serve_app.endpoints.create import _parsed_and_counted
+from serve_app.http.body_workers import BodyWorkers
+from serve_app.http.exchange import Exchange
 
 _TICK_S = 0.002
 _IDLE_S = 0.5

@@ -27,7 +27,7 @@ from tests.benchmarks import costs_off
 from tests.benchmarks.passthrough_app import PATH, TRANSPORT_VARIABLE, UPSTREAM_VARIABLE
 from tests.benchmarks.process_group import Marked
 from tests.benchmarks.upstream import INSTANT, MODELS
-from tests.instance import DEMO_KEY, Instance, free_port, is_alive, wait_until
+from tests.support.instance import DEMO_KEY, Instance, free_port, is_alive, wait_until
 
 __all__ = ["PARTIES", "Broken", "Endpoint", "Party", "Place"]
 

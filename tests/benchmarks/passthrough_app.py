@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from actors.settings import Settings
-from serve_app.environment import private_ray_environment
-from serve_app.haproxy import write_launcher
-from tests.instance import free_port
+from serve_app.instance.environment import private_ray_environment
+from serve_app.instance.haproxy import write_launcher
+from tests.support.instance import free_port
 
 UPSTREAM_VARIABLE = "PASS_THROUGH_UPSTREAM"
 TRANSPORT_VARIABLE = "PASS_THROUGH_TRANSPORT"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from serve_app.processes import descendants
+from serve_app.instance.processes import descendants
 
 __all__ = [
     "SERVER",

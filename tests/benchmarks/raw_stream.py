@@ -16,7 +16,7 @@ from sys import intern
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.instance import DEMO_KEY
+from tests.support.instance import DEMO_KEY
 
 __all__ = ["RawStream", "SlowStream", "open_raw"]
 

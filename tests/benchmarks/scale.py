@@ -48,7 +48,7 @@ from tests.benchmarks.scale_live import (
 from tests.benchmarks.scale_live_tables import print_live
 from tests.benchmarks.scale_paper import print_paper
 from tests.benchmarks.sizes import QUICK, Sizes
-from tests.instance import Instance, running
+from tests.support.instance import Instance, running
 
 PARTS = (
     "live",

@@ -18,7 +18,7 @@ from tests.benchmarks.measuring import percentile, print_table
 from tests.benchmarks.raw_stream import RawStream
 from tests.benchmarks.sizes import Sizes
 from tests.benchmarks.verdict import upstream_rows
-from tests.instance import Instance
+from tests.support.instance import Instance
 
 __all__ = ["run"]
 

@@ -21,7 +21,7 @@ from tests.benchmarks.fleet import CHAT, Fleet, session
 from tests.benchmarks.measuring import read_stream
 from tests.benchmarks.process_group import SERVER, ProcessGroup, Role, Shares, Tree, shares, spent
 from tests.benchmarks.sizes import Sizes
-from tests.instance import Instance, wait_until
+from tests.support.instance import Instance, wait_until
 
 __all__ = [
     "PATIENT",

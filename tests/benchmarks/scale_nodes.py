@@ -23,7 +23,7 @@ from tests.benchmarks.raw_stream import RawStream
 from tests.benchmarks.scale_live import server_total
 from tests.benchmarks.sizes import Sizes
 from tests.benchmarks.verdict import Verdict, hold_against_upstream, upstream_rows
-from tests.instance import ADMIN_KEY, DEMO_KEY, wait_until
+from tests.support.instance import ADMIN_KEY, DEMO_KEY, wait_until
 from tests.two_node.cluster import PORT, environment_of_hosts, kept
 from tests.two_node.launcher import Launcher, LaunchError
 from tests.two_node.network import Host, Network, NetworkError, names_of_this_process

@@ -18,15 +18,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from actors.core.errors import CompletionRuntimeError
-from actors.ledger import HoldPlacement, Settlement, TeamLimits
-from actors.ledger_service import LedgerService
+from actors.ledger.service import LedgerService
+from actors.ledger.store import Store
+from actors.ports.ledger import HoldPlacement, Settlement, TeamLimits
 from actors.settings import Settings
-from actors.store import Store
 from tests.benchmarks.measuring import print_table
 from tests.benchmarks.process_group import Role
 from tests.benchmarks.scale_live import Live
 from tests.benchmarks.sizes import Sizes
-from tests.books import TEAM, completed, header
+from tests.support.books import TEAM, completed, header
 
 __all__ = ["LedgerCeiling", "Model", "print_paper"]
 

@@ -18,7 +18,7 @@ from tests.benchmarks.fleet import CHAT, Fleet, session
 from tests.benchmarks.measuring import percentile, print_table
 from tests.benchmarks.scale_live import PATIENT, first_word_s
 from tests.benchmarks.sizes import Sizes
-from tests.instance import ADMIN_KEY, Instance, within
+from tests.support.instance import ADMIN_KEY, Instance, within
 
 __all__ = ["pool_settings", "run"]
 

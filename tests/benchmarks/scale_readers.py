@@ -14,7 +14,7 @@ from tests.benchmarks.raw_stream import RawStream
 from tests.benchmarks.scale_live import calm, server_total, watch
 from tests.benchmarks.sizes import Sizes
 from tests.benchmarks.verdict import hold_against_upstream, upstream_rows
-from tests.instance import Instance
+from tests.support.instance import Instance
 
 __all__ = ["observers", "slow_reader"]
 

@@ -18,7 +18,7 @@ from tests.benchmarks.process_group import Role, Tree
 from tests.benchmarks.scale_live import slope
 from tests.benchmarks.sizes import Sizes
 from tests.benchmarks.verdict import Verdict, hold_against_upstream, upstream_rows
-from tests.instance import Instance
+from tests.support.instance import Instance
 
 __all__ = ["run"]
 

@@ -22,7 +22,7 @@ from tests.benchmarks.process_group import SERVER, Role, Shares, Tree, shares, s
 from tests.benchmarks.raw_stream import RawStream, open_raw
 from tests.benchmarks.sizes import Sizes
 from tests.benchmarks.verdict import Verdict, hold_against_upstream, upstream_rows
-from tests.instance import Instance
+from tests.support.instance import Instance
 
 __all__ = ["run"]
 

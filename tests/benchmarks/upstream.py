@@ -20,7 +20,7 @@ from actors.simulator.app import create_simulator
 from actors.simulator.models import MODELS as SIMULATED
 from actors.simulator.models import SimulatedModel
 from actors.simulator.server import SimulatorServer
-from tests.instance import killed_after, within
+from tests.support.instance import killed_after, within
 
 __all__ = [
     "BURST",

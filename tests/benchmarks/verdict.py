@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from tests.benchmarks.raw_stream import RawStream
-from tests.instance import ADMIN_KEY
+from tests.support.instance import ADMIN_KEY
 
 __all__ = ["Verdict", "hold_against_upstream", "upstream_rows"]
 

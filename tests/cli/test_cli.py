@@ -19,12 +19,12 @@ from pathlib import Path
 import pytest
 
 from actors.settings import Settings
-from serve_app.data_directory import DataDirectory, InstanceError, InstanceNote, Keys
-from serve_app.preflight import check_no_other_ray
-from serve_app.processes import identify
+from serve_app.instance.data_directory import DataDirectory, InstanceError, InstanceNote, Keys
+from serve_app.instance.preflight import check_no_other_ray
+from serve_app.instance.processes import identify
 from tests.http.rig import ADMIN_KEY, Rig, chat_body, rig, until
 
-COMMAND = [sys.executable, "-m", "serve_app.cli"]
+COMMAND = [sys.executable, "-m", "serve_app.cli.main"]
 
 
 def environment(**variables: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ import pytest
 from tests.clients.environments import LOCKS, Environments
 from tests.clients.places import CONFIG
 from tests.clients.upstream import ScriptedUpstream, running_upstream
-from tests.instance import Instance, running
+from tests.support.instance import Instance, running
 
 SETTINGS = {"streams_per_actor": 16, "actors_warm": 2, "admission_timeout_s": 120.0}
 

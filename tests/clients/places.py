@@ -7,7 +7,7 @@ ones are there beside them. An alias begins with `claude`, as Claude Code wants 
 from __future__ import annotations
 
 from tests.clients.rows import Place
-from tests.instance import DEMO_KEY, Instance
+from tests.support.instance import DEMO_KEY, Instance
 
 __all__ = ["CONFIG", "KINDS", "place"]
 

@@ -16,7 +16,7 @@ from tests.clients.agents import ClaudeCode, Codex
 from tests.clients.environments import Environments, NotInstalled
 from tests.clients.places import KINDS, place
 from tests.clients.upstream import ScriptedUpstream
-from tests.instance import Instance, wait_until
+from tests.support.instance import Instance, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.clients]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.clients.environments import Environments, NotInstalled
-from tests.instance import DEMO_KEY, Instance
-from tests.readme import README
+from tests.support.instance import DEMO_KEY, Instance
+from tests.support.readme import README
 
 pytestmark = [pytest.mark.ray, pytest.mark.clients]
 

@@ -15,7 +15,7 @@ from tests.clients.environments import Environments, NotInstalled
 from tests.clients.places import KINDS, place
 from tests.clients.rows import run_script
 from tests.clients.upstream import ScriptedUpstream
-from tests.instance import Instance
+from tests.support.instance import Instance
 
 pytestmark = [pytest.mark.ray, pytest.mark.clients]
 

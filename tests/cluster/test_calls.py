@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from ray.exceptions import RayTaskError
 
+from actors.cluster.calls import from_carrier, from_singleton, has_failed
 from actors.core.errors import CarrierBusy, Overloaded
-from actors.directory import ActorAway, CarrierLost
-from actors.ray_calls import from_carrier, from_singleton, has_failed
+from actors.ports.directory import ActorAway, CarrierLost
 
 
 async def failing(cause: Exception) -> Any:

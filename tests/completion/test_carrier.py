@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from actors.carrier import Carrier
+from actors.completion.carrier import Carrier
+from actors.core.completion.transitions import StreamState
 from actors.core.events import FinishReason, TextDelta, Usage, UsageReported
-from actors.core.transitions import StreamState
 from actors.core.upstream import UpstreamBatch
 from actors.settings import Settings
 from actors.testing import ManualClock, ScriptedLedger, ScriptedProvider, settle_loop
-from tests.commands import command
+from tests.support.commands import command
 
 
 class Here:

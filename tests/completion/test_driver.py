@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from actors.completion.driver import CompletionDriver
+from actors.core.completion.readers import Departure
+from actors.core.completion.token_meter import hold_microcredits
+from actors.core.completion.transitions import HoldState, StreamState
 from actors.core.errors import (
     CompletionRuntimeError,
     Failure,
@@ -32,14 +36,10 @@ from actors.core.events import (
     Usage,
     UsageReported,
 )
-from actors.core.readers import Departure
+from actors.core.record import CompletionHeader
 from actors.core.request import DisconnectPolicy, StartCommand
-from actors.core.token_meter import hold_microcredits
-from actors.core.transitions import HoldState, StreamState
 from actors.core.upstream import UpstreamBatch
-from actors.driver import CompletionDriver
-from actors.ledger import HoldExtension, Placed
-from actors.record import CompletionHeader
+from actors.ports.ledger import HoldExtension, Placed
 from actors.settings import Settings
 from actors.testing import (
     ManualClock,
@@ -48,7 +48,7 @@ from actors.testing import (
     ScriptedUpstream,
     settle_loop,
 )
-from tests.commands import command
+from tests.support.commands import command
 
 A = TextDelta(0, " a", 1)
 END = UpstreamBatch((UsageReported(Usage(12, 2)),), None, FinishReason.STOP, None, True)
@@ -528,7 +528,7 @@ async def test_an_answer_that_is_whole_waits_for_its_hold_beyond_the_grace_of_it
     await stage.stream(A)
     stage.ledger.hold_back()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("actors.driver._END_GRACE_S", 0.0)
+        patch.setattr("actors.completion.driver._END_GRACE_S", 0.0)
         stage.upstream.send(UpstreamBatch((), None, FinishReason.STOP))
         stage.upstream.send(UpstreamBatch((UsageReported(Usage(12, 100)),)))
         await settle_loop()

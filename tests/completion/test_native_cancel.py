@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from actors.core.events import BlockFinished, FinishReason, TextDelta
-from actors.core.wire.responses import ResponsesStreamWriter
-from tests.driver.test_provider_client import (
+from actors.core.wire.responses.format import ResponsesStreamWriter
+from tests.upstream.test_provider_client import (
     SECRET,
     Request,
     Run,

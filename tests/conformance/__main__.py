@@ -16,8 +16,8 @@ from rich.table import Table
 
 from tests.conformance.cases import CASES, NotApplicable
 from tests.conformance.sdk import SDK_CASES
-from tests.dialect_clients import CLIENTS, DialectClient
-from tests.instance import Instance, running
+from tests.support.dialect_clients import CLIENTS, DialectClient
+from tests.support.instance import Instance, running
 
 
 def outcome(instance: Instance, client: DialectClient, name: str) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 
-from tests.dialect_clients import DialectClient, Frame, frames_of
-from tests.instance import DEMO_KEY, Instance, wait_until
+from tests.support.dialect_clients import DialectClient, Frame, frames_of
+from tests.support.instance import DEMO_KEY, Instance, wait_until
 
 __all__ = [
     "Streaming",

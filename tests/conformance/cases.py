@@ -18,8 +18,8 @@ from tests.conformance.calls import (
     settled,
     state,
 )
-from tests.dialect_clients import DialectClient, frames_of
-from tests.instance import Instance, wait_until
+from tests.support.dialect_clients import DialectClient, frames_of
+from tests.support.instance import Instance, wait_until
 
 __all__ = ["CASES", "NotApplicable"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import httpx
 
 from tests.conformance.cases import Case, NotApplicable
-from tests.dialect_clients import PROMPT, DialectClient
-from tests.instance import DEMO_KEY, Instance
 from tests.sdk.clients import anthropic_client, openai_client
+from tests.support.dialect_clients import PROMPT, DialectClient
+from tests.support.instance import DEMO_KEY, Instance
 
 __all__ = ["SDK_CASES"]
 

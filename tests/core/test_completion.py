@@ -11,25 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
-from actors.core.completion import Completion, Timeouts
-from actors.core.errors import Failure, FailureCode, IllegalTransition
-from actors.core.events import (
-    BlockFinished,
-    CancelSource,
-    Charge,
-    ChargeBasis,
-    Finished,
-    FinishReason,
-    ReasoningDelta,
-    Started,
-    Status,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallStarted,
-    Usage,
-    UsageReported,
-)
-from actors.core.transitions import (
+from actors.core.completion.machine import Completion, Timeouts
+from actors.core.completion.transitions import (
     HOLD_TRANSITIONS,
     IGNORED,
     TRANSITIONS,
@@ -51,7 +34,24 @@ from actors.core.transitions import (
     UpstreamFinished,
     UpstreamOpened,
 )
-from tests.commands import command
+from actors.core.errors import Failure, FailureCode, IllegalTransition
+from actors.core.events import (
+    BlockFinished,
+    CancelSource,
+    Charge,
+    ChargeBasis,
+    Finished,
+    FinishReason,
+    ReasoningDelta,
+    Started,
+    Status,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    Usage,
+    UsageReported,
+)
+from tests.support.commands import command
 
 FAILURE = Failure(FailureCode.UPSTREAM_UNAVAILABLE, "down")
 END = Finished(Status.CANCELLED, FinishReason.CANCELLED, None, None, Usage(), Charge())

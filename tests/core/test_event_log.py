@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from actors.core.completion.event_log import EventLog
 from actors.core.errors import Failure, FailureCode, ReplayGap
-from actors.core.event_log import EventLog
 from actors.core.events import (
     BlockFinished,
     CancelSource,

@@ -24,8 +24,8 @@ import random
 
 import pytest
 
-from actors.core.journal import Entry, EntryKind, fold_entries
-from actors.core.ledger import (
+from actors.core.money.journal import Entry, EntryKind, fold_entries
+from actors.core.money.rules import (
     AMOUNT_MICROCREDITS_MAX,
     Account,
     BillingMode,

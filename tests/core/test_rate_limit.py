@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from actors.core.rate_limit import RequestBucket, is_within_concurrency
+from actors.core.money.rate_limit import RequestBucket, is_within_concurrency
 
 WALL_S = 1_800_000_000.123456
 """A wall clock of today's size, where a float resolves about a quarter of a microsecond."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.core.readers import Departure, Readers
+from actors.core.completion.readers import Departure, Readers
 
 GRACE_NS = 5
 

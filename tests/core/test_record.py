@@ -16,9 +16,9 @@ from actors.core.events import (
     Usage,
     UsageReported,
 )
+from actors.core.record import CompletionHeader, CompletionRecord, Receipt
 from actors.core.request import Retention
-from actors.record import CompletionHeader, CompletionRecord, Receipt
-from tests.books import cancelled, completed, header
+from tests.support.books import cancelled, completed, header
 
 _SCHEMA_1 = {
     "header": {

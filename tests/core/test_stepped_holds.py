@@ -7,7 +7,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from actors.core.completion import Completion, Timeouts
+from actors.core.completion.machine import Completion, Timeouts
+from actors.core.completion.token_meter import hold_microcredits
+from actors.core.completion.transitions import (
+    CancelRequested,
+    CloseUpstream,
+    DeltasReceived,
+    Effect,
+    ExtendHold,
+    ExtensionRefused,
+    HoldExtended,
+    HoldPlaced,
+    Settle,
+    UpstreamClosed,
+    UpstreamFailed,
+    UpstreamFinished,
+    UpstreamOpened,
+)
 from actors.core.errors import Failure, FailureCode
 from actors.core.events import (
     BlockFinished,
@@ -23,23 +39,7 @@ from actors.core.events import (
     UsageReported,
 )
 from actors.core.request import Prices, StartCommand
-from actors.core.token_meter import hold_microcredits
-from actors.core.transitions import (
-    CancelRequested,
-    CloseUpstream,
-    DeltasReceived,
-    Effect,
-    ExtendHold,
-    ExtensionRefused,
-    HoldExtended,
-    HoldPlaced,
-    Settle,
-    UpstreamClosed,
-    UpstreamFailed,
-    UpstreamFinished,
-    UpstreamOpened,
-)
-from tests.commands import PROMPT_TOKENS, command
+from tests.support.commands import PROMPT_TOKENS, command
 
 SECOND_NS = 1_000_000_000
 STEP = 8

@@ -8,9 +8,9 @@ from decimal import Decimal
 
 import pytest
 
+from actors.core.completion.token_meter import TokenMeter
 from actors.core.events import Charge, ChargeBasis, Status, TextDelta, Usage
 from actors.core.request import Prices
-from actors.core.token_meter import TokenMeter
 
 PROVIDER, ESTIMATED = ChargeBasis.PROVIDER_USAGE, ChargeBasis.ESTIMATED
 

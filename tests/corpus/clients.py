@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from actors.core.events import FinishReason
+from actors.core.record import CompletionRecord
 from actors.core.request import Dialect as DialectName
-from actors.record import CompletionRecord
 from serve_app.dialects.base import Dialect, Snapshot
 from serve_app.dialects.chat import CHAT
 from serve_app.dialects.messages import MESSAGES

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from actors.catalogue import Catalogue
-from actors.config import Config, ProviderConfig, ProviderKind
 from actors.core.errors import CompletionRuntimeError
 from actors.core.request import Dialect as DialectName
 from actors.core.request import StartCommand
-from actors.ledger import Principal
+from actors.ports.ledger import Principal
 from actors.settings import Settings
-from actors.wire_formats import WIRE_FORMATS
+from actors.upstream.catalogue import Catalogue
+from actors.upstream.config import Config, ProviderConfig, ProviderKind
+from actors.upstream.wire_formats import WIRE_FORMATS
 from serve_app.dialects.base import Call, Operation
 from tests.corpus.cases import Wrong, contains
 from tests.corpus.clients import CLIENTS

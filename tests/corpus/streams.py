@@ -12,18 +12,18 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from actors.config import ProviderKind
-from actors.content_coding import ContentDecoder
+from actors.completion.driver import CompletionDriver
 from actors.core.events import Finished, Opaque, Status, Usage
+from actors.core.record import CompletionHeader, CompletionRecord
 from actors.core.request import CompletionRequest, Dialect, Message, Prices, Role, StartCommand
 from actors.core.request import TextPart as Text
 from actors.core.upstream import UpstreamBatch
-from actors.driver import CompletionDriver
-from actors.record import CompletionHeader, CompletionRecord
 from actors.settings import Settings
 from actors.testing import ManualClock, ScriptedLedger
-from actors.tokenizer import count_text
-from actors.wire_formats import WIRE_FORMATS
+from actors.upstream.config import ProviderKind
+from actors.upstream.content_coding import ContentDecoder
+from actors.upstream.tokenizer import count_text
+from actors.upstream.wire_formats import WIRE_FORMATS
 from serve_app.dialects.answer import Answer, BlockKind
 from tests.core.wires import joined
 from tests.corpus.cases import Wrong

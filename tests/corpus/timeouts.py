@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from actors.config import ProviderKind
-from actors.driver import CompletionDriver
-from actors.record import CompletionHeader
+from actors.completion.driver import CompletionDriver
+from actors.core.record import CompletionHeader
 from actors.settings import Settings
 from actors.testing import ManualClock, ScriptedLedger, ScriptedProvider, settle_loop
-from actors.tokenizer import count_text
-from actors.wire_formats import WIRE_FORMATS
+from actors.upstream.config import ProviderKind
+from actors.upstream.tokenizer import count_text
+from actors.upstream.wire_formats import WIRE_FORMATS
 from tests.corpus.cases import Wrong
 from tests.corpus.streams import bytes_of, command_of
 

@@ -16,7 +16,7 @@ from typing import Any
 import zstandard
 
 from actors.simulator.server import SimulatorServer
-from serve_app.edge import OldClients
+from serve_app.http.serve_headers import OldClients
 from tests.corpus.cases import Wrong, contains
 from tests.http.rig import Rig, rig
 

@@ -27,8 +27,8 @@ from actors.core.events import (
     Usage,
     UsageReported,
 )
+from actors.core.record import CompletionHeader, Receipt
 from actors.core.request import Dialect, Prices, ToolKind
-from actors.record import CompletionHeader, Receipt
 
 PROVIDER, COUNTED, ESTIMATED = (
     ChargeBasis.PROVIDER_USAGE,

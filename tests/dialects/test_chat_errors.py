@@ -8,10 +8,10 @@ import pytest
 
 from actors.core import errors
 from actors.core.errors import CompletionRuntimeError, Failure, FailureCode
-from serve_app import http_errors
 from serve_app.dialects.base import Operation, Reply
 from serve_app.dialects.chat import CHAT, ChatDialect
 from serve_app.dialects.chat.errors import FAILURES
+from serve_app.http import errors as http_errors
 
 
 def upstream(

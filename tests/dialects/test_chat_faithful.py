@@ -20,6 +20,7 @@ from actors.core.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from actors.core.record import CompletionHeader
 from actors.core.request import (
     BodyOnly,
     CompletionRequest,
@@ -36,7 +37,6 @@ from actors.core.request import (
     ToolKind,
     ToolResultPart,
 )
-from actors.record import CompletionHeader
 from serve_app.dialects.answer import Answer
 from serve_app.dialects.base import Call, CreateCall, Snapshot
 from serve_app.dialects.chat import CHAT

@@ -31,7 +31,7 @@ from serve_app.dialects.base import Operation
 from serve_app.dialects.messages import MESSAGES, MessagesDialect
 from serve_app.dialects.messages.errors import StreamNotFound
 from serve_app.dialects.messages.request import completion_request
-from serve_app.http_errors import (
+from serve_app.http.errors import (
     MethodNotAllowed,
     RequestTimedOut,
     RouteNotFound,

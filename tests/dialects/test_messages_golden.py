@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from actors.core.record import Timeline
 from actors.core.request import Dialect
-from actors.record import Timeline
 from serve_app.dialects.answer import Answer
 from serve_app.dialects.base import Snapshot
 from serve_app.dialects.messages import MESSAGES

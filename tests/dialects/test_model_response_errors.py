@@ -27,7 +27,7 @@ from actors.core.errors import (
 )
 from serve_app.dialects.base import Operation, Reply
 from serve_app.dialects.model_response import MODEL_RESPONSE
-from serve_app.http_errors import (
+from serve_app.http.errors import (
     AlreadyTerminal,
     MethodNotAllowed,
     RequestTimedOut,

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from actors.core.events import Event, Finished
+from actors.core.record import Timeline
 from actors.core.request import Dialect
-from actors.record import Timeline
 from serve_app.dialects.answer import Answer
 from serve_app.dialects.base import Snapshot
 from serve_app.dialects.model_response import MODEL_RESPONSE

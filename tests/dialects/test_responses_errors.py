@@ -31,7 +31,7 @@ from actors.core.errors import (
 from serve_app.dialects.base import Operation, Reply
 from serve_app.dialects.responses import RESPONSES
 from serve_app.dialects.responses.errors import NotBackground, PreviousResponseNotFound
-from serve_app.http_errors import (
+from serve_app.http.errors import (
     MethodNotAllowed,
     RequestTimedOut,
     RouteNotFound,

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from actors.catalogue import Catalogue
-from actors.config import Config, ProviderKind
 from actors.core.errors import CompletionRuntimeError
-from actors.ledger import Principal
+from actors.ports.ledger import Principal
 from actors.settings import Settings
-from actors.wire_formats import WIRE_FORMATS
+from actors.upstream.catalogue import Catalogue
+from actors.upstream.config import Config, ProviderKind
+from actors.upstream.wire_formats import WIRE_FORMATS
 from serve_app.dialects.base import Call
 from serve_app.dialects.responses import RESPONSES
 from serve_app.dialects.responses.request import continued, references

@@ -20,22 +20,22 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message
 
-from actors.catalogue import Catalogue
-from actors.config import Config
 from actors.core.events import BlockFinished, Event, FinishReason, Usage, UsageReported
 from actors.core.upstream import UpstreamBatch
-from actors.ledger import TeamLimits
-from actors.ledger_service import LedgerService
-from actors.native_responses import NativeResponses
-from actors.provider import Provider
-from actors.provider_client import ProviderClient
+from actors.ledger.service import LedgerService
+from actors.ledger.store import Store
+from actors.ports.ledger import TeamLimits
+from actors.ports.provider import Provider
 from actors.settings import Settings
 from actors.simulator.app import create_simulator
 from actors.simulator.server import SimulatorServer
-from actors.store import Store
 from actors.testing import InMemoryRuntime, ScriptedProvider, ScriptedUpstream
-from actors.tokenizer import count_text
-from serve_app.app import create_app
+from actors.upstream.catalogue import Catalogue
+from actors.upstream.client import ProviderClient
+from actors.upstream.config import Config
+from actors.upstream.native_responses import NativeResponses
+from actors.upstream.tokenizer import count_text
+from serve_app.http.app import create_app
 
 ADMIN_KEY = "admin-key-of-the-tests"
 CREDITS = 1_000_000_000

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from actors.core.events import TextDelta
-from actors.ledger import RateState
+from actors.ports.ledger import RateState
 from serve_app.dialects.chat import CHAT
 from serve_app.dialects.messages import MESSAGES
 from serve_app.dialects.model_response import MODEL_RESPONSE

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from actors.core.errors import Unauthenticated
-from actors.ledger import Principal
-from serve_app import auth
-from serve_app.auth import Authenticator, secret_of
+from actors.ports.ledger import Principal
+from serve_app.http import authentication as auth
+from serve_app.http.authentication import Authenticator, secret_of
 from tests.http.rig import ADMIN_KEY, rig
 
 

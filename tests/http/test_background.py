@@ -20,15 +20,15 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from actors.core.events import CancelSource, Status, TextDelta
-from actors.ledger import CompletionKey, Principal
-from actors.record import CompletionHeader
-from serve_app.auth import Authenticator
+from actors.core.record import CompletionHeader
+from actors.ports.ledger import CompletionKey, Principal
 from serve_app.dialects.base import Call, CreateCall, DialectName, Operation, Reply, render
 from serve_app.dialects.chat.dialect import ChatDialect
-from serve_app.endpoints import CompletionEndpoints
-from serve_app.exchange import Exchange
-from serve_app.shell import Endpoint, Shell
-from serve_app.ulid import new_ulid
+from serve_app.endpoints.completions import CompletionEndpoints
+from serve_app.http.authentication import Authenticator
+from serve_app.http.exchange import Exchange
+from serve_app.http.route import Endpoint, Shell
+from serve_app.http.ulid import new_ulid
 from tests.http.rig import Asgi, Rig, chat_body, finish, rig, say, text, until
 
 _ROUTE = "/completions"

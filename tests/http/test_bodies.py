@@ -15,12 +15,12 @@ import pytest
 import zstandard
 
 from actors.core.errors import InvalidRequest, Overloaded, RequestTooLarge
-from serve_app.body_workers import BodyWorkers
-from serve_app.content_coding import codings_of, decoded
 from serve_app.dialects.json_body import parse_object
 from serve_app.dialects.json_scan import STRUCTURE_MAX, Weight, weigh
 from serve_app.dialects.offered import Dialects
-from serve_app.http_errors import UnsupportedCoding
+from serve_app.http.body_workers import BodyWorkers
+from serve_app.http.content_coding import codings_of, decoded
+from serve_app.http.errors import UnsupportedCoding
 
 MAX = 10 * 1024 * 1024
 BODY = json.dumps({"model": "sim", "messages": [{"role": "user", "content": "é" * 999}]}).encode()

@@ -14,8 +14,8 @@ from actors.core.errors import Failure, FailureCode, UpstreamError
 from actors.core.events import ReasoningDelta, TextDelta
 from actors.core.request import Dialect
 from actors.core.upstream import UpstreamBatch
-from actors.ledger import CompletionKey, TeamLimits
-from actors.runtime import CompletionFilter
+from actors.ports.ledger import CompletionKey, TeamLimits
+from actors.ports.runtime import CompletionFilter
 from actors.testing import ScriptedUpstream
 from tests.http.rig import Asgi, Rig, chat_body, finish, frames, rig, say, text, until
 

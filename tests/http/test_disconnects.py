@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from actors.core.events import CancelSource, Status, TextDelta
+from actors.core.record import CompletionRecord
 from actors.core.request import Dialect, StartCommand
-from actors.ledger import CompletionKey
-from actors.record import CompletionRecord
-from actors.runtime import StartedCompletion
+from actors.ports.ledger import CompletionKey
+from actors.ports.runtime import StartedCompletion
 from actors.testing import ScriptedUpstream
-from serve_app.app import create_app
+from serve_app.http.app import create_app
 from tests.http.rig import Asgi, Rig, finish, rig, say, text, until
 
 both = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])

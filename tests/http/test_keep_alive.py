@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from serve_app.keep_alive import KeepAlive
+from serve_app.http.keep_alive import KeepAlive
 from tests.http.rig import until
 
 COMMENT = b": keep-alive\n\n"

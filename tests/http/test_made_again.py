@@ -11,7 +11,7 @@ import pytest
 
 from actors.core.errors import Failure, FailureCode, UpstreamError
 from actors.core.events import TextDelta
-from actors.ledger import TeamLimits
+from actors.ports.ledger import TeamLimits
 from actors.testing import ScriptedUpstream
 from tests.http.rig import Asgi, Rig, finish, frames, rig, say, text, until
 

@@ -12,8 +12,8 @@ import pytest
 
 from actors.core.errors import NotCancellable
 from actors.core.events import CancelSource, TextDelta
-from actors.ledger import CompletionKey, TeamLimits
-from actors.runtime import CancelAnswer
+from actors.ports.ledger import CompletionKey, TeamLimits
+from actors.ports.runtime import CancelAnswer
 from actors.testing import ScriptedUpstream
 from tests.http.rig import Asgi, Rig, finish, rig, say, until
 

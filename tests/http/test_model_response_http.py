@@ -18,7 +18,7 @@ import pytest
 from actors.core.errors import Failure, FailureCode
 from actors.core.events import TextDelta
 from actors.core.upstream import UpstreamBatch
-from actors.ledger import TeamLimits
+from actors.ports.ledger import TeamLimits
 from tests.http.rig import ADMIN_KEY, DEADLINE_S, Asgi, Rig, finish, rig, say, until
 
 PATH = "/v1/model/response"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actors.simulator.server import SimulatorServer
-from serve_app.edge import OldClients
+from serve_app.http.serve_headers import OldClients
 
 PIECES = (b"one ", b"two ", b"three")
 

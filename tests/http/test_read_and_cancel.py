@@ -11,9 +11,9 @@ import pytest
 
 from actors.core.errors import NotCancellable
 from actors.core.events import CancelSource, TextDelta
-from actors.ledger import CompletionKey, TeamLimits
-from actors.runtime import CancelAnswer
-from serve_app.app import create_app
+from actors.ports.ledger import CompletionKey, TeamLimits
+from actors.ports.runtime import CancelAnswer
+from serve_app.http.app import create_app
 from tests.http.rig import Asgi, Rig, finish, frames, rig, say, text, until
 
 PATH = "/v1/chat/completions"

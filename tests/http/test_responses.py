@@ -13,7 +13,7 @@ from actors.core.errors import Failure, FailureCode, UpstreamError
 from actors.core.events import FinishReason, TextDelta, ToolCallDelta, ToolCallStarted
 from actors.core.request import Message, Role, TextPart
 from actors.core.upstream import UpstreamBatch
-from actors.ledger import TeamLimits
+from actors.ports.ledger import TeamLimits
 from tests.http.responses_rig import PATH, answered, body, create, events, numbered, said, talking
 from tests.http.rig import Rig, finish, rig, say, until
 

@@ -13,7 +13,7 @@ import pytest
 from actors.core.errors import Failure, FailureCode
 from actors.core.events import TextDelta, ToolCallDelta, ToolCallStarted
 from actors.core.upstream import UpstreamBatch
-from actors.ledger import PolicyChange, TeamLimits
+from actors.ports.ledger import PolicyChange, TeamLimits
 from actors.settings import Settings, SettingsError
 from tests.http.responses_rig import PATH, answered, body, create, events, talking
 from tests.http.rig import Rig, finish, rig, say, until

@@ -18,7 +18,7 @@ from actors.core.events import (
     ToolCallStarted,
 )
 from actors.core.request import Dialect, ReasoningPart, Role, TextPart, ToolCallPart
-from actors.ledger import TeamLimits
+from actors.ports.ledger import TeamLimits
 from actors.testing import ScriptedUpstream
 from tests.http.responses_rig import PATH, answered, body, create
 from tests.http.rig import Asgi, Rig, finish, rig, say

@@ -21,6 +21,7 @@ import pytest
 from actors.core.errors import Failure, FailureCode
 from actors.core.events import BlockFinished, FinishReason, Status, TextDelta
 from actors.core.ids import COMPLETION_PREFIX
+from actors.core.record import CompletionRecord
 from actors.core.request import (
     CompletionRequest,
     Dialect,
@@ -32,11 +33,10 @@ from actors.core.request import (
     TextPart,
 )
 from actors.core.upstream import UpstreamBatch
-from actors.ledger import CompletionKey, PolicyChange, TeamLimits
-from actors.record import CompletionRecord
-from actors.runtime import ReaderLeft, Subscription
+from actors.ports.ledger import CompletionKey, PolicyChange, TeamLimits
+from actors.ports.runtime import ReaderLeft, Subscription
 from actors.testing import ScriptedUpstream
-from serve_app.ulid import new_ulid
+from serve_app.http.ulid import new_ulid
 from tests.http.rig import Rig, finish, rig, say, until
 
 PROMPT, ANSWER, STOP, ECHO = "walrus-asked", "heron-answered", "otter-stops", "finch-echoed"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.http.rig import rig
-from tests.runtime_suite import CHECKS, Bench, run_check
+from tests.support.runtime_suite import CHECKS, Bench, run_check
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

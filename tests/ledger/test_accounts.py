@@ -17,7 +17,7 @@ from actors.core.errors import (
     Unauthenticated,
 )
 from actors.core.request import Dialect
-from actors.ledger import (
+from actors.ports.ledger import (
     LIMITS_UNCHANGED,
     Balance,
     LimitsChange,
@@ -26,10 +26,19 @@ from actors.ledger import (
     TeamLimits,
     TeamPolicy,
 )
-from actors.runtime import CompletionFilter, CompletionRow
-from tests.books import HOLD, TEAM, Ledger, cancelled, completed, header, open_ledger, store_url
-from tests.postgres import postgres_server
-from tests.test_ledger_service import refused, tell
+from actors.ports.runtime import CompletionFilter, CompletionRow
+from tests.ledger.test_service import refused, tell
+from tests.support.books import (
+    HOLD,
+    TEAM,
+    Ledger,
+    cancelled,
+    completed,
+    header,
+    open_ledger,
+    store_url,
+)
+from tests.support.postgres import postgres_server
 
 __all__ = ["postgres_server", "store_url"]
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from actors.ledger import HoldExtension
-from actors.store import Store
-from tests.books import HOLD, TEAM, completed, failed, header, open_ledger, store_url
-from tests.postgres import postgres_server
+from actors.ledger.store import Store
+from actors.ports.ledger import HoldExtension
+from tests.support.books import HOLD, TEAM, completed, failed, header, open_ledger, store_url
+from tests.support.postgres import postgres_server
 
 __all__ = ["postgres_server", "store_url"]
 

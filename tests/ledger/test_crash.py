@@ -13,11 +13,11 @@ import subprocess
 import sys
 from collections import Counter
 
-from actors.store import Store, records
-from tests.books import TEAM, open_ledger, store_url
-from tests.instance import killed_after
-from tests.ledger_load import CREDITS, GROUP
-from tests.postgres import postgres_server
+from actors.ledger.store import Store, records
+from tests.support.books import TEAM, open_ledger, store_url
+from tests.support.instance import killed_after
+from tests.support.ledger_load import CREDITS, GROUP
+from tests.support.postgres import postgres_server
 
 __all__ = ["postgres_server", "store_url"]
 
@@ -27,7 +27,7 @@ _CHARGE = 12 * 75 + 3 * 450
 def _load_and_kill(url: str, round_: int, lines: int) -> tuple[set[int], set[int]]:
     """Return the groups that were acknowledged as placed and as settled."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.ledger_load", url, str(round_)],
+        [sys.executable, "-m", "tests.support.ledger_load", url, str(round_)],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pytest
 
 from actors.core.errors import CompletionNotFound, InsufficientCredit
-from actors.direct.server import DirectServer
-from actors.ledger import HoldExtension, Settlement
-from actors.ray_ledger import RayLedger
-from tests.books import HOLD, completed, open_ledger
+from actors.ledger.client import RayLedger
+from actors.ports.ledger import HoldExtension, Settlement
+from actors.rpc.server import DirectServer
+from tests.support.books import HOLD, completed, open_ledger
 
 
 def test_holds_are_placed_extended_and_settled_from_afar(tmp_path: Path) -> None:

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from actors.bookkeeping.group_commit import GroupCommit
 from actors.core.errors import CompletionRuntimeError, InvalidRequest, Overloaded
-from actors.ledger import Placed, Settlement
-from actors.ledger_reads import ReadingThreads
-from actors.ledger_service import LedgerService
+from actors.ledger.group_commit import GroupCommit
+from actors.ledger.reads import ReadingThreads
+from actors.ledger.service import LedgerService
+from actors.ports.ledger import Placed, Settlement
 from actors.settings import Settings
-from tests.books import HOLD, Clock, Ledger, completed, failed, header, key_of, open_ledger
-from tests.faulty_store import Fault, FaultyStore
-from tests.test_ledger_service import refused
+from tests.ledger.test_service import refused
+from tests.support.books import HOLD, Clock, Ledger, completed, failed, header, key_of, open_ledger
+from tests.support.faulty_store import Fault, FaultyStore
 
 
 class Gated:

@@ -29,8 +29,10 @@ from actors.core.errors import (
     Unauthenticated,
 )
 from actors.core.events import Charge, Status
+from actors.core.record import CompletionRecord
 from actors.core.request import Dialect, IdempotencyKey, Retention
-from actors.ledger import (
+from actors.ledger.settlement import PackedSettlement
+from actors.ports.ledger import (
     LIMITS_UNCHANGED,
     HoldExtension,
     Located,
@@ -39,9 +41,7 @@ from actors.ledger import (
     Settlement,
     TeamLimits,
 )
-from actors.record import CompletionRecord
-from actors.settlement import PackedSettlement
-from tests.books import (
+from tests.support.books import (
     HOLD,
     TEAM,
     Ledger,
@@ -53,7 +53,7 @@ from tests.books import (
     open_ledger,
     store_url,
 )
-from tests.postgres import postgres_server
+from tests.support.postgres import postgres_server
 
 __all__ = ["postgres_server", "store_url"]
 

@@ -20,14 +20,23 @@ from typing import TypeVar
 
 import pytest
 
-from actors.bookkeeping.books import Books
 from actors.core.errors import CompletionRuntimeError, Overloaded
-from actors.core.ledger import AMOUNT_MICROCREDITS_MAX
+from actors.core.money.rules import AMOUNT_MICROCREDITS_MAX
+from actors.core.record import CompletionHeader, CompletionRecord
 from actors.core.request import IdempotencyKey
-from actors.ledger import CompletionKey, HoldExtension, HoldPlacement, TeamLimits
-from actors.record import CompletionHeader, CompletionRecord
-from tests.books import Clock, Ledger, cancelled, completed, failed, header, key_of, open_ledger
-from tests.faulty_store import Fault, FaultyStore
+from actors.ledger.books import Books
+from actors.ports.ledger import CompletionKey, HoldExtension, HoldPlacement, TeamLimits
+from tests.support.books import (
+    Clock,
+    Ledger,
+    cancelled,
+    completed,
+    failed,
+    header,
+    key_of,
+    open_ledger,
+)
+from tests.support.faulty_store import Fault, FaultyStore
 
 STEPS = 250
 TEAMS = ("t0", "t1", "t2")

@@ -26,10 +26,11 @@ from actors.core.events import (
     Status,
     Usage,
 )
+from actors.core.record import CompletionHeader, CompletionRecord
 from actors.core.request import IdempotencyKey, Retention
-from actors.record import CompletionHeader, CompletionRecord
-from actors.store import Store, tables
-from tests.books import (
+from actors.ledger.store import Store, tables
+from tests.ledger.test_service import refused, tell
+from tests.support.books import (
     TEAM,
     Ledger,
     cancelled,
@@ -39,8 +40,7 @@ from tests.books import (
     key_of,
     store_url,
 )
-from tests.postgres import postgres_server
-from tests.test_ledger_service import refused, tell
+from tests.support.postgres import postgres_server
 
 __all__ = ["postgres_server", "store_url"]
 

@@ -13,16 +13,24 @@ import pytest
 from sqlalchemy import event, inspect, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from actors.core.journal import Entry, EntryKind
-from actors.core.ledger import Account, BillingMode, Hold, HoldState
-from actors.ledger import CompletionKey, Settlement, TeamLimits
-from actors.settlement import PackedSettlement
-from actors.store import Store, StoreInUse, StoreTooNew, StoreUnavailable, accounts, records, tables
-from actors.store.accounts import KeyOwner, TeamRow
-from actors.store.batch import Batch
-from tests.books import completed, header, key_of, store_url
-from tests.instance import killed_after
-from tests.postgres import PostgresServer, postgres_server
+from actors.core.money.journal import Entry, EntryKind
+from actors.core.money.rules import Account, BillingMode, Hold, HoldState
+from actors.ledger.settlement import PackedSettlement
+from actors.ledger.store import (
+    Store,
+    StoreInUse,
+    StoreTooNew,
+    StoreUnavailable,
+    accounts,
+    records,
+    tables,
+)
+from actors.ledger.store.accounts import KeyOwner, TeamRow
+from actors.ledger.store.batch import Batch
+from actors.ports.ledger import CompletionKey, Settlement, TeamLimits
+from tests.support.books import completed, header, key_of, store_url
+from tests.support.instance import killed_after
+from tests.support.postgres import PostgresServer, postgres_server
 
 __all__ = ["postgres_server", "store_url"]
 
@@ -190,7 +198,7 @@ def test_a_second_opener_is_told_who_has_it(store_url: str) -> None:
 
 _HOLDER = """
 import sys
-from actors.store import Store
+from actors.ledger.store import Store
 store = Store(sys.argv[1])
 print("open", flush=True)
 sys.stdin.read()

@@ -13,21 +13,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from actors.catalogue import SIMULATOR
 from actors.core.events import TextDelta, Usage, UsageReported
 from actors.core.request import Dialect, StartCommand
 from actors.core.upstream import UpstreamBatch
 from actors.loadtest.load_test import Where, run_load_test
 from actors.loadtest.plan import Arrival, Length, Load, Plan
 from actors.loadtest.worker import Progress
-from actors.provider import Provider, UpstreamStream
-from actors.provider_client import ProviderClient
+from actors.ports.provider import Provider, UpstreamStream
 from actors.simulator.server import SimulatorServer
 from actors.testing import InMemoryRuntime
-from actors.tokenizer import count_text
-from serve_app.app import create_app
+from actors.upstream.catalogue import SIMULATOR
+from actors.upstream.client import ProviderClient
+from actors.upstream.tokenizer import count_text
+from serve_app.http.app import create_app
 from tests.http.rig import ADMIN_KEY, CREDITS, Rig, rig
-from tests.instance import within
+from tests.support.instance import within
 
 RUN_TIMEOUT_S = 180.0
 LOCAL = Where(is_local=True, admin_key=ADMIN_KEY)

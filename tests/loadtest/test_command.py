@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from actors.provider import Provider
-from serve_app.cli import main
+from actors.ports.provider import Provider
+from serve_app.cli.main import main
 from tests.http.rig import ADMIN_KEY
-from tests.instance import within
 from tests.loadtest.rigs import Changed, OnOpen, Target, Wrap, one_token_more, target
+from tests.support.instance import within
 
 URL = "http://127.0.0.1:9"
 
@@ -102,7 +102,7 @@ def ran(folder: Path, wrap: Wrap | None, *arguments: str) -> tuple[int, str, str
 async def started(server: Target, *arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "serve_app.cli", "load", "--local", *arguments),
+        *("-m", "serve_app.cli.main", "load", "--local", *arguments),
         env=environment(server),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

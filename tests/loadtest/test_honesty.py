@@ -16,7 +16,7 @@ import pytest
 
 from actors.loadtest.plan import Arrival, CancelAfter, Length, Load
 from actors.loadtest.report.table import verdict
-from actors.provider import Provider
+from actors.ports.provider import Provider
 from tests.loadtest.rigs import (
     LOCAL,
     Changed,

@@ -56,7 +56,7 @@ from actors.loadtest.report.table import tables, verdict
 from actors.loadtest.speech import speech_of
 from actors.loadtest.target import Prices, Target
 from actors.loadtest.timeline import BUCKETS_MAX, Mark, Timeline
-from actors.tokenizer import count_text
+from actors.upstream.tokenizer import count_text
 
 GOLDEN = Path(__file__).parent.parent / "dialects" / "golden"
 

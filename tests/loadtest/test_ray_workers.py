@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serve_app.data_directory import DataDirectory
-from tests.instance import ADMIN_KEY, Instance
-from tests.redeploy import gcs_address
+from serve_app.instance.data_directory import DataDirectory
+from tests.support.instance import ADMIN_KEY, Instance
+from tests.support.redeploy import gcs_address
 
 pytestmark = pytest.mark.ray
 
@@ -42,7 +42,7 @@ def test_two_workers_share_a_run(midstream: Instance, tmp_path: Path) -> None:
     arguments += ["--count", "12", "--warmup", "0s", "--max-tokens", "120"]
     arguments += ["--cancel-fraction", "0.4", "--disconnect-fraction", "0.2"]
     done = subprocess.run(
-        [sys.executable, "-m", "serve_app.cli", "load", *arguments, "--json", str(figures)],
+        [sys.executable, "-m", "serve_app.cli.main", "load", *arguments, "--json", str(figures)],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from serve_app.operations import OPERATIONS
-from serve_app.shell import Endpoint
+from serve_app.http.route import Endpoint
+from serve_app.openapi.operations import OPERATIONS
 from tests.http.rig import Rig, rig
 
 OPEN_PATHS = {"/", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs/api"}

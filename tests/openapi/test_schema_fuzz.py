@@ -1,8 +1,8 @@
-"""A short run of `tests.schema_fuzz`; the long one is its own command."""
+"""A short run of `tests.support.schema_fuzz`; the long one is its own command."""
 
 from __future__ import annotations
 
-from tests.schema_fuzz import application, fuzz
+from tests.support.schema_fuzz import application, fuzz
 
 
 def test_generated_calls_are_answered_as_the_document_says() -> None:

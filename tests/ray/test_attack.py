@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.attack.attacks import ATTACKS, Attack
-from tests.instance import Instance
+from tests.support.instance import Instance
 
 pytestmark = pytest.mark.ray
 

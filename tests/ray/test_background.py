@@ -10,12 +10,12 @@ import signal
 
 import pytest
 
-from tests.chat_streams import stream
 from tests.conformance.calls import Streaming, ask, cancel, new_name, read, settled, state
 from tests.conformance.cases import admin_record, seen_by_simulator
-from tests.dialect_clients import CLIENTS, frames_of
-from tests.instance import Instance, is_alive, wait_until
-from tests.redeploy import redeploy
+from tests.support.chat_streams import stream
+from tests.support.dialect_clients import CLIENTS, frames_of
+from tests.support.instance import Instance, is_alive, wait_until
+from tests.support.redeploy import redeploy
 
 pytestmark = pytest.mark.ray
 

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.chat_streams import body, stream
-from tests.instance import Instance, wait_until
+from tests.support.chat_streams import body, stream
+from tests.support.instance import Instance, wait_until
 
 pytestmark = pytest.mark.ray
 

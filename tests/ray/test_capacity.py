@@ -14,8 +14,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.chat_streams import body
-from tests.instance import DEMO_KEY, Instance, running
+from tests.support.chat_streams import body
+from tests.support.instance import DEMO_KEY, Instance, running
 
 pytestmark = pytest.mark.ray
 

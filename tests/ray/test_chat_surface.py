@@ -16,9 +16,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.chat_streams import ChatStream, body, credits_of, stream
-from tests.hooked_simulator import HookedSimulator
-from tests.instance import DEMO_KEY, Instance, wait_until
+from tests.support.chat_streams import ChatStream, body, credits_of, stream
+from tests.support.hooked_simulator import HookedSimulator
+from tests.support.instance import DEMO_KEY, Instance, wait_until
 
 pytestmark = pytest.mark.ray
 

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from actors.settings import Settings
-from serve_app.environment import NODE_VARIABLES, serve_environment
+from serve_app.instance.environment import NODE_VARIABLES, serve_environment
 
-FILE = Path(__file__).parent.parent / "cluster.yaml"
+FILE = Path(__file__).parent.parent.parent / "cluster.yaml"
 COMMANDS = ("setup_commands", "head_start_ray_commands", "worker_start_ray_commands")
 
 
@@ -52,7 +52,7 @@ def test_every_node_gets_the_variables_of_serve_before_ray_starts(
 
 def test_the_command_line_prints_what_serve_needs(tmp_path: Path) -> None:
     printed = subprocess.run(
-        [sys.executable, "-m", "serve_app.cli", "env", "--ray"],
+        [sys.executable, "-m", "serve_app.cli.main", "env", "--ray"],
         check=True,
         capture_output=True,
         text=True,

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conformance.cases import CASES, NotApplicable
-from tests.dialect_clients import CLIENTS
-from tests.instance import Instance, running
+from tests.support.dialect_clients import CLIENTS
+from tests.support.instance import Instance, running
 
 pytestmark = pytest.mark.ray
 

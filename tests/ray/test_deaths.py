@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.chat_streams import credits_of, stream
-from tests.instance import Instance, is_alive, wait_until
+from tests.support.chat_streams import credits_of, stream
+from tests.support.instance import Instance, is_alive, wait_until
 
 pytestmark = pytest.mark.ray
 

@@ -13,9 +13,9 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from tests.chat_streams import body, stream
-from tests.hooked_simulator import HookedSimulator
-from tests.instance import Instance
+from tests.support.chat_streams import body, stream
+from tests.support.hooked_simulator import HookedSimulator
+from tests.support.instance import Instance
 
 pytestmark = pytest.mark.ray
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serve_app.processes import MARK, ProcessId, descendants
-from tests.instance import (
+from serve_app.instance.processes import MARK, ProcessId, descendants
+from tests.support.instance import (
     ADMIN_KEY,
     DEMO_KEY,
     KILLED_TIMEOUT_S,
@@ -209,7 +209,7 @@ def log_of(instance: Instance) -> str:
 def starting(instance: Instance) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "serve_app.cli", "up", "--port", str(instance.port)),
+            *(sys.executable, "-m", "serve_app.cli.main", "up", "--port", str(instance.port)),
             *("--data-dir", str(instance.data_dir)),
         ],
         env=instance.environment,

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.chat_streams import credits_of, stream
-from tests.instance import Instance, is_alive, wait_until
-from tests.redeploy import redeploy
+from tests.support.chat_streams import credits_of, stream
+from tests.support.instance import Instance, is_alive, wait_until
+from tests.support.redeploy import redeploy
 
 pytestmark = pytest.mark.ray
 

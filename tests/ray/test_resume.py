@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.chat_streams import body, stream
-from tests.instance import Instance, wait_until
+from tests.support.chat_streams import body, stream
+from tests.support.instance import Instance, wait_until
 
 pytestmark = pytest.mark.ray
 

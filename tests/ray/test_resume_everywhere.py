@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from tests.dialect_clients import CLIENTS, DialectClient, Frame, frames_of
-from tests.instance import DEMO_KEY, Instance, within
+from tests.support.dialect_clients import CLIENTS, DialectClient, Frame, frames_of
+from tests.support.instance import DEMO_KEY, Instance, within
 
 pytestmark = pytest.mark.ray
 

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from serve_app.data_directory import DataDirectory
-from tests.instance import Instance
-from tests.redeploy import gcs_address
-from tests.runtime_suite import CHECKS
+from serve_app.instance.data_directory import DataDirectory
+from tests.support.instance import Instance
+from tests.support.redeploy import gcs_address
+from tests.support.runtime_suite import CHECKS
 
 pytestmark = pytest.mark.ray
 
@@ -23,7 +23,7 @@ def test_the_runtime_on_ray(midstream: Instance) -> None:
         "RAY_AUTH_TOKEN_PATH": str(DataDirectory(midstream.data_dir).ray_token_path()),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "tests.runtime_suite", gcs_address(midstream)],
+        [sys.executable, "-m", "tests.support.runtime_suite", gcs_address(midstream)],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.chat_streams import ChatStream, body, credits_of, stream
-from tests.instance import Instance, wait_until
+from tests.support.chat_streams import ChatStream, body, credits_of, stream
+from tests.support.instance import Instance, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.real_model]
 

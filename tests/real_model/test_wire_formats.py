@@ -9,9 +9,9 @@ import pytest
 
 from tests.conformance.calls import Streaming, cancel, create, new_name, state
 from tests.conformance.cases import admin_record
-from tests.dialect_clients import CLIENTS
-from tests.instance import Instance, wait_until
 from tests.real_model.test_llama_cpp import busy_slots
+from tests.support.dialect_clients import CLIENTS
+from tests.support.instance import Instance, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.real_model]
 

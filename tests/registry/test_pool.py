@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from actors.pool import LEASE_S, Pool
-from actors.slot_leases import IDLE_S, SlotLeases
+from actors.registry.pool import LEASE_S, Pool
+from actors.replica.slot_leases import IDLE_S, SlotLeases
 
 
 def pool(*, slots: int = 1, warm: int = 2, ceiling: int = 4, carriers: int = 0) -> Pool:

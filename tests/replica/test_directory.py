@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from actors import ray_runtime
-from actors.ray_runtime import RayDirectory
+from actors.cluster import directory as ray_runtime
+from actors.cluster.directory import RayDirectory
 
 
 @pytest.fixture

@@ -12,26 +12,26 @@ from typing import Any
 
 import pytest
 
-from actors.carrier import CarrierLink
-from actors.channel import (
+from actors.completion.carrier import CarrierLink
+from actors.completion.channel import (
     CHANNEL_REOPEN_S,
     ChannelBatch,
     ChannelSource,
     Mirror,
     MirrorSubscription,
 )
+from actors.core.completion.event_log import EventLog
+from actors.core.completion.readers import Departure
 from actors.core.errors import CompletionNotFound, FailureCode, Overloaded
-from actors.core.event_log import EventLog
 from actors.core.events import CancelSource, Event, Finished, TextDelta, to_row
-from actors.core.readers import Departure
+from actors.core.record import CompletionRecord
 from actors.core.request import StartCommand
-from actors.directory import CarrierLost
-from actors.ledger import CompletionKey, Located, Placed
-from actors.mirrors import Mirrors
-from actors.record import CompletionRecord
-from actors.runtime import CancelAnswer, CompletionRow, ReaderLeft
+from actors.ports.directory import CarrierLost
+from actors.ports.ledger import CompletionKey, Located, Placed
+from actors.ports.runtime import CancelAnswer, CompletionRow, ReaderLeft
+from actors.replica.mirrors import Mirrors
 from actors.testing import settle_loop
-from tests.books import completed, header
+from tests.support.books import completed, header
 
 NAME = "cmp_1"
 ACTOR = "completion-1"

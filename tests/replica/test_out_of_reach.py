@@ -15,20 +15,20 @@ from typing import Any, cast
 
 import pytest
 
-from actors.accounts import Ledger
-from actors.carrier import Carrier, CarrierLink
-from actors.channel import ChannelBatch
+from actors.completion.carrier import Carrier, CarrierLink
+from actors.completion.channel import ChannelBatch
+from actors.core.completion.readers import Departure
 from actors.core.errors import CompletionNotFound, FailureCode, NotCancellable, Overloaded
 from actors.core.events import CancelSource, Event, Finished, TextDelta, from_row
-from actors.core.readers import Departure
+from actors.core.record import CompletionRecord
 from actors.core.request import Dialect, StartCommand
-from actors.directory import ActorAway, CarrierLost
-from actors.ledger import CompletionKey, Located, Placed
-from actors.linked_runtime import LinkedRuntime
-from actors.mirrors import Mirrors, settled_record
-from actors.ray_ledger import RayLedger
-from actors.record import CompletionRecord
-from actors.runtime import CancelAnswer, CompletionRow, ReaderLeft
+from actors.ledger.client import RayLedger
+from actors.ports.accounts import Ledger
+from actors.ports.directory import ActorAway, CarrierLost
+from actors.ports.ledger import CompletionKey, Located, Placed
+from actors.ports.runtime import CancelAnswer, CompletionRow, ReaderLeft
+from actors.replica.mirrors import Mirrors, settled_record
+from actors.replica.runtime import LinkedRuntime
 from serve_app.dialects.base import Operation
 from serve_app.dialects.chat.errors import error_reply
 from tests.dialects.recordings import HEADER

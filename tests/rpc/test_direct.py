@@ -16,10 +16,10 @@ import pytest
 from aiohttp import web
 
 from actors.core.errors import CarrierBusy, Overloaded
-from actors.direct.client import DirectClient
-from actors.direct.frames import Endpoint
-from actors.direct.server import DirectServer
-from actors.directory import ActorAway, CarrierLost
+from actors.ports.directory import ActorAway, CarrierLost
+from actors.rpc.client import DirectClient
+from actors.rpc.frames import Endpoint
+from actors.rpc.server import DirectServer
 
 DEADLINE_S = 60.0
 BIG = 8 * 1024**2

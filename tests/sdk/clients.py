@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from tests.instance import DEMO_KEY, Instance, ends_in_time
+from tests.support.instance import DEMO_KEY, Instance, ends_in_time
 
 if TYPE_CHECKING:
     import anthropic

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chat_streams import credits_of
-from tests.instance import DEMO_KEY, Instance, wait_until
 from tests.sdk.clients import Asked, anthropic_client, place
+from tests.support.chat_streams import credits_of
+from tests.support.instance import DEMO_KEY, Instance, wait_until
 
 anthropic = pytest.importorskip("anthropic", reason="the Anthropic SDK is not installed")
 pydantic = pytest.importorskip("pydantic")

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.instance import DEMO_KEY, Instance
 from tests.sdk.clients import place
+from tests.support.instance import DEMO_KEY, Instance
 
 pytestmark = [pytest.mark.ray, pytest.mark.sdk]
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chat_streams import credits_of
-from tests.instance import DEMO_KEY, Instance, wait_until
 from tests.sdk.clients import openai_client
+from tests.support.chat_streams import credits_of
+from tests.support.instance import DEMO_KEY, Instance, wait_until
 
 openai = pytest.importorskip("openai", reason="the OpenAI SDK is not installed")
 pydantic = pytest.importorskip("pydantic")

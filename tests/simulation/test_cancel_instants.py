@@ -22,12 +22,14 @@ from typing import ClassVar
 
 import httpx
 
-from actors.config import ProviderConfig
+from actors.core.completion.token_meter import hold_microcredits
 from actors.core.errors import CompletionNotFound, Overloaded
 from actors.core.events import CancelSource, Finished, Started, Status, UsageReported
+from actors.core.record import CompletionRecord
 from actors.core.request import StartCommand
-from actors.core.token_meter import hold_microcredits
-from actors.ledger import (
+from actors.ledger.service import LedgerService
+from actors.ledger.store import Store
+from actors.ports.ledger import (
     CompletionKey,
     HoldExtension,
     HoldPlacement,
@@ -35,17 +37,15 @@ from actors.ledger import (
     Settlement,
     TeamLimits,
 )
-from actors.ledger_service import LedgerService
-from actors.provider_client import ProviderClient
-from actors.record import CompletionRecord
-from actors.runtime import CancelAnswer, CancelOutcome, ReaderLeft
+from actors.ports.runtime import CancelAnswer, CancelOutcome, ReaderLeft
 from actors.settings import Settings
 from actors.simulator.app import create_simulator
 from actors.simulator.server import SimulatorServer
-from actors.store import Store
 from actors.testing import InMemoryRuntime
-from actors.tokenizer import count_text
-from tests.commands import command
+from actors.upstream.client import ProviderClient
+from actors.upstream.config import ProviderConfig
+from actors.upstream.tokenizer import count_text
+from tests.support.commands import command
 
 COMPLETIONS = 240
 HITS_MIN = 20

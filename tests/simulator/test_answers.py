@@ -14,7 +14,7 @@ from actors.simulator.models import MODELS
 from actors.simulator.request import Ask, AskRefused
 from actors.simulator.vocabulary import MULTI_BYTE_WORDS, WORDS
 from actors.simulator.wires.chat import CHAT
-from actors.tokenizer import count_text
+from actors.upstream.tokenizer import count_text
 
 TOOL = {
     "type": "function",

@@ -20,12 +20,12 @@ from actors.core.events import (
     UsageReported,
 )
 from actors.core.upstream import UpstreamBatch
-from actors.core.wire.anthropic import MessagesStreamDecoder
+from actors.core.wire.anthropic.format import MessagesStreamDecoder
 from actors.simulator.answers import compose, text_of
 from actors.simulator.models import MODELS
 from actors.simulator.wires.messages import MESSAGES as WIRE
-from actors.tokenizer import count_text
-from tests.running_simulator import running_simulator
+from actors.upstream.tokenizer import count_text
+from tests.support.running_simulator import running_simulator
 
 MESSAGES: Any = [{"role": "user", "content": "Count to ten."}]
 TOOL: Any = {

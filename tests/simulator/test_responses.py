@@ -21,11 +21,11 @@ from actors.core.request import (
 )
 from actors.core.request import ToolCallPart as Call
 from actors.core.request import ToolResultPart as Result
-from actors.core.wire.responses import ResponsesStreamDecoder, request_body
+from actors.core.wire.responses.format import ResponsesStreamDecoder, request_body
 from actors.simulator.wires.responses_ask import ask_of
-from actors.tokenizer import count_prompt, count_text
+from actors.upstream.tokenizer import count_prompt, count_text
 from tests.core.wires import command
-from tests.running_simulator import GroundTruth, running_simulator
+from tests.support.running_simulator import GroundTruth, running_simulator
 
 openai = pytest.importorskip("openai", reason="the OpenAI SDK is not installed")
 

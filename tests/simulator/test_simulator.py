@@ -13,8 +13,6 @@ import httpx
 import openai
 import pytest
 
-from actors.catalogue import Catalogue
-from actors.config import Config
 from actors.core.errors import FailureCode
 from actors.core.events import Delta, FinishReason, ReasoningDelta, TextDelta, UsageReported
 from actors.core.request import (
@@ -33,15 +31,17 @@ from actors.core.request import (
     VideoPart,
 )
 from actors.core.upstream import UpstreamBatch
-from actors.core.wire.openai_chat import ChatStreamDecoder, request_body
-from actors.ledger import Principal
+from actors.core.wire.openai_chat.format import ChatStreamDecoder, request_body
+from actors.ports.ledger import Principal
 from actors.settings import Settings
 from actors.simulator.answers import compose, text_of
 from actors.simulator.app import create_simulator
 from actors.simulator.models import MODELS
 from actors.simulator.wires.chat import CHAT
-from actors.tokenizer import count_prompt, count_text
-from tests.running_simulator import GroundTruth, running_simulator
+from actors.upstream.catalogue import Catalogue
+from actors.upstream.config import Config
+from actors.upstream.tokenizer import count_prompt, count_text
+from tests.support.running_simulator import GroundTruth, running_simulator
 
 MESSAGES = [{"role": "user", "content": "Count to ten."}]
 TOOL = {

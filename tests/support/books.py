@@ -24,12 +24,12 @@ from actors.core.events import (
     TextDelta,
     Usage,
 )
+from actors.core.record import CompletionHeader, CompletionRecord, Timeline
 from actors.core.request import Dialect, IdempotencyKey, Prices
-from actors.ledger import CompletionKey, HoldPlacement, Settlement, TeamLimits
-from actors.ledger_service import LedgerService
-from actors.record import CompletionHeader, CompletionRecord, Timeline
+from actors.ledger.service import LedgerService
+from actors.ledger.store import Store
+from actors.ports.ledger import CompletionKey, HoldPlacement, Settlement, TeamLimits
 from actors.settings import Settings
-from actors.store import Store
 
 __all__ = [
     "HOLD",

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from tests.instance import DEMO_KEY, Instance, wait_until
+from tests.support.instance import DEMO_KEY, Instance, wait_until
 
 
 def body(model: str = "sim", *, max_tokens: int = 64, **members: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.instance import DEMO_KEY
+from tests.support.instance import DEMO_KEY
 
 __all__ = ["CLIENTS", "ORGANIZATION", "PROMPT", "DialectClient", "frames_of"]
 

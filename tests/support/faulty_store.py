@@ -10,7 +10,7 @@ from enum import Enum
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
-from actors.store import Store
+from actors.ledger.store import Store
 
 __all__ = ["Fault", "FaultyStore"]
 

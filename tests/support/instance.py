@@ -131,7 +131,7 @@ class Instance:
     def up(self) -> None:
         """Start it and wait for its ready line."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        command = [*self.prefix, sys.executable, "-m", "serve_app.cli", "up"]
+        command = [*self.prefix, sys.executable, "-m", "serve_app.cli.main", "up"]
         command += ["--port", str(self.port), "--data-dir", str(self.data_dir), *self.arguments]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -173,7 +173,7 @@ class Instance:
             "MIDSTREAM_API_KEY": DEMO_KEY,
         }
         return subprocess.run(
-            [sys.executable, "-m", "serve_app.cli", *arguments],
+            [sys.executable, "-m", "serve_app.cli.main", *arguments],
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

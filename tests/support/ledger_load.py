@@ -1,6 +1,6 @@
 """A process that keeps a ledger busy and says what was acknowledged, until it is killed.
 
-`python -m tests.ledger_load URL ROUND`: prints `placed N` when the holds of group N are
+`python -m tests.support.ledger_load URL ROUND`: prints `placed N` when the holds of group N are
 acknowledged, all of one transaction, and `settled N` when the first half of them is settled.
 The completions of group N are `cmp_ROUND_N_0` to `cmp_ROUND_N_7`.
 """
@@ -15,11 +15,11 @@ import time
 from collections.abc import Sequence
 
 from actors.core.errors import CompletionRuntimeError
-from actors.ledger import HoldPlacement, Settlement, TeamLimits
-from actors.ledger_service import LedgerService
+from actors.ledger.service import LedgerService
+from actors.ledger.store import Store
+from actors.ports.ledger import HoldPlacement, Settlement, TeamLimits
 from actors.settings import Settings
-from actors.store import Store
-from tests.books import completed, header
+from tests.support.books import completed, header
 
 GROUP = 8
 HOLD_MICROCREDITS = 10_000

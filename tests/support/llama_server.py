@@ -1,6 +1,6 @@
 """A real model for the tests: a llama.cpp server on a free port, in a process of its own.
 
-Run as `python -m tests.llama_server MODEL_FILE`: it prints its address and serves until its standard
+Run as `python -m tests.support.llama_server MODEL_FILE`: it prints its address and serves until its standard
 input ends, so it never outlives the process that started it. `/slots` tells whether it still works.
 """
 

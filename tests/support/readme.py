@@ -1,4 +1,4 @@
-"""The parts of README.md that are made from the code: `python -m tests.readme` writes them anew.
+"""The parts of README.md that are made from the code: `python -m tests.support.readme` writes them anew.
 
 The diagram is drawn from the machine's table of transitions, the settings from their dataclass, the
 members of the configuration file from its models; a test holds the file to all three.
@@ -13,13 +13,13 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from actors.config import Config, ModelConfig, ProviderConfig, TimeoutsConfig
-from actors.core.transitions import TRANSITIONS, StreamState
+from actors.core.completion.transitions import TRANSITIONS, StreamState
 from actors.settings import Settings
+from actors.upstream.config import Config, ModelConfig, ProviderConfig, TimeoutsConfig
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parent.parent.parent / "README.md"
 
-_START = "<!-- {}: python -m tests.readme -->\n"
+_START = "<!-- {}: python -m tests.support.readme -->\n"
 _END = "<!-- end -->"
 
 

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 from actors.settings import Settings
-from serve_app.data_directory import DataDirectory
-from serve_app.environment import serve_environment
-from tests.instance import Instance
+from serve_app.instance.data_directory import DataDirectory
+from serve_app.instance.environment import serve_environment
+from tests.support.instance import Instance
 
 __all__ = ["gcs_address", "redeploy"]
 
@@ -42,7 +42,7 @@ def redeploy(instance: Instance) -> None:
         "RAY_AUTH_TOKEN_PATH": str(DataDirectory(instance.data_dir).ray_token_path()),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "tests.redeploy", gcs_address(instance)],
+        [sys.executable, "-m", "tests.support.redeploy", gcs_address(instance)],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -54,8 +54,8 @@ def redeploy(instance: Instance) -> None:
 
 
 def _main(address: str) -> None:
-    from actors import cluster_node
-    from actors.deployed import Deployed
+    from actors.cluster import node as cluster_node
+    from actors.cluster.deployed import Deployed
     from serve_app.deployment import deploy_application
 
     cluster_node.join(address, is_verbose=False)

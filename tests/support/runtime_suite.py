@@ -1,7 +1,7 @@
 """What every `CompletionRuntime` must do, in memory or on Ray: a suite that takes the runtime.
 
 Each check makes a team of its own, so that they can run on a system that does other things meanwhile.
-Run as `python -m tests.runtime_suite GCS_ADDRESS` it joins a running instance's Ray and prints a line per
+Run as `python -m tests.support.runtime_suite GCS_ADDRESS` it joins an instance's Ray and prints a line per
 check; the tests run it that way, since one process can be connected to one Ray only.
 """
 
@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from actors.catalogue import SIMULATOR, Catalogue
 from actors.core.errors import (
     AlreadyStarted,
     CompletionIdInUse,
@@ -41,8 +40,8 @@ from actors.core.request import (
     StartCommand,
     TextPart,
 )
-from actors.ledger import CompletionKey, Principal, TeamLimits
-from actors.runtime import (
+from actors.ports.ledger import CompletionKey, Principal, TeamLimits
+from actors.ports.runtime import (
     CancelOutcome,
     CompletionRuntime,
     ReaderLeft,
@@ -50,6 +49,7 @@ from actors.runtime import (
     Subscription,
 )
 from actors.settings import Settings
+from actors.upstream.catalogue import SIMULATOR, Catalogue
 
 MICROCREDITS = 10_000_000
 DEADLINE_S = 60.0
@@ -446,9 +446,9 @@ async def run_check(
 
 
 def main(address: str) -> None:
-    from actors import cluster_node
-    from actors.deployed import LOCATION
-    from actors.ray_runtime import connect
+    from actors.cluster import node as cluster_node
+    from actors.cluster.deployed import LOCATION
+    from actors.cluster.directory import connect
 
     cluster_node.join(address, is_verbose=False)
     runtime, deployed = connect(LOCATION)

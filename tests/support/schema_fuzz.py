@@ -1,6 +1,6 @@
 """Generated calls against what `/openapi.json` promises: right ones, wrong ones, and no server error.
 
-`python -m tests.schema_fuzz --calls 5000` makes that many calls of the whole application in memory, on a
+`python -m tests.support.schema_fuzz --calls 5000` makes as many calls of the application in memory, on a
 real socket, with the simulator behind it. `--url`, `--key` and `--admin-key` ask a deployment instead, which
 gets teams, keys and completions that nobody needs: not one that matters.
 

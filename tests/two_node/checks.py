@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.chat_streams import ChatStream, credits_of
+from tests.support.chat_streams import ChatStream, credits_of
 from tests.two_node.cluster import TwoNodes
 
 __all__ = ["assert_cancelled", "assert_nothing_is_held"]

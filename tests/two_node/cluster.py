@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 
-from tests.chat_streams import ChatStream, body
-from tests.instance import ADMIN_KEY, DEMO_KEY, ends_in_time, wait_until
+from tests.support.chat_streams import ChatStream, body
+from tests.support.instance import ADMIN_KEY, DEMO_KEY, ends_in_time, wait_until
 from tests.two_node.launcher import CLUSTER_FILE, Launcher
 from tests.two_node.network import Host, Names, Network, names_of_this_process
 
@@ -91,7 +91,7 @@ class TwoNodes:
             'export RAY_AUTH_MODE=token PATH="$HOME/midstream-venv/bin:$PATH"'
             ' && eval "$(midstream env --ray)"'
             f" && cd {CLUSTER_FILE.parent}"
-            f" && python -m tests.redeploy {self.head.address}:6379",
+            f" && python -m tests.support.redeploy {self.head.address}:6379",
         )
 
     @property

@@ -7,7 +7,7 @@ import threading
 
 import httpx
 
-from tests.instance import DEMO_KEY, wait_until
+from tests.support.instance import DEMO_KEY, wait_until
 
 __all__ = ["Follower"]
 

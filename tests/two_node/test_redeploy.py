@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.instance import wait_until
+from tests.support.instance import wait_until
 from tests.two_node.checks import assert_cancelled, assert_nothing_is_held
 from tests.two_node.cluster import REPLICAS_PER_NODE, Replica, TwoNodes
 

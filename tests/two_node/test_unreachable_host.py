@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.chat_streams import ChatStream
-from tests.instance import wait_until
+from tests.support.chat_streams import ChatStream
+from tests.support.instance import wait_until
 from tests.two_node.checks import assert_cancelled, assert_nothing_is_held
 from tests.two_node.cluster import Replica, TwoNodes
 from tests.two_node.follower import Follower

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from actors.catalogue import SIMULATOR, Catalogue
-from actors.config import Config, ConfigError
+from actors.core.completion.token_meter import hold_microcredits
 from actors.core.errors import InvalidRequest, RequestError, UnknownModel
 from actors.core.request import (
     CompletionRequest,
@@ -26,11 +25,12 @@ from actors.core.request import (
     ToolChoice,
     ToolChoiceMode,
 )
-from actors.core.token_meter import hold_microcredits
-from actors.ledger import Principal
+from actors.ports.ledger import Principal
 from actors.settings import Settings
-from actors.terms import FULL_OUTPUT_TOKENS
-from actors.tokenizer import count_prompt
+from actors.upstream.catalogue import SIMULATOR, Catalogue
+from actors.upstream.config import Config, ConfigError
+from actors.upstream.terms import FULL_OUTPUT_TOKENS
+from actors.upstream.tokenizer import count_prompt
 
 URL = "http://127.0.0.1:4000"
 PRINCIPAL = Principal(team="demo", organization="org_demo", key_id="key_1")

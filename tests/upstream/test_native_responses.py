@@ -15,8 +15,6 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from actors.catalogue import SIMULATOR, Catalogue
-from actors.config import Config, ConfigError, ProviderConfig, ProviderKind
 from actors.core.errors import (
     CompletionNotFound,
     FailureCode,
@@ -25,10 +23,12 @@ from actors.core.errors import (
     UpstreamError,
 )
 from actors.core.native import NativeAnswer, NativeCall, NativeOperation
-from actors.native_responses import NativeResponses, NoNativeProviders
 from actors.settings import Settings
 from actors.simulator.app import create_simulator
 from actors.simulator.server import SimulatorServer
+from actors.upstream.catalogue import SIMULATOR, Catalogue
+from actors.upstream.config import Config, ConfigError, ProviderConfig, ProviderKind
+from actors.upstream.native_responses import NativeResponses, NoNativeProviders
 
 KEY = "sk-of-the-provider"
 OBJECT = b'{"object":"response","id":"resp_1"}'

@@ -18,8 +18,6 @@ from typing import Any
 import pytest
 import uvloop
 
-from actors.config import ConfigError, ProviderConfig
-from actors.content_coding import ContentDecoder
 from actors.core.errors import Failure, FailureCode, UpstreamError
 from actors.core.events import BlockFinished, FinishReason, TextDelta, Usage, UsageReported
 from actors.core.request import (
@@ -32,10 +30,12 @@ from actors.core.request import (
     TextPart,
 )
 from actors.core.upstream import UpstreamBatch
-from actors.core.wire.openai_chat import DONE, ChatStreamWriter
-from actors.provider import Provider, UpstreamStream
-from actors.provider_client import ProviderClient
+from actors.core.wire.openai_chat.format import DONE, ChatStreamWriter
+from actors.ports.provider import Provider, UpstreamStream
 from actors.settings import Settings
+from actors.upstream.client import ProviderClient
+from actors.upstream.config import ConfigError, ProviderConfig
+from actors.upstream.content_coding import ContentDecoder
 
 DEADLINE_S = 60.0
 SECRET = "sk-live-0123456789"
@@ -428,7 +428,7 @@ def test_what_a_refusal_says_is_told_without_the_provider_s_secrets(run: Run) ->
 def test_a_refusal_s_body_is_read_in_bounds(
     run: Run, rest: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actors.provider_client._REFUSAL_S", 0.05)
+    monkeypatch.setattr("actors.upstream.client._REFUSAL_S", 0.05)
 
     async def script(request: Request) -> None:
         await request.send_head("400 Bad Request", "Content-Length: 1000000")
@@ -1006,7 +1006,7 @@ def test_what_cannot_be_used_says_so() -> None:
 
 
 def test_it_is_imported_without_ray() -> None:
-    program = "import sys, actors.provider_client; sys.exit('ray' in sys.modules)"
+    program = "import sys, actors.upstream.client; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
 
 

@@ -19,7 +19,7 @@ from actors.core.request import (
     ToolResultPart,
     VideoPart,
 )
-from actors.tokenizer import IMAGE_TOKENS, VIDEO_TOKENS, count_prompt, count_text
+from actors.upstream.tokenizer import IMAGE_TOKENS, VIDEO_TOKENS, count_prompt, count_text
 
 TEXTS = [
     "",
@@ -60,7 +60,7 @@ def test_texts_beyond_the_librarys_own_limits_are_counted() -> None:
 
 def test_the_extension_is_loaded_alone_and_late() -> None:
     program = (
-        "import sys; from actors import tokenizer as t;"
+        "import sys; from actors.upstream import tokenizer as t;"
         "assert t._vocabulary.cache_info().currsize == 0;"
         "t.count_text('x'); assert 'bpe_openai' not in sys.modules"
     )

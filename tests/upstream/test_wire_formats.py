@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from actors.config import ProviderConfig, ProviderKind
 from actors.core.events import BlockFinished, ToolCallStarted
 from actors.core.request import CompletionRequest, Dialect, StartCommand, Tool, ToolKind
-from actors.core.wire.anthropic import MessagesStreamWriter
+from actors.core.wire.anthropic.format import MessagesStreamWriter
 from actors.core.wire.seals import sealed
-from actors.wire_formats import WIRE_FORMATS
+from actors.upstream.config import ProviderConfig, ProviderKind
+from actors.upstream.wire_formats import WIRE_FORMATS
 from tests.core.wires import HELLO, command
 
 ANTHROPIC = WIRE_FORMATS[ProviderKind.ANTHROPIC_MESSAGES]

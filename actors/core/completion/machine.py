@@ -20,7 +20,7 @@ While it streams, the hold is extended before the meter reaches it. What came an
 waits (`is_waiting_for_hold`), and the driver reads no more: for `_HOLD_WAIT_NS` at most, then the stream
 ends with source `budget`, as it does at once where the ledger refuses and what is held is used up.
 
-Which input moves which state where stands in the tables of `actors.core.transitions`.
+Which input moves which state where stands in the tables of `actors.core.completion.transitions`.
 """
 
 from __future__ import annotations
@@ -28,22 +28,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from actors.core.errors import Failure, FailureCode, IllegalTransition
-from actors.core.event_log import EventLog
-from actors.core.events import (
-    BlockFinished,
-    CancelSource,
-    Delta,
-    Finished,
-    FinishReason,
-    Opaque,
-    Started,
-    Status,
-    UsageReported,
-)
-from actors.core.request import StartCommand
-from actors.core.token_meter import TokenMeter
-from actors.core.transitions import (
+from actors.core.completion.event_log import EventLog
+from actors.core.completion.token_meter import TokenMeter
+from actors.core.completion.transitions import (
     HOLD_TRANSITIONS,
     IGNORED,
     TRANSITIONS,
@@ -67,6 +54,19 @@ from actors.core.transitions import (
     UpstreamFinished,
     UpstreamOpened,
 )
+from actors.core.errors import Failure, FailureCode, IllegalTransition
+from actors.core.events import (
+    BlockFinished,
+    CancelSource,
+    Delta,
+    Finished,
+    FinishReason,
+    Opaque,
+    Started,
+    Status,
+    UsageReported,
+)
+from actors.core.request import StartCommand
 
 __all__ = ["Completion", "Timeouts"]
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from actors.core.events import Charge, ChargeBasis, Delta, Opaque, ReasoningDelta, Status, Usage
-from actors.core.prices import PICOCREDITS, Prices
+from actors.core.money.prices import PICOCREDITS, Prices
 
 __all__ = ["TokenMeter", "hold_microcredits"]
 

@@ -31,8 +31,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from actors.core.holds import Account, BillingMode, Hold, HoldState
-from actors.core.journal import Entry, EntryKind
+from actors.core.money.holds import Account, BillingMode, Hold, HoldState
+from actors.core.money.journal import Entry, EntryKind
 
 __all__ = [
     "AMOUNT_MICROCREDITS_MAX",

@@ -3,10 +3,10 @@
 `store` opens it, `exclusive` locks it and `migrations` brings it up to date; `tables` says what is in it,
 `batch` writes what a placement and a settlement write, `accounts`, `records` and `claims` hold the
 other statements, and `audit` checks the whole by a path of its own. Rules of credit are
-`actors.core.ledger`'s; nothing here decides.
+`actors.core.money.rules`'s; nothing here decides.
 """
 
-from actors.store.errors import StoreError, StoreInUse, StoreTooNew, StoreUnavailable
-from actors.store.store import Store
+from actors.ledger.store.errors import StoreError, StoreInUse, StoreTooNew, StoreUnavailable
+from actors.ledger.store.store import Store
 
 __all__ = ["Store", "StoreError", "StoreInUse", "StoreTooNew", "StoreUnavailable"]

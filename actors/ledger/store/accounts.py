@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, insert, literal_column, select, update
 
-from actors.core.ledger import Account, BillingMode, Hold, HoldState
-from actors.ledger import Balance, TeamLimits, TeamPolicy
-from actors.runtime import KeyRow
-from actors.store.tables import entries, holds, keys, teams
+from actors.core.money.rules import Account, BillingMode, Hold, HoldState
+from actors.ledger.store.tables import entries, holds, keys, teams
+from actors.ports.ledger import Balance, TeamLimits, TeamPolicy
+from actors.ports.runtime import KeyRow
 
 __all__ = [
     "KeyOwner",

@@ -12,13 +12,21 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, null, update
 
-from actors.core.journal import Entry
-from actors.core.ledger import Account, Hold
-from actors.ledger import CompletionKey
-from actors.record import CompletionHeader
-from actors.settlement import PackedSettlement
-from actors.store.prepared import Prepared
-from actors.store.tables import RUNNING, completions, entries, holds, records, teams, tombstones
+from actors.core.money.journal import Entry
+from actors.core.money.rules import Account, Hold
+from actors.core.record import CompletionHeader
+from actors.ledger.settlement import PackedSettlement
+from actors.ledger.store.prepared import Prepared
+from actors.ledger.store.tables import (
+    RUNNING,
+    completions,
+    entries,
+    holds,
+    records,
+    teams,
+    tombstones,
+)
+from actors.ports.ledger import CompletionKey
 
 __all__ = ["Batch"]
 

@@ -24,8 +24,8 @@ from sqlalchemy import (
 )
 
 from actors.core.request import Dialect
-from actors.ledger import CompletionKey
-from actors.store.tables import completions, idempotency, records, tombstones
+from actors.ledger.store.tables import completions, idempotency, records, tombstones
+from actors.ports.ledger import CompletionKey
 
 __all__ = [
     "IdempotentCall",

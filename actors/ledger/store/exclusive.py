@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from actors.store.errors import StoreInUse, StoreUnavailable
+from actors.ledger.store.errors import StoreInUse, StoreUnavailable
 
 __all__ = ["APPLICATION_NAME", "LOCK_WAIT_S", "FileLock", "lock_session"]
 

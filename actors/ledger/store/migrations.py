@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from sqlalchemy import Connection, text, update
 
-from actors.store.tables import SCHEMA_VERSION, schema_version
+from actors.ledger.store.tables import SCHEMA_VERSION, schema_version
 
 __all__ = ["migrate"]
 

@@ -27,12 +27,12 @@ from sqlalchemy import (
     update,
 )
 
+from actors.core.record import CompletionHeader
 from actors.core.request import Dialect
-from actors.ledger import CompletionKey, Located
-from actors.record import CompletionHeader
-from actors.runtime import CompletionFilter, CompletionRow
-from actors.store.prepared import Prepared
-from actors.store.tables import RUNNING, completions, holds, records
+from actors.ledger.store.prepared import Prepared
+from actors.ledger.store.tables import RUNNING, completions, holds, records
+from actors.ports.ledger import CompletionKey, Located
+from actors.ports.runtime import CompletionFilter, CompletionRow
 
 __all__ = [
     "OpenCompletion",

@@ -28,10 +28,10 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, in
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from actors.store.errors import StoreTooNew, StoreUnavailable
-from actors.store.exclusive import APPLICATION_NAME, LOCK_WAIT_S, FileLock, lock_session
-from actors.store.migrations import migrate
-from actors.store.tables import SCHEMA_VERSION, metadata, schema_version, secrets
+from actors.ledger.store.errors import StoreTooNew, StoreUnavailable
+from actors.ledger.store.exclusive import APPLICATION_NAME, LOCK_WAIT_S, FileLock, lock_session
+from actors.ledger.store.migrations import migrate
+from actors.ledger.store.tables import SCHEMA_VERSION, metadata, schema_version, secrets
 
 __all__ = ["READERS", "Store"]
 

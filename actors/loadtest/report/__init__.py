@@ -1,0 +1,1 @@
+"""What a run of the load tester shows: live, in a table, on a page."""

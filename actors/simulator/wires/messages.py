@@ -43,7 +43,7 @@ from actors.core.request import (
     ToolKind,
     ToolResultPart,
 )
-from actors.core.wire.anthropic import (
+from actors.core.wire.anthropic.format import (
     MESSAGE_STOP,
     MessagesStreamWriter,
     error_frame,
@@ -66,7 +66,7 @@ from actors.simulator.request import (
 )
 from actors.simulator.tools import tool_to_call
 from actors.simulator.wires.base import Heading, Wire
-from actors.tokenizer import count_prompt
+from actors.upstream.tokenizer import count_prompt
 
 __all__ = ["COUNT_TOKENS_PATH", "MESSAGES", "count_tokens"]
 

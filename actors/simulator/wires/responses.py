@@ -30,7 +30,7 @@ from actors.core.events import (
     ToolCallStarted,
     Usage,
 )
-from actors.core.wire.responses import (
+from actors.core.wire.responses.format import (
     DEFAULT_MEMBERS,
     INCOMPLETE_REASONS,
     ResponsesStreamWriter,
@@ -42,7 +42,7 @@ from actors.simulator.frames import FAILURE
 from actors.simulator.request import Ask, AskRefused, Fault, json_object
 from actors.simulator.wires.base import Heading
 from actors.simulator.wires.responses_ask import ask_of, input_items
-from actors.tokenizer import count_prompt
+from actors.upstream.tokenizer import count_prompt
 
 __all__ = ["RESPONSES", "responses_routes"]
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from actors.core.errors import CompletionRuntimeError
-from actors.ledger import RateState
-from actors.record import CompletionHeader
-from actors.runtime import CancelAnswer, CancelOutcome
+from actors.core.record import CompletionHeader
+from actors.ports.ledger import RateState
+from actors.ports.runtime import CancelAnswer, CancelOutcome
 from serve_app.dialects.base import (
     Call,
     CreateCall,
@@ -37,7 +37,7 @@ from serve_app.dialects.midstream_headers import (
     has_idempotency_key,
 )
 from serve_app.dialects.queries import stream_call
-from serve_app.http_errors import AlreadyTerminal, UnsupportedVersion
+from serve_app.http.errors import AlreadyTerminal, UnsupportedVersion
 
 __all__ = ["CHAT", "VERSION", "ChatDialect"]
 

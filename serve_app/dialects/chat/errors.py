@@ -37,7 +37,7 @@ from actors.core.errors import (
     UpstreamError,
 )
 from serve_app.dialects.base import Operation, Reply, render
-from serve_app.http_errors import (
+from serve_app.http.errors import (
     AlreadyTerminal,
     MethodNotAllowed,
     RequestTimedOut,

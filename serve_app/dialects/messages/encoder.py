@@ -49,14 +49,14 @@ from actors.core.events import (
     Usage,
     UsageReported,
 )
+from actors.core.record import CompletionHeader
 from actors.core.request import Dialect
-from actors.core.wire.anthropic import (
+from actors.core.wire.anthropic.format import (
     MESSAGE_STOP,
     MessagesStreamWriter,
     error_frame,
     redacted_data,
 )
-from actors.record import CompletionHeader
 from serve_app.dialects.messages.errors import error_members, error_object
 from serve_app.dialects.messages.render import stop_reason_of, usage_object
 from serve_app.dialects.midstream_object import midstream_object

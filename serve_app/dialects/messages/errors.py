@@ -35,7 +35,7 @@ from actors.core.errors import (
     UpstreamError,
 )
 from serve_app.dialects.base import Reply, render
-from serve_app.http_errors import (
+from serve_app.http.errors import (
     MethodNotAllowed,
     RequestTimedOut,
     RouteNotFound,

@@ -13,9 +13,9 @@ from typing import Any
 
 from actors.core.errors import CompletionRuntimeError
 from actors.core.events import Status
-from actors.ledger import RateState
-from actors.record import CompletionHeader
-from actors.runtime import CancelAnswer, CancelOutcome
+from actors.core.record import CompletionHeader
+from actors.ports.ledger import RateState
+from actors.ports.runtime import CancelAnswer, CancelOutcome
 from serve_app.dialects.base import (
     Call,
     CreateCall,
@@ -43,7 +43,7 @@ from serve_app.dialects.model_response.request import (
     organization_of,
 )
 from serve_app.dialects.queries import stream_call
-from serve_app.http_errors import AlreadyTerminal
+from serve_app.http.errors import AlreadyTerminal
 
 __all__ = ["MODEL_RESPONSE", "ModelResponseCall", "ModelResponseDialect"]
 

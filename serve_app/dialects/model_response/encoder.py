@@ -34,7 +34,7 @@ from actors.core.events import (
     ToolCallStarted,
     UsageReported,
 )
-from actors.record import CompletionHeader
+from actors.core.record import CompletionHeader
 from serve_app.dialects.base import render
 from serve_app.dialects.midstream_object import midstream_object
 from serve_app.dialects.model_response.errors import envelope, failure_object

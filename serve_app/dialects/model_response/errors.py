@@ -33,7 +33,7 @@ from actors.core.errors import (
 )
 from serve_app.dialects.base import Reply, render
 from serve_app.dialects.model_response.request import ORGANIZATION
-from serve_app.http_errors import (
+from serve_app.http.errors import (
     AlreadyTerminal,
     MethodNotAllowed,
     RequestTimedOut,

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from actors.core.events import Finished, FinishReason, Status, Usage
-from actors.record import CompletionHeader, Timeline
+from actors.core.record import CompletionHeader, Timeline
 from serve_app.dialects.answer import Answer, Block, BlockKind
 from serve_app.dialects.base import Snapshot
 from serve_app.dialects.midstream_object import midstream_object, receipt_object

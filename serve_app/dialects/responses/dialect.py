@@ -14,10 +14,10 @@ from dataclasses import replace
 from typing import Any
 
 from actors.core.errors import CompletionRuntimeError, InvalidRequest
+from actors.core.record import CompletionHeader
 from actors.core.request import CompletionRequest, DisconnectPolicy
-from actors.ledger import RateState
-from actors.record import CompletionHeader
-from actors.runtime import CancelAnswer
+from actors.ports.ledger import RateState
+from actors.ports.runtime import CancelAnswer
 from serve_app.dialects.base import (
     Call,
     CreateCall,

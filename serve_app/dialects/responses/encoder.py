@@ -36,8 +36,8 @@ from actors.core.events import (
     ToolCallStarted,
     UsageReported,
 )
-from actors.core.wire.responses import DONE, ResponsesStreamWriter
-from actors.record import CompletionHeader
+from actors.core.record import CompletionHeader
+from actors.core.wire.responses.format import DONE, ResponsesStreamWriter
 from serve_app.dialects.base import render
 from serve_app.dialects.responses.errors import envelope
 from serve_app.dialects.responses.render import opening_status, queued_response, response_object

@@ -34,7 +34,7 @@ from actors.core.errors import (
     UpstreamError,
 )
 from serve_app.dialects.base import Reply, render
-from serve_app.http_errors import (
+from serve_app.http.errors import (
     HttpError,
     MethodNotAllowed,
     RequestTimedOut,

@@ -13,8 +13,9 @@ from typing import Any
 
 from actors.core.errors import FailureCode
 from actors.core.events import Finished, Status, Usage
+from actors.core.record import CompletionHeader
 from actors.core.request import Dialect
-from actors.core.wire.responses import (
+from actors.core.wire.responses.format import (
     CALL_TYPES,
     DEFAULT_MEMBERS,
     INCOMPLETE_REASONS,
@@ -27,7 +28,6 @@ from actors.core.wire.responses import (
     refusal_item,
     usage_object,
 )
-from actors.record import CompletionHeader
 from serve_app.dialects.answer import Answer, Block, BlockKind
 from serve_app.dialects.base import Snapshot
 from serve_app.dialects.midstream_object import midstream_object, receipt_object

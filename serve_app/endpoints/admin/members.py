@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from actors.ledger import LIMITS_UNCHANGED, LimitsChange, PolicyChange, TeamLimits
+from actors.ports.ledger import LIMITS_UNCHANGED, LimitsChange, PolicyChange, TeamLimits
 
 __all__ = ["GrantBody", "KeyBody", "LimitsMember", "TeamBody"]
 

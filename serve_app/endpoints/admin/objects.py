@@ -7,9 +7,9 @@ from typing import Any
 
 from actors.core.errors import CompletionRuntimeError
 from actors.core.events import Event, Finished, to_row
-from actors.ledger import Balance
-from actors.record import CompletionRecord, Timeline
-from actors.runtime import CompletionRow, KeyRow
+from actors.core.record import CompletionRecord, Timeline
+from actors.ports.ledger import Balance
+from actors.ports.runtime import CompletionRow, KeyRow
 from serve_app.dialects.base import Dialect, Operation, Snapshot, render
 from serve_app.dialects.chat.errors import envelope
 from serve_app.dialects.midstream_object import credits

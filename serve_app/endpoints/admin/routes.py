@@ -15,26 +15,26 @@ from typing import Any
 
 from actors.core.errors import CompletionNotFound, InvalidRequest
 from actors.core.events import CancelSource
-from actors.ledger import Balance
-from actors.record import CompletionRecord
-from actors.runtime import CancelOutcome, CompletionFilter
-from serve_app.admin_members import GrantBody, KeyBody, TeamBody
-from serve_app.admin_objects import (
+from actors.core.record import CompletionRecord
+from actors.ports.ledger import Balance
+from actors.ports.runtime import CancelOutcome, CompletionFilter
+from serve_app.dialects.base import Dialect
+from serve_app.dialects.json_body import parse_object, validate
+from serve_app.dialects.midstream_headers import idempotency_key
+from serve_app.dialects.midstream_object import credits
+from serve_app.dialects.queries import cursor
+from serve_app.endpoints.admin.members import GrantBody, KeyBody, TeamBody
+from serve_app.endpoints.admin.objects import (
     EventRows,
     balance_object,
     completion_detail,
     completion_row,
     key_row,
 )
-from serve_app.dialects.base import Dialect
-from serve_app.dialects.json_body import parse_object, validate
-from serve_app.dialects.midstream_headers import idempotency_key
-from serve_app.dialects.midstream_object import credits
-from serve_app.dialects.queries import cursor
-from serve_app.event_stream import EventStream, Opening, Reading, StreamOptions
-from serve_app.exchange import Exchange
-from serve_app.http_errors import AlreadyTerminal
-from serve_app.shell import Shell
+from serve_app.http.errors import AlreadyTerminal
+from serve_app.http.event_stream import EventStream, Opening, Reading, StreamOptions
+from serve_app.http.exchange import Exchange
+from serve_app.http.route import Shell
 
 __all__ = ["AdminEndpoints"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.haproxy_config import MARK, PLACES_MAX, rewrite, rewrite_safely
-from serve_app.haproxy_errors import ANSWERS, answer_body, answer_file
-from serve_app.haproxy_launcher import prepare
+from serve_app.instance.haproxy_config import MARK, PLACES_MAX, rewrite, rewrite_safely
+from serve_app.instance.haproxy_errors import ANSWERS, answer_body, answer_file
+from serve_app.instance.haproxy_launcher import prepare
 
 FOLDER = Path(__file__).parent
 FULL = (FOLDER / "full.cfg").read_text("utf-8")

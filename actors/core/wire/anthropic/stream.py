@@ -40,8 +40,8 @@ from actors.core.events import (
 from actors.core.request import Dialect
 from actors.core.sse import ServerSentEvent
 from actors.core.upstream import TokenCount
-from actors.core.wire.anthropic_redacted import redacted_signature
-from actors.core.wire.anthropic_usage import usage_from
+from actors.core.wire.anthropic.redacted import redacted_signature
+from actors.core.wire.anthropic.usage import usage_from
 from actors.core.wire.finish_words import finish_reason_of, word_of
 from actors.core.wire.stream_decoder import (
     Batch,

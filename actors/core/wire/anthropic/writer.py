@@ -26,7 +26,7 @@ from actors.core.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from actors.core.wire.anthropic_redacted import redacted_data
+from actors.core.wire.anthropic.redacted import redacted_data
 
 __all__ = [
     "MESSAGE_STOP",

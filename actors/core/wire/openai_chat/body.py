@@ -10,7 +10,7 @@ from typing import Any
 
 from actors.core.request import StartCommand
 from actors.core.wire.mends import CallId, media_url, object_schema
-from actors.core.wire.openai_chat_request import (
+from actors.core.wire.openai_chat.request import (
     OURS,
     TOOL_MEMBERS,
     limit_member,

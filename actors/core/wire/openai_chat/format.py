@@ -9,11 +9,11 @@ tester and the tests alike.
 
 from __future__ import annotations
 
-from actors.core.wire.openai_chat_body import own_request_body, prepared
-from actors.core.wire.openai_chat_request import refused, request_body
-from actors.core.wire.openai_chat_stream import ChatStreamDecoder
-from actors.core.wire.openai_chat_usage import usage_from, usage_object
-from actors.core.wire.openai_chat_writer import (
+from actors.core.wire.openai_chat.body import own_request_body, prepared
+from actors.core.wire.openai_chat.request import refused, request_body
+from actors.core.wire.openai_chat.stream import ChatStreamDecoder
+from actors.core.wire.openai_chat.usage import usage_from, usage_object
+from actors.core.wire.openai_chat.writer import (
     DONE,
     ChatStreamWriter,
     completion_body,

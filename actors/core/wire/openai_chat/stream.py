@@ -40,9 +40,9 @@ from actors.core.request import Dialect, ToolKind
 from actors.core.sse import ServerSentEvent
 from actors.core.upstream import TokenCount
 from actors.core.wire.finish_words import finish_reason_of, word_of
-from actors.core.wire.openai_chat_calls import Call, CallPiece, Calls
-from actors.core.wire.openai_chat_parts import texts_of
-from actors.core.wire.openai_chat_usage import usage_from, usage_from_timings
+from actors.core.wire.openai_chat.calls import Call, CallPiece, Calls
+from actors.core.wire.openai_chat.parts import texts_of
+from actors.core.wire.openai_chat.usage import usage_from, usage_from_timings
 from actors.core.wire.stream_decoder import Batch, Stage, WireStreamDecoder
 from actors.core.wire.untrusted import Broken, error_failure, json_object, piece_member
 

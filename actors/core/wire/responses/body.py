@@ -24,7 +24,7 @@ from actors.core.wire.own_body import (
 )
 from actors.core.wire.pass_through import held_back
 from actors.core.wire.recipient import Recipient
-from actors.core.wire.responses_request import OURS, TOOL_MEMBERS
+from actors.core.wire.responses.request import OURS, TOOL_MEMBERS
 
 __all__ = ["own_request_body", "prepared"]
 

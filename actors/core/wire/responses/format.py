@@ -9,8 +9,8 @@ simulator, the Responses dialect and the tests alike.
 
 from __future__ import annotations
 
-from actors.core.wire.responses_body import own_request_body, prepared
-from actors.core.wire.responses_items import (
+from actors.core.wire.responses.body import own_request_body, prepared
+from actors.core.wire.responses.items import (
     CALL_TYPES,
     DEFAULT_MEMBERS,
     INCOMPLETE_REASONS,
@@ -24,10 +24,10 @@ from actors.core.wire.responses_items import (
     reasoning_item,
     refusal_item,
 )
-from actors.core.wire.responses_request import ignored, refused, request_body
-from actors.core.wire.responses_stream import ResponsesStreamDecoder
-from actors.core.wire.responses_usage import usage_from, usage_object
-from actors.core.wire.responses_writer import DONE, ResponsesStreamWriter
+from actors.core.wire.responses.request import ignored, refused, request_body
+from actors.core.wire.responses.stream import ResponsesStreamDecoder
+from actors.core.wire.responses.usage import usage_from, usage_object
+from actors.core.wire.responses.writer import DONE, ResponsesStreamWriter
 
 __all__ = [
     "CALL_TYPES",

@@ -40,8 +40,8 @@ from actors.core.request import Dialect, ToolKind
 from actors.core.sse import ServerSentEvent
 from actors.core.upstream import TokenCount
 from actors.core.wire.finish_words import finish_reason_of
-from actors.core.wire.responses_places import Item, Items, beyond
-from actors.core.wire.responses_usage import usage_from
+from actors.core.wire.responses.places import Item, Items, beyond
+from actors.core.wire.responses.usage import usage_from
 from actors.core.wire.stream_decoder import Batch, OpenBlock, WireStreamDecoder
 from actors.core.wire.untrusted import (
     Broken,

@@ -37,7 +37,7 @@ from actors.core.events import (
     ToolCallStarted,
 )
 from actors.core.request import Dialect, ToolKind
-from actors.core.wire.responses_items import BlockText, OpaqueBlock, status_of
+from actors.core.wire.responses.items import BlockText, OpaqueBlock, status_of
 
 __all__ = ["DONE", "ResponsesStreamWriter"]
 

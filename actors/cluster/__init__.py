@@ -1,0 +1,1 @@
+"""Deploying the actors, nodes, what every actor is told: the room that knows Ray."""

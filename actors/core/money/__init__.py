@@ -1,0 +1,1 @@
+"""Rules of money: accounts, holds, the journal, prices, rate limits. Integers in micro-credits."""

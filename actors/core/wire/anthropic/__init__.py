@@ -1,0 +1,1 @@
+"""Anthropic's messages, both directions. `format` has what others import."""

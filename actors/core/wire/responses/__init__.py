@@ -1,0 +1,1 @@
+"""OpenAI's responses, both directions. `format` has what others import."""

@@ -1,0 +1,1 @@
+"""The command line: `midstream`. All but `up` and `down` speak HTTP."""

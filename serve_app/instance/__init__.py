@@ -1,0 +1,1 @@
+"""One running instance: bring it up, take it down, its data directory, its processes."""

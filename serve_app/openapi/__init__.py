@@ -1,0 +1,1 @@
+"""The description of every route, as a document and as a page."""
