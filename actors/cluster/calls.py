@@ -14,8 +14,8 @@ from typing import Any, TypeVar, cast
 import ray
 from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
-from actors.core.errors import CompletionRuntimeError, Overloaded
-from actors.ports.directory import ActorAway, CarrierLost
+from actors.core.errors import ActorAway, CompletionRuntimeError, Overloaded
+from actors.ports.directory import CarrierLost
 from actors.settings import NAMESPACE
 
 __all__ = ["find_actor", "from_carrier", "from_singleton", "has_failed"]

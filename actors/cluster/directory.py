@@ -20,12 +20,11 @@ from actors.cluster.calls import find_actor, from_carrier
 from actors.cluster.deployed import Deployed, provider_keys
 from actors.completion.channel import ChannelBatch
 from actors.core.completion.readers import Departure
-from actors.core.errors import CompletionRuntimeError, Overloaded
+from actors.core.errors import ActorAway, CompletionRuntimeError, Overloaded
 from actors.core.events import CancelSource
 from actors.core.record import CompletionRecord
 from actors.core.request import StartCommand
 from actors.ledger.client import LEDGER_NAME, RayLedger
-from actors.ports.directory import ActorAway
 from actors.ports.ledger import CompletionKey, Located, Placed
 from actors.ports.runtime import CancelAnswer, CompletionRow
 from actors.registry.client import REGISTRY_NAME, RayRegistry

@@ -14,9 +14,10 @@
     |  `- AlreadyStarted          this very start was made before: attach to what it started
     |- AdmissionError             we said no
     |  |- InsufficientCredit
-    |  |- RateLimited             the team's own limit
-    |  `- Overloaded              no slot in time, or the ledger is away
-    |     `- CarrierBusy          this actor is full: ask for another slot
+    |  `- RateLimited             the team's own limit
+    |- Overloaded                 no slot in time, or a part of the runtime is away
+    |  |- CarrierBusy             this actor is full: ask for another slot
+    |  `- ActorAway               nobody answered: what was asked may have been done
     |- UpstreamError              the provider's fault; `failure` says what happened
     |- CompletionNotFound         unknown here, or another team's: never told apart
     |- NativeUnsupported          the provider has no such operation
@@ -34,6 +35,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 __all__ = [
+    "ActorAway",
     "AdmissionError",
     "AlreadyStarted",
     "CarrierBusy",
@@ -230,7 +232,9 @@ class RateLimited(AdmissionError):
         self.retry_after_s = retry_after_s
 
 
-class Overloaded(AdmissionError):
+class Overloaded(CompletionRuntimeError):
+    """No place in time, or a part of the runtime is away. No admission error: what was asked may be done."""
+
     code = "overloaded"
     retryable = True
 
@@ -243,6 +247,13 @@ class CarrierBusy(Overloaded):
     """The actor carries as many completions as it may, or drains; nothing was begun there."""
 
     code = "carrier_busy"
+
+
+class ActorAway(Overloaded):
+    """The actor could not be asked, or its answer was lost: it is being restarted, or the network is cut.
+
+    It said nothing itself, so what it was asked to do may have been done.
+    """
 
 
 class UpstreamError(CompletionRuntimeError):

@@ -11,11 +11,10 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from actors.cluster.calls import from_singleton
-from actors.core.errors import CompletionRuntimeError, Overloaded
+from actors.core.errors import ActorAway, CompletionRuntimeError, Overloaded
 from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey
 from actors.ledger.settlement import PackedSettlement
-from actors.ports.directory import ActorAway
 from actors.ports.ledger import (
     POLICY_UNCHANGED,
     Balance,

@@ -8,15 +8,10 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from actors.completion.carrier import CarrierLink
-from actors.core.errors import Overloaded
 from actors.ports.ledger import CompletionKey, Located
 from actors.ports.runtime import CompletionRow
 
-__all__ = ["ActorAway", "CarrierLost", "Directory"]
-
-
-class ActorAway(Overloaded):
-    """The actor could not be asked: it is being restarted, or the network is cut. It said nothing itself."""
+__all__ = ["CarrierLost", "Directory"]
 
 
 class CarrierLost(Exception):

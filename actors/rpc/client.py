@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from actors.ports.directory import ActorAway
+from actors.core.errors import ActorAway
 from actors.rpc.frames import (
     CLOSE_TIMEOUT_S,
     HEARTBEAT_S,

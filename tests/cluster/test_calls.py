@@ -9,8 +9,8 @@ import pytest
 from ray.exceptions import RayTaskError
 
 from actors.cluster.calls import from_carrier, from_singleton, has_failed
-from actors.core.errors import CarrierBusy, Overloaded
-from actors.ports.directory import ActorAway, CarrierLost
+from actors.core.errors import ActorAway, CarrierBusy, Overloaded
+from actors.ports.directory import CarrierLost
 
 
 async def failing(cause: Exception) -> Any:

@@ -18,13 +18,19 @@ import pytest
 from actors.completion.carrier import Carrier, CarrierLink
 from actors.completion.channel import ChannelBatch
 from actors.core.completion.readers import Departure
-from actors.core.errors import CompletionNotFound, FailureCode, NotCancellable, Overloaded
+from actors.core.errors import (
+    ActorAway,
+    CompletionNotFound,
+    FailureCode,
+    NotCancellable,
+    Overloaded,
+)
 from actors.core.events import CancelSource, Event, Finished, TextDelta, from_row
 from actors.core.record import CompletionRecord
 from actors.core.request import Dialect, StartCommand
 from actors.ledger.client import RayLedger
 from actors.ports.accounts import Ledger
-from actors.ports.directory import ActorAway, CarrierLost
+from actors.ports.directory import CarrierLost
 from actors.ports.ledger import CompletionKey, Located, Placed
 from actors.ports.runtime import CancelAnswer, CompletionRow, ReaderLeft
 from actors.replica.mirrors import Mirrors, settled_record

@@ -15,8 +15,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from actors.core.errors import CarrierBusy, Overloaded
-from actors.ports.directory import ActorAway, CarrierLost
+from actors.core.errors import ActorAway, CarrierBusy, Overloaded
+from actors.ports.directory import CarrierLost
 from actors.rpc.client import DirectClient
 from actors.rpc.frames import Endpoint
 from actors.rpc.server import DirectServer
