@@ -239,13 +239,14 @@ async def rig(
     *,
     limits: TeamLimits | None = None,
     credits: int = CREDITS,
-    simulator: bool = False,
+    simulator: bool | str = False,
     **changes: Any,
 ) -> AsyncIterator[Rig]:
     """Start everything; it is gone afterwards.
 
     Args:
-        simulator: real provider clients on a listening simulator, instead of the script.
+        simulator: real provider clients on a listening simulator, instead of the script; or on what
+            listens at this address.
         changes: of `Settings`.
     """
     digest = hashlib.sha256(ADMIN_KEY.encode()).hexdigest()
@@ -259,7 +260,7 @@ async def rig(
     key = (await ledger.create_key("acme", "")).secret
     script = ScriptedProvider()
     server = SimulatorServer(create_simulator())
-    url = await server.start() if simulator else None
+    url = await server.start() if simulator is True else simulator or None
     catalogue = Catalogue(Config(), simulator_url=url or "http://127.0.0.1:9")
     clients: dict[str, ProviderClient] = {}
 
