@@ -7,7 +7,6 @@ protocol and were made for its settings, and replaces the others: drained, kille
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -22,6 +21,7 @@ from actors.cluster.deployed import (
     forget_provider_keys,
     publish_provider_keys,
 )
+from actors.cluster.free_port import free_port
 from actors.ledger.actor import LedgerActor
 from actors.ledger.client import LEDGER_NAME
 from actors.registry.actor import RegistryActor
@@ -115,7 +115,8 @@ def _plan(settings: Settings, config: Config, demo_key_digest: str) -> Deployed:
             host, port = before.simulator_host, before.simulator_port
         else:
             host = _simulator_host(settings)
-            port = _free_port(host)
+            # The simulator binds it in its own process, and after every restart of that.
+            port = free_port(host)
     return Deployed(
         settings,
         config,
@@ -138,13 +139,6 @@ def _simulator_host(settings: Settings) -> str:
     if settings.host in ("127.0.0.1", "localhost", "::1") and len(_alive_nodes()) == 1:
         return "127.0.0.1"
     return str(ray.util.get_node_ip_address())
-
-
-def _free_port(host: str) -> int:
-    # The simulator binds it again in its own process, and after every restart of that.
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 def _alive_nodes() -> list[str]:

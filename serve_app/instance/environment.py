@@ -119,7 +119,8 @@ def private_ray_environment(
     Args:
         runtime_path: where HAProxy keeps its configuration and its socket; Serve's default is one
             folder for the whole machine.
-        fallback_port: where Serve puts the Python proxy that stands behind HAProxy.
+        fallback_port: where Serve puts the Python proxy that stands behind HAProxy; nobody is sent
+            there, so any will do.
         haproxy_path: what starts HAProxy; None leaves it to Serve.
     """
     own = node_environment(settings, folder=runtime_path / HAPROXY_FOLDER, launcher=haproxy_path)

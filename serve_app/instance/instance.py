@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from actors.cluster.free_port import free_port
 from actors.settings import Settings
 from actors.upstream.catalogue import Catalogue
 from actors.upstream.config import Config
@@ -38,7 +39,6 @@ from serve_app.instance.preflight import (
     check_no_other_ray,
     check_ports,
     check_shared_memory,
-    free_port,
 )
 from serve_app.instance.processes import descendants, end_processes, identify
 from serve_app.instance.reaper import Reaper
@@ -51,9 +51,6 @@ __all__ = ["Instance", "Plan", "Ready"]
 _log = logging.getLogger(__name__)
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-_FALLBACK_PORT = 8_500
-"""Where Serve would put its Python proxy behind HAProxy; nobody is sent there, so any port will do."""
 
 _FIRST_REQUEST_TIMEOUT_S = 60.0
 _POLL_S = 0.1
@@ -174,7 +171,7 @@ class Instance:
                     mark=self._note.mark,
                     runtime_path=runtime_path,
                     token_path=self._directory.ray_token_path(),
-                    fallback_port=free_port(_FALLBACK_PORT),
+                    fallback_port=free_port("0.0.0.0"),
                     haproxy_path=write_launcher(self._directory.path),
                 )
             )

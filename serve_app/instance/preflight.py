@@ -12,7 +12,7 @@ from actors.settings import Settings
 from serve_app.instance.data_directory import InstanceError
 from serve_app.instance.processes import port_holder
 
-__all__ = ["check_no_other_ray", "check_ports", "check_shared_memory", "free_port"]
+__all__ = ["check_no_other_ray", "check_ports", "check_shared_memory"]
 
 _SHARED_MEMORY = Path("/dev/shm")
 _RAY_ADDRESS_FILE = Path("ray/ray_current_cluster")
@@ -62,19 +62,6 @@ def check_no_other_ray(environment: Mapping[str, str], temporary: Path = Path("/
             f"Ray is already running on this machine, at {address}: "
             f"use --address {address} to join it, or stop it first."
         )
-
-
-def free_port(preferred: int) -> int:
-    """Return `preferred` if nobody listens there, else a port that is free now."""
-    for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("0.0.0.0", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise InstanceError("This machine has no free port.")
 
 
 def _check_port(host: str, port: int, remedy: str) -> None:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from tests.attack.attacks import ATTACKS
 from tests.attack.unseen_thinker import configured
-from tests.support.instance import Instance, free_port, running, wait_until
+from tests.support.instance import Instance, running, wait_until
+from tests.support.ports import free_port
 
 _STOP_S = 30.0
 

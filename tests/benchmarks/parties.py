@@ -27,7 +27,8 @@ from tests.benchmarks import costs_off
 from tests.benchmarks.passthrough_app import PATH, TRANSPORT_VARIABLE, UPSTREAM_VARIABLE
 from tests.benchmarks.process_group import Marked
 from tests.benchmarks.upstream import INSTANT, MODELS
-from tests.support.instance import DEMO_KEY, Instance, free_port, is_alive, wait_until
+from tests.support.instance import DEMO_KEY, Instance, is_alive, wait_until
+from tests.support.ports import free_port
 
 __all__ = ["PARTIES", "Broken", "Endpoint", "Party", "Place"]
 

@@ -18,7 +18,7 @@ from typing import Any
 from actors.settings import Settings
 from serve_app.instance.environment import private_ray_environment
 from serve_app.instance.haproxy import write_launcher
-from tests.support.instance import free_port
+from tests.support.ports import free_port
 
 UPSTREAM_VARIABLE = "PASS_THROUGH_UPSTREAM"
 TRANSPORT_VARIABLE = "PASS_THROUGH_TRANSPORT"

@@ -8,7 +8,7 @@ from tests.benchmarks.burst import burst
 from tests.benchmarks.parties import Endpoint
 from tests.benchmarks.passthrough_app import PATH
 from tests.benchmarks.upstream import running_upstream, wait_until_idle
-from tests.support.instance import free_port
+from tests.support.ports import free_port
 
 FIGURES = {"burst_failed", "burst_first_ms", "burst_first_p99_ms", "burst_total_s"}
 

@@ -23,6 +23,7 @@ from serve_app.instance.data_directory import DataDirectory, InstanceError, Inst
 from serve_app.instance.preflight import check_no_other_ray
 from serve_app.instance.processes import identify
 from tests.http.rig import ADMIN_KEY, Rig, chat_body, rig, until
+from tests.support.ports import free_port
 
 COMMAND = [sys.executable, "-m", "serve_app.cli.main"]
 
@@ -61,9 +62,7 @@ def data_dir(tmp_path: Path) -> str:
 
 @pytest.fixture
 def free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

