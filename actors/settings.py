@@ -48,7 +48,13 @@ class Settings:
     cors_allow_origin: str = _setting("", "origins that browsers may call from; off if empty")
 
     # How much runs at once.
-    streams_per_actor: int = _setting(1, "completions that one process carries")
+    streams_per_actor: int = _setting(1, "completions that a process carries while others are free")
+    streams_per_actor_max: int = _setting(
+        128, "that it carries at most, when none is free; no more than the above if lower"
+    )
+    overflow_after_s: float = _setting(
+        0.1, "how long a start waits for a free one before it shares"
+    )
     actors_per_node: int = _setting(64, "processes that carry completions: 88 MB each, idle too")
     actors_warm: int = _setting(4, "free ones that a node's pool grows towards, ahead of need")
     admission_timeout_s: float = _setting(30.0, "how long a start waits for a free one")
@@ -126,6 +132,11 @@ class Settings:
         if self.port > 65_535:
             raise SettingsError(f"port must be at most 65535, not {self.port}.")
         return self
+
+    @property
+    def slots_max(self) -> int:
+        """How many completions a carrier takes at the most; `streams_per_actor` where nobody shares."""
+        return max(self.streams_per_actor, self.streams_per_actor_max)
 
     @property
     def data_path(self) -> Path:
