@@ -16,7 +16,7 @@ __all__ = ["CarrierFacts", "Cluster", "OtherProtocol"]
 
 
 class OtherProtocol(Exception):
-    """The carrier is of a release that speaks otherwise; `running` is how many it carries, None if unknown."""
+    """The carrier is of a release that speaks otherwise; it carries `running`, None if it does not say."""
 
     def __init__(self, running: int | None) -> None:
         super().__init__(running)

@@ -99,7 +99,10 @@ class RememberedCancellation:
 
 @dataclass(frozen=True, slots=True)
 class CompletionRow:
-    """A line of the list of completions. `status` is `pending`, `connecting`, ... or a terminal state."""
+    """A line of the list of completions. `status` is `pending`, `connecting`, ... or a terminal state.
+
+    `shared_with` says how many others its process carries beside it.
+    """
 
     id: str
     wire_id: str
@@ -116,6 +119,7 @@ class CompletionRow:
     charge_microcredits: int
     readers: int
     tags: tuple[tuple[str, str], ...] = ()
+    shared_with: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from actors.ports.directory import CarrierLost
 from actors.ports.ledger import CompletionKey, Located
 from actors.ports.runtime import CompletionRow
 from actors.registry.client import REGISTRY_NAME, CarrierReport
-from actors.registry.pool import Pool
+from actors.registry.pool_before import Pool
 from actors.rpc.frames import Endpoint
 from actors.rpc.server import DirectServer
 from actors.settings import NAMESPACE, PROTOCOL_VERSION

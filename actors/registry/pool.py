@@ -1,33 +1,49 @@
-"""Which actors there are, how full they are, and where more are wanted. Decides; does nothing.
+"""Which carriers there are, how full they are, and who gets a slot. Decides; does nothing.
+
+**Density is elastic**: a carrier carries `slots` completions while others are free. What finds none free
+is given room beyond that (*shared*), up to `slots_max`, at the least loaded.
 
 Slots are leased to replicas, which use one for a completion after the other without asking again. A
 replica says every second which slots it has; those of one that has been silent for `LEASE_S` are
 free again. A carrier's free slots are its slots less what is leased or runs there, whichever is
 more: a completion goes on although the replica that started it let its slot go. Where that guess is
-wrong for a moment, the carrier itself refuses.
+wrong for a moment, the carrier itself refuses past its maximum.
+
+A *retiring* carrier belongs to an earlier deploy: it finishes what it carries and gets nothing new.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["LEASE_S", "CarrierState", "Pool"]
+from actors.ports.registry import Slot
+
+__all__ = ["LEASE_S", "CarrierState", "Pool", "SlotAsk"]
 
 LEASE_S = 5.0
 
-_STARTING_PER_NODE_MAX = 2
-"""Actors that a node starts at once: a start is half a second of CPU, so more at once on a small
-machine only makes each of them later."""
+
+@dataclass(frozen=True, slots=True)
+class SlotAsk:
+    """A replica asks for up to `count` slots; it got `given` before. See `Registry.lease`."""
+
+    replica: str
+    node_id: str
+    count: int
+    given: int
 
 
 @dataclass(slots=True)
 class CarrierState:
-    """One completion actor as the registry knows it; times are monotonic seconds."""
+    """A carrier as the registry knows it; times are the loop's seconds."""
 
     name: str
     node_id: str
     slots: int
+    slots_max: int
+    is_retiring: bool = False
     running: int = 0
     used_at_s: float = 0.0
     leased: dict[str, int] = field(default_factory=dict)  # by replica
@@ -38,7 +54,27 @@ class CarrierState:
 
     @property
     def free(self) -> int:
-        return max(0, self.slots - self.taken)
+        """How many more it carries by itself."""
+        return 0 if self.is_retiring else max(0, self.slots - self.taken)
+
+    @property
+    def room(self) -> int:
+        """How many more it carries at the most."""
+        return 0 if self.is_retiring else max(0, self.slots_max - self.taken)
+
+    @property
+    def shared(self) -> int:
+        """How many it carries beyond what it should."""
+        return max(0, self.taken - self.slots)
+
+    def hope(self, replica: str) -> int:
+        """How many slots may come free since other replicas hold them and nothing runs there."""
+        if self.is_retiring:
+            return 0
+        own = self.leased.get(replica, 0)
+        leased = sum(self.leased.values())
+        unused = min(leased - own, leased - self.running)
+        return max(0, min(unused, self.slots - max(own, self.running)))
 
 
 @dataclass(slots=True)
@@ -50,100 +86,87 @@ class _Replica:
 
     given: int
     heard_at_s: float
-    granted: tuple[str, ...] = ()
+    granted_at_s: float
+    granted: tuple[Slot, ...] = ()
 
 
 class Pool:
-    """The carriers of all nodes.
+    """The carriers of all nodes, and the leases of all replicas."""
 
-    Args:
-        slots_per_carrier: of the carriers that are yet to start.
-        carriers_warm: free carriers' worth of slots that each node grows towards, ahead of need.
-        carriers_per_node: the ceiling of a node.
-    """
-
-    def __init__(
-        self, *, slots_per_carrier: int, carriers_warm: int, carriers_per_node: int
-    ) -> None:
-        self._slots = slots_per_carrier
-        self._carriers_per_node = carriers_per_node
-        # One dense carrier has room for many: a whole spare one is enough ahead.
-        warm = carriers_warm if slots_per_carrier == 1 else 1
-        self._slots_warm = min(warm, carriers_per_node) * slots_per_carrier
+    def __init__(self) -> None:
         self._carriers: dict[str, CarrierState] = {}
         self._replicas: dict[str, _Replica] = {}
-        self._starting: dict[str, int] = {}
-        self._nodes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return f"<Pool {len(self._carriers)} carriers on {len(self._nodes)} nodes>"
+        running = sum(state.running for state in self._carriers.values())
+        return f"<Pool {len(self._carriers)} carriers, {running} running>"
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self._carriers
+
+    def __getitem__(self, name: str) -> CarrierState:
+        return self._carriers[name]
 
     @property
     def carriers(self) -> tuple[CarrierState, ...]:
         return tuple(self._carriers.values())
 
-    def set_nodes(self, nodes: Iterable[str]) -> None:
-        self._nodes = tuple(nodes)
-
-    def add(self, name: str, node_id: str, slots: int, *, now_s: float) -> None:
-        self._carriers[name] = CarrierState(name, node_id, slots, used_at_s=now_s)
+    def add(self, state: CarrierState) -> None:
+        self._carriers[state.name] = state
 
     def remove(self, name: str) -> None:
         self._carriers.pop(name, None)
 
     def report(self, name: str, *, running: int, now_s: float) -> None:
         """Take a carrier's own figure."""
-        state = self._carriers.get(name)
-        if state is not None:
-            state.running = running
-            state.used_at_s = now_s
+        state = self._carriers[name]
+        state.running = running
+        state.used_at_s = now_s
 
-    def lease(
-        self, replica: str, node_id: str, count: int, *, given: int, now_s: float
-    ) -> list[str]:
-        """Lease up to `count` slots, one name each: the replica's node first, the fullest first.
+    def lease(self, ask: SlotAsk, *, shared: int, now_s: float) -> tuple[Slot, ...]:
+        """Lease free slots, and for those that are lacking up to `shared` shared ones.
 
-        Args:
-            given: how many slots the replica ever got before these. As many as last time mean that
-                the answer was lost: it is the same again, or those slots would stay taken.
+        Where the last answer was lost it is the same again, or those slots would stay taken; what of it
+        is at a carrier that died meanwhile is not.
         """
-        known = self._replicas.get(replica)
-        if known is not None and known.granted and known.given == given + len(known.granted):
-            known.heard_at_s = now_s
-            return list(known.granted)
-        names: list[str] = []
-        for state in sorted(
-            self._carriers.values(), key=lambda s: (s.node_id != node_id, -s.taken, s.name)
-        ):
-            slots = min(state.free, count - len(names))
-            if slots > 0:
-                state.leased[replica] = state.leased.get(replica, 0) + slots
-                state.used_at_s = now_s
-                names += [state.name] * slots
-            if len(names) == count:
-                break
-        self._replicas[replica] = _Replica(given + len(names), now_s, tuple(names))
-        return names
+        known = self._replicas.get(ask.replica)
+        if known is not None and known.granted and known.given == ask.given + len(known.granted):
+            living = tuple(slot for slot in known.granted if slot.carrier in self._carriers)
+            if living:
+                known.granted, known.given = living, ask.given + len(living)
+                known.heard_at_s = now_s
+                return living
+        slots = self._free_slots(ask, now_s)
+        slots += self._shared_slots(ask, min(shared, ask.count - len(slots)), now_s)
+        if slots:
+            given = ask.given + len(slots)
+            self._replicas[ask.replica] = _Replica(given, now_s, now_s, tuple(slots))
+        return tuple(slots)
 
-    def renew(self, replica: str, held: Mapping[str, int], *, given: int, now_s: float) -> None:
+    def renew(
+        self, replica: str, held: Mapping[str, int], *, given: int, now_s: float
+    ) -> list[str]:
         """Take a replica's word for the slots it has; what it does not name is free again.
 
         Args:
-            given: how many slots it ever got. Where it got more, an answer was on its way when it
-                spoke, and its word is too old to free anything.
+            given: how many slots it ever got. Where it got others, an answer was on its way when it
+                spoke, and its word is too old to free anything; but an answer is not on its way for
+                ever: it was lost, and the word stands.
+
+        Returns: carriers at which it shall not use a slot again.
         """
-        known = self._replicas.setdefault(replica, _Replica(given, now_s))
+        known = self._replicas.setdefault(replica, _Replica(given, now_s, now_s))
         known.heard_at_s = now_s
-        if known.given != given:
-            return
-        for state in self._carriers.values():
-            if held.get(state.name):
-                state.leased[replica] = held[state.name]
-            else:
-                state.leased.pop(replica, None)
+        if known.given == given or now_s - known.granted_at_s >= LEASE_S:
+            known.given = given
+            known.granted = ()
+            for state in self._carriers.values():
+                if held.get(state.name, 0) > 0:
+                    state.leased[replica] = held[state.name]
+                else:
+                    state.leased.pop(replica, None)
+        here = (self._carriers[name] for name in held if name in self._carriers)
+        return [state.name for state in here if state.is_retiring or state.shared]
 
     def expire(self, *, now_s: float) -> None:
         """Free the slots of replicas that have been silent for too long."""
@@ -153,41 +176,62 @@ class Pool:
             for state in self._carriers.values():
                 state.leased.pop(replica, None)
 
-    def start_where(self, waiting: int) -> list[str]:
-        """Return the nodes to start one carrier on each, counted as starting from now on.
+    def hope(self, replica: str) -> int:
+        """How many slots a replica may hope for since others hold them unused."""
+        return sum(state.hope(replica) for state in self._carriers.values())
 
-        Args:
-            waiting: slots that callers wait for beyond what is free.
-        """
-        chosen: list[str] = []
-        for node_id in self._nodes:
-            here = [s for s in self._carriers.values() if s.node_id == node_id]
-            starting = self._starting.get(node_id, 0)
-            free = sum(s.free for s in here) + starting * self._slots
-            while (
-                free < self._slots_warm + waiting
-                and starting < _STARTING_PER_NODE_MAX
-                and len(here) + starting < self._carriers_per_node
-            ):
-                chosen.append(node_id)
-                starting += 1
-                free += self._slots
-            self._starting[node_id] = starting
+    def holders_of_hope(self, replica: str) -> set[str]:
+        """Return the other replicas that hold what this one may hope for."""
+        hopeful = (state for state in self._carriers.values() if state.hope(replica))
+        return {holder for state in hopeful for holder in state.leased} - {replica}
+
+    def surplus(self, *, idle_s: float, slots_warm: int, now_s: float) -> list[str]:
+        """Return carriers to end: idle for so long and above what is kept warm, or retired."""
+        chosen = [s.name for s in self._carriers.values() if s.is_retiring and s.taken == 0]
+        free: dict[str, int] = {}
+        for state in self._carriers.values():
+            free[state.node_id] = free.get(state.node_id, 0) + state.free
+        for state in self._carriers.values():
+            is_idle = state.taken == 0 and now_s - state.used_at_s >= idle_s
+            left = free[state.node_id] - state.slots
+            if is_idle and not state.is_retiring and left >= slots_warm:
+                chosen.append(state.name)
+                free[state.node_id] = left
         return chosen
 
-    def started(self, node_id: str) -> None:
-        """A start on that node ended, well or badly."""
-        self._starting[node_id] = max(0, self._starting.get(node_id, 0) - 1)
+    def _free_slots(self, ask: SlotAsk, now_s: float) -> list[Slot]:
+        """Take from the replica's own node first, and the fullest there."""
+        slots: list[Slot] = []
+        for state in sorted(
+            (state for state in self._carriers.values() if state.free),
+            key=lambda s: (s.node_id != ask.node_id, -s.taken, s.name),
+        ):
+            count = min(state.free, ask.count - len(slots))
+            if count <= 0:
+                break
+            self._take(state, ask.replica, count, now_s)
+            slots += [Slot(state.name)] * count
+        return slots
 
-    def surplus(self, *, idle_s: float, now_s: float) -> list[str]:
-        """Return carriers that have been idle for so long and are above what is kept warm."""
-        chosen: list[str] = []
-        for node_id in {s.node_id for s in self._carriers.values()}:
-            here = [s for s in self._carriers.values() if s.node_id == node_id]
-            free = sum(s.free for s in here)
-            for state in here:
-                is_idle = state.taken == 0 and now_s - state.used_at_s >= idle_s
-                if is_idle and free - state.slots >= self._slots_warm:
-                    chosen.append(state.name)
-                    free -= state.slots
-        return chosen
+    def _shared_slots(self, ask: SlotAsk, count: int, now_s: float) -> list[Slot]:
+        """Take one after the other from whoever is the least loaded by then; its own node's on a par."""
+        slots: list[Slot] = []
+        loads = [
+            (state.taken, state.node_id != ask.node_id, state.name, state)
+            for state in self._carriers.values()
+            if state.room
+        ]
+        heapq.heapify(loads)
+        while loads and len(slots) < count:
+            _, is_far, name, state = loads[0]
+            self._take(state, ask.replica, 1, now_s)
+            slots.append(Slot(name, is_shared=True))
+            if state.room:
+                heapq.heapreplace(loads, (state.taken, is_far, name, state))
+            else:
+                heapq.heappop(loads)
+        return slots
+
+    def _take(self, state: CarrierState, replica: str, count: int, now_s: float) -> None:
+        state.leased[replica] = state.leased.get(replica, 0) + count
+        state.used_at_s = now_s

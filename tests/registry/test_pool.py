@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.registry.pool import LEASE_S, Pool
+from actors.registry.pool_before import LEASE_S, Pool
 from actors.replica.slot_leases import IDLE_S, SlotLeases
 
 
