@@ -16,7 +16,7 @@ from typing import Any
 
 from actors.completion.carrier import Carrier, CarrierLink
 from actors.completion.driver import CompletionDriver
-from actors.core.errors import CompletionRuntimeError, Overloaded, UpstreamError
+from actors.core.errors import CompletionRuntimeError, UpstreamError
 from actors.core.record import CompletionRecord
 from actors.core.request import StartCommand
 from actors.core.upstream import UpstreamBatch
@@ -32,8 +32,9 @@ from actors.ports.ledger import (
     Settlement,
 )
 from actors.ports.provider import Provider
+from actors.ports.registry import CarrierReport, Slot
 from actors.ports.runtime import CompletionRow
-from actors.replica.runtime import LinkedRuntime
+from actors.replica.runtime import ReplicaRuntime
 from actors.settings import Settings
 from actors.upstream.native_responses import NativeProviders
 
@@ -45,6 +46,10 @@ __all__ = [
     "ScriptedUpstream",
     "settle_loop",
 ]
+
+
+_SLOTS = 1_000
+"""Completions that run at once in a runtime in memory."""
 
 
 async def settle_loop(turns: int = 20) -> None:
@@ -201,12 +206,11 @@ class _Here:
     pid: int = 0
 
 
-class InMemoryRuntime(LinkedRuntime):
-    """`LinkedRuntime` over one carrier in this process.
+class InMemoryRuntime(ReplicaRuntime):
+    """`ReplicaRuntime` with one carrier, in this process.
 
     Args:
         providers: by name, as commands name them.
-        slots: how many completions run at once; a start beyond them is `Overloaded` at once.
     """
 
     def __init__(
@@ -215,60 +219,83 @@ class InMemoryRuntime(LinkedRuntime):
         providers: Callable[[str], Provider],
         *,
         settings: Settings,
-        slots: int = 1_000,
         clock: Clock | None = None,
         simulator_url: str | None = None,
         native: NativeProviders | None = None,
     ) -> None:
+        clock = clock or SystemClock()
         self.carrier = Carrier(
             replace(_Here(), pid=os.getpid()),
-            slots=slots,
+            slots=_SLOTS,
             provider_of=providers,
             ledger=ledger,
-            clock=clock or SystemClock(),
+            clock=clock,
             settings=settings,
             on_began=_nothing,
             on_freed=_nothing,
         )
-        directory = _OneCarrier(self.carrier, ledger, slots, simulator_url)
-        super().__init__(directory, ledger, settings=settings, channel="in-memory", native=native)
+        super().__init__(
+            _OneCarrier(self.carrier),
+            _RegistryOfOne(self.carrier, ledger),
+            ledger,
+            settings=settings,
+            replica="in-memory",
+            node_id=_Here().node_id,
+            clock=clock,
+            native=native,
+            simulator_url=simulator_url,
+        )
 
 
 class _OneCarrier:
-    """The directory of a runtime that has one carrier."""
+    """The ways to carriers where there is one."""
 
-    def __init__(
-        self, carrier: Carrier, ledger: Ledger, slots: int, simulator_url: str | None
-    ) -> None:
+    def __init__(self, carrier: Carrier) -> None:
         self._carrier = carrier
-        self._ledger = ledger
-        self._slots = slots
-        self._simulator_url = simulator_url
 
-    async def acquire(self) -> str:
-        if len(self._carrier.running) >= self._slots:
-            raise Overloaded("No actor is free.")
-        return _Here().actor
-
-    def release(self, actor: str, *, is_free: bool) -> None:
-        pass  # The carrier's own count is the truth here.
-
-    def lost(self, actor: str) -> None:
-        pass  # It lives as long as this process.
-
-    async def link(self, actor: str) -> CarrierLink:
-        if actor != _Here().actor:
+    async def link(self, carrier: str) -> CarrierLink:
+        if carrier != _Here().actor:
             raise CarrierLost
         return self._carrier
 
+    def forget(self, carrier: str) -> None:
+        pass  # It lives as long as this process.
+
+
+class _RegistryOfOne:
+    """The registry of one carrier, whose own count of its slots is the truth."""
+
+    def __init__(self, carrier: Carrier, ledger: Ledger) -> None:
+        self._carrier = carrier
+        self._ledger = ledger
+
+    async def lease(self, replica: str, node_id: str, count: int, given: int) -> list[Slot]:
+        return [Slot(_Here().actor)] * count
+
+    async def renew(self, replica: str, held: dict[str, int], given: int) -> list[str]:
+        return []
+
+    async def recalls(self, replica: str) -> AsyncIterator[int]:
+        await asyncio.Event().wait()
+        yield 0
+
     async def locate(self, key: CompletionKey) -> Located | None:
         return await self._ledger.find(key)
+
+    async def report(self, report: CarrierReport) -> None:
+        raise AssertionError("the carrier is at hand")
 
     async def rows(self) -> list[CompletionRow]:
         return [driver.row() for driver in self._carrier.running]
 
     async def describe(self) -> dict[str, Any]:
-        return {"simulator": self._simulator_url, "pool": {"running": len(self._carrier.running)}}
+        return {"running": len(self._carrier.running)}
+
+    async def warm(self, carriers: int, timeout_s: float) -> int:
+        return 1
+
+    async def drain(self, timeout_s: float) -> None:
+        await self._carrier.shut_down(timeout_s)
 
 
 def _nothing(driver: CompletionDriver) -> None:

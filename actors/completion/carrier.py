@@ -134,8 +134,6 @@ class Carrier:
         self, completion_id: str, source: CancelSource, requested_at_s: float
     ) -> CancelAnswer:
         driver = self._driver(completion_id)
-        if driver.completion.is_settled:
-            return CancelAnswer(CancelOutcome.TERMINAL, await driver.settled())
         driver.cancel(source, requested_at_s=requested_at_s)
         return CancelAnswer(CancelOutcome.JOINED, await driver.settled())
 
@@ -208,10 +206,13 @@ class Carrier:
         return driver
 
     def _driver(self, completion_id: str) -> CompletionDriver:
-        try:
-            return self._drivers[completion_id]
-        except KeyError:
-            raise CompletionNotFound from None
+        """Return the driver of what runs here. A settled completion is the store's, and may be deleted
+        there, although it stays here until every channel has its end.
+        """
+        driver = self._drivers.get(completion_id)
+        if driver is None or driver.completion.is_settled:
+            raise CompletionNotFound
+        return driver
 
     def _detach(self, completion_id: str, channel: str, departure: Departure) -> None:
         source = self._channels.get(channel)

@@ -15,12 +15,11 @@ readers are lost.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
 from actors.core.completion.event_log import EventLog
-from actors.core.events import Event, Finished, from_row, to_row
-from actors.ports.runtime import ReaderLeft
+from actors.core.events import Finished, to_row
 
 __all__ = [
     "ABSENT",
@@ -28,8 +27,6 @@ __all__ = [
     "CHANNEL_REOPEN_S",
     "ChannelBatch",
     "ChannelSource",
-    "Mirror",
-    "MirrorSubscription",
 ]
 
 CHANNEL_LEASE_S = 3.0
@@ -205,74 +202,3 @@ class ChannelSource:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
-
-
-class Mirror:
-    """The far end's copy of one completion's log, shared by all readers of this replica.
-
-    It grows to the log's own bound and goes with its last reader.
-    """
-
-    def __init__(self, completion_id: str) -> None:
-        self.completion_id = completion_id
-        self.events: list[Event] = []
-        self.readers = 0
-        self.attaching: asyncio.Task[bool] | None = None  # None where the start itself attached
-        self._news = asyncio.Event()
-
-    def __repr__(self) -> str:
-        return f"<Mirror {self.completion_id} {len(self.events)} events, {self.readers} readers>"
-
-    @property
-    def is_finished(self) -> bool:
-        return bool(self.events) and isinstance(self.events[-1], Finished)
-
-    def receive(self, first: int, rows: Sequence[Sequence[Any]]) -> bool:
-        """Add rows; repeats are dropped. False if rows are missing in between: attach again."""
-        have = len(self.events)
-        if first > have:
-            return False
-        news = rows[have - first :]
-        if news and not self.is_finished:
-            self.extend([from_row(row) for row in news])
-        return True
-
-    def extend(self, events: Sequence[Event]) -> None:
-        """Add events, at least one, and wake the readers."""
-        self.events.extend(events)
-        news, self._news = self._news, asyncio.Event()
-        news.set()
-
-    async def changed(self) -> None:
-        """Wait for the next `extend`. Cancel: nothing is lost."""
-        await self._news.wait()
-
-
-class MirrorSubscription:
-    """A reader of a mirror; see `actors.ports.runtime.Subscription`."""
-
-    def __init__(self, mirror: Mirror, *, on_close: Callable[[Mirror, ReaderLeft], None]) -> None:
-        self._mirror = mirror
-        self._on_close: Callable[[Mirror, ReaderLeft], None] | None = on_close
-        self._read = 0
-        mirror.readers += 1
-
-    @property
-    def completion_id(self) -> str:
-        return self._mirror.completion_id
-
-    async def read(self) -> Sequence[Event]:
-        mirror = self._mirror
-        if self._read == len(mirror.events):
-            if mirror.is_finished:
-                raise EOFError("the terminal event was read")
-            await mirror.changed()
-        events = mirror.events[self._read :]
-        self._read += len(events)
-        return events
-
-    async def aclose(self, reason: ReaderLeft) -> None:
-        on_close, self._on_close = self._on_close, None
-        if on_close is not None:
-            self._mirror.readers -= 1
-            on_close(self._mirror, reason)

@@ -206,7 +206,7 @@ class LedgerActor:
             "kind": "ledger",
             "pid": os.getpid(),
             "node_id": ray.get_runtime_context().get_node_id(),
-            **self._service.describe(),
+            **await self._service.describe(),
         }
 
     async def drain(self) -> None:

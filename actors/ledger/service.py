@@ -247,7 +247,7 @@ class LedgerService(LedgerAccounts):
             "claims": await self._passes(upkeep.remove_claims, upkeep.PASS_MAX),
         }
 
-    def describe(self) -> dict[str, Any]:
+    async def describe(self) -> dict[str, Any]:
         """Return counters: what is open, what waits, how much is kept."""
         books = self._writer.books
         return {

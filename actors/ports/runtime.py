@@ -1,7 +1,7 @@
 """The port between the HTTP shell and whatever runs completions.
 
-`actors.cluster.directory` implements it with Ray actors, `actors.testing.InMemoryRuntime` with drivers in
-this process; one conformance suite runs on both. No Ray here.
+`actors.replica.runtime.ReplicaRuntime` implements it, over carriers that are actors of Ray or, as
+`actors.testing.InMemoryRuntime`, in this process; one conformance suite runs on both. No Ray here.
 """
 
 from __future__ import annotations

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 from actors.cluster.calls import from_singleton
 from actors.ports.ledger import CompletionKey, Located
+from actors.ports.registry import Slot
 from actors.ports.runtime import CompletionRow
 from actors.rpc.client import DirectClient
 
@@ -41,11 +44,17 @@ class RayRegistry:
         self._handle = handle
         self._direct = DirectClient(lambda: from_singleton(handle.endpoint.remote()))
 
-    async def lease(self, replica: str, node_id: str, count: int, given: int) -> list[str]:
-        return cast(list[str], await self._direct.call("lease", replica, node_id, count, given))
+    async def lease(self, replica: str, node_id: str, count: int, given: int) -> list[Slot]:
+        names = await self._direct.call("lease", replica, node_id, count, given)
+        return [Slot(name) for name in names]
 
-    async def renew(self, replica: str, held: dict[str, int], given: int) -> None:
+    async def renew(self, replica: str, held: dict[str, int], given: int) -> list[str]:
         await self._direct.call("renew", replica, held, given)
+        return []
+
+    async def recalls(self, replica: str) -> AsyncIterator[int]:
+        await asyncio.Event().wait()
+        yield 0
 
     async def locate(self, key: CompletionKey) -> Located | None:
         return cast("Located | None", await self._direct.call("locate", key))

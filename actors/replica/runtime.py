@@ -1,50 +1,49 @@
-"""The runtime as a replica has it, over links to the carriers.
+"""The runtime as a replica has it: finds, reads and cancels completions, wherever they run.
 
-Which carriers there are, near or far, is the `Directory`'s business; so the same code is the runtime
-on Ray and the one in memory. No Ray here.
-
-It starts, finds, cancels and administers; what it reads is `actors.replica.mirrors`'.
+Where a completion runs is the registry's guess and the store's word. A guess may be old: whoever is not
+where it was looked for is looked up in the store, which alone says that there is none. How completions
+start is `actors.replica.starts`', what is read of them `actors.replica.mirrors`'.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from actors.completion.carrier import CarrierLink
-from actors.completion.channel import Mirror, MirrorSubscription
 from actors.core.errors import (
     AdmissionError,
-    CarrierBusy,
     CompletionNotFound,
+    CompletionRuntimeError,
     NotCancellable,
     Overloaded,
     RequestError,
 )
-from actors.core.events import (
-    CancelSource,
-)
+from actors.core.events import CancelSource
 from actors.core.native import NativeAnswer, NativeCall
 from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey, StartCommand
 from actors.ports.accounts import Ledger
-from actors.ports.directory import CarrierLost, Directory
+from actors.ports.clock import Clock, SystemClock
+from actors.ports.directory import CarrierLost, Carriers
 from actors.ports.ledger import (
     POLICY_UNCHANGED,
     Balance,
     CompletionKey,
     LimitsChange,
     Located,
-    Placed,
     PolicyChange,
     Principal,
     RateState,
     TeamLimits,
     TeamState,
 )
+from actors.ports.registry import Registry
 from actors.ports.runtime import (
     CancelAnswer,
     CancelOutcome,
@@ -52,95 +51,106 @@ from actors.ports.runtime import (
     CompletionRow,
     IssuedKey,
     KeyRow,
-    ReaderLeft,
     RememberedCancellation,
     StartedCompletion,
     Subscription,
 )
-from actors.replica.mirrors import Mirrors, settled_record
+from actors.replica.mirror import Mirror, MirrorSubscription
+from actors.replica.mirrors import Mirrors
+from actors.replica.records import settled_record
+from actors.replica.slots import Slots
+from actors.replica.starts import Starts
 from actors.settings import Settings
 from actors.upstream.native_responses import NativeProviders, NoNativeProviders
 
-__all__ = ["LinkedRuntime"]
+__all__ = ["ReplicaRuntime"]
 
-_START_TRIES = 5
-"""How many slots a start may find taken, by a race, before it says that we are overloaded."""
-
-_BUSY_PAUSE_S = 0.05
-"""Before another slot is asked for when one was taken after all: carriers report about as often."""
+_LOCATE_TIMEOUT_S = 2.0
+"""After as long the store is asked instead of the registry: less than a cancel may take."""
 
 _ASK_AGAIN_S = 0.05
-"""Before a carrier that is away is asked again: Ray takes a moment to tell a dead actor from a busy one."""
-
-_FORGET_POLL_S = 0.01
-"""Between looks at whether a deleted completion can still be found."""
+"""Before a carrier that is away is asked again: it takes a moment to tell a dead one from a busy one."""
 
 _NO_ANSWER = "The completion's owner did not answer in time."
 
 T = TypeVar("T")
 
+Find = Callable[[], Awaitable[Located | None]]
 
-class LinkedRuntime:
+
+@dataclass(frozen=True, slots=True)
+class _Sought:
+    """A completion that is looked for: `locate` is quick and may be out of date, `find` asks the store."""
+
+    locate: Find
+    find: Find
+
+
+class ReplicaRuntime:
     """See `actors.ports.runtime.CompletionRuntime`, which this implements.
 
     Args:
-        channel: this replica's name, unique among all replicas that ever were.
+        replica: its name, unique among all replicas that ever were; carriers know its readers by it.
+        node_id: where it runs; carriers near it are preferred.
         native: asks providers about responses that they keep; None asks nobody.
+        simulator_url: what `describe` tells of it.
     """
 
     def __init__(
         self,
-        directory: Directory,
+        carriers: Carriers,
+        registry: Registry,
         ledger: Ledger,
         *,
         settings: Settings,
-        channel: str,
+        replica: str,
+        node_id: str,
+        clock: Clock | None = None,
         native: NativeProviders | None = None,
+        simulator_url: str | None = None,
     ) -> None:
-        self._directory = directory
+        self._carriers = carriers
+        self._registry = registry
         self._ledger = ledger
         self._settings = settings
-        self._channel = channel
+        self._clock = clock or SystemClock()
         self._native = native or NoNativeProviders()
-        self._mirrors = Mirrors(directory, ledger, channel=channel, on_closed=self._closed)
-        self._leaving: set[asyncio.Future[None]] = set()
-        self._with_slot: set[str] = set()  # completions whose slot is this replica's to release
+        self._simulator_url = simulator_url
+        self._slots = Slots(registry, replica=replica, node_id=node_id)
+        self._mirrors = Mirrors(
+            carriers, ledger, channel=replica, on_ended=self._ended, on_lost=self._lost
+        )
+        self._starts = Starts(
+            self._slots,
+            carriers,
+            self._mirrors,
+            channel=replica,
+            admission_timeout_s=settings.admission_timeout_s,
+        )
 
     # Completions.
 
     async def start(self, command: StartCommand) -> StartedCompletion:
-        for _ in range(_START_TRIES):
-            actor = await self._directory.acquire()
-            try:
-                return await self._start_on(actor, command)
-            except CarrierLost:
-                self._directory.lost(actor)
-            except CarrierBusy:
-                self._directory.release(actor, is_free=False)
-                await asyncio.sleep(_BUSY_PAUSE_S)
-            except (AdmissionError, RequestError):
-                self._directory.release(actor, is_free=True)
-                raise
-            except BaseException:
-                self._directory.release(actor, is_free=False)
-                raise
-        raise Overloaded("No actor is free.")
+        return await self._starts.start(command)
 
     async def subscribe(self, key: CompletionKey) -> Subscription:
-        return await self._subscribe(await self._locate(key))
+        return await self._subscribe(self._by_key(key))
 
     async def get(self, key: CompletionKey) -> CompletionRecord:
-        return await self._record(await self._locate(key))
+        return await self._record(self._by_key(key))
 
     async def cancel(self, key: CompletionKey, source: CancelSource) -> CancelAnswer:
-        return await self._cancel(self._locate(key), source)
+        return await self._cancel(self._by_key(key), source)
 
     async def delete(self, key: CompletionKey) -> None:
-        try:
-            async with asyncio.timeout(self._settings.cancel_timeout_s):
-                await self._delete(key)
-        except TimeoutError:
-            raise NotCancellable(_NO_ANSWER) from None
+        sought, requested_at_s = self._by_key(key), self._clock.wall_s()
+        async with self._within_cancel_timeout():
+            located = await _found(sought.locate)
+            if not located.is_settled:
+                await self._cancel_found(
+                    sought, located, CancelSource.CLIENT_REQUEST, requested_at_s
+                )
+            await self._ledger.delete(key)
 
     async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation:
         return await self._ledger.remember_cancellation(key)
@@ -149,7 +159,11 @@ class LinkedRuntime:
         self, key: CompletionKey, again: IdempotencyKey
     ) -> CompletionRecord | None:
         located = await self._ledger.find_started(key, again)
-        return None if located is None else await self._record(located)
+        if located is None:
+            return None
+        return await self._record_of(
+            located, partial(self._ledger.find_by_id, located.completion_id)
+        )
 
     async def native(self, provider: str, call: NativeCall) -> NativeAnswer:
         return await self._native.ask(provider, call)
@@ -171,17 +185,17 @@ class LinkedRuntime:
         rows, following = await self._ledger.list_completions(where, limit=limit, cursor=cursor)
         if all(row.status != "running" for row in rows):
             return rows, following
-        living = {row.id: row for row in await self._directory.rows()}
+        living = {row.id: row for row in await self._registry.rows()}
         return [living.get(row.id, row) for row in rows], following
 
     async def get_by_id(self, completion_id: str) -> CompletionRecord:
-        return await self._record(await self._locate_id(completion_id))
+        return await self._record(self._by_id(completion_id))
 
     async def subscribe_by_id(self, completion_id: str) -> Subscription:
-        return await self._subscribe(await self._locate_id(completion_id))
+        return await self._subscribe(self._by_id(completion_id))
 
     async def cancel_by_id(self, completion_id: str, source: CancelSource) -> CancelAnswer:
-        return await self._cancel(self._locate_id(completion_id), source)
+        return await self._cancel(self._by_id(completion_id), source)
 
     async def create_team(
         self,
@@ -218,67 +232,69 @@ class LinkedRuntime:
         return await self._ledger.audit()
 
     async def describe(self) -> dict[str, Any]:
-        return await self._directory.describe()
+        pool, ledger = await asyncio.gather(self._registry.describe(), self._ledger.describe())
+        return {"simulator": self._simulator_url, "pool": pool, "ledger": ledger}
 
     async def aclose(self) -> None:
-        """Stop reading. The completions go on."""
+        """Stop reading, and give the slots back. The completions go on."""
+        await self._starts.aclose()
         await self._mirrors.aclose()
+        await self._slots.aclose()
 
-    # Starting.
+    # Slots.
 
-    async def _start_on(self, actor: str, command: StartCommand) -> StartedCompletion:
-        link = await self._directory.link(actor)
-        subscription = self._mirrors.open(actor, command.completion_id)
-        starting = asyncio.ensure_future(link.start(command, self._channel))
-        try:
-            placed = await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            # A client that left may have left a completion behind. Its carrier is told only when it
-            # has the completion: an actor's calls may overtake each other.
-            self._leaving.add(leaving := asyncio.ensure_future(_leave(starting, subscription)))
-            leaving.add_done_callback(self._leaving.discard)
-            raise
-        except BaseException:
-            await subscription.aclose(ReaderLeft.FINISHED)
-            raise
-        self._with_slot.add(command.completion_id)
-        return StartedCompletion(subscription, placed.rate)
+    def _ended(self, mirror: Mirror) -> None:
+        self._starts.ended(mirror)
 
-    def _closed(self, actor: str, mirror: Mirror) -> None:
-        """The last reader has left: a slot that this replica took for it is given back."""
-        if mirror.completion_id in self._with_slot:
-            self._with_slot.remove(mirror.completion_id)
-            self._directory.release(actor, is_free=mirror.is_finished)
+    def _lost(self, carrier: str) -> None:
+        self._slots.lost(carrier)
+        self._carriers.forget(carrier)
 
     # Finding.
 
-    async def _locate(self, key: CompletionKey) -> Located:
-        located = await self._directory.locate(key)
-        if located is None:
-            raise CompletionNotFound
-        return located
+    def _by_key(self, key: CompletionKey) -> _Sought:
+        return _Sought(partial(self._locate, key), partial(self._ledger.find, key))
 
-    async def _locate_id(self, completion_id: str) -> Located:
-        located = await self._ledger.find_by_id(completion_id)
-        if located is None:
-            raise CompletionNotFound
-        return located
+    def _by_id(self, completion_id: str) -> _Sought:
+        find = partial(self._ledger.find_by_id, completion_id)
+        return _Sought(find, find)
+
+    async def _locate(self, key: CompletionKey) -> Located | None:
+        try:
+            async with asyncio.timeout(_LOCATE_TIMEOUT_S):
+                return await self._registry.locate(key)
+        except (TimeoutError, CompletionRuntimeError):
+            # The registry is a cache: while it is away, the store knows as much.
+            return await self._ledger.find(key)
 
     async def _at_carrier(
         self, located: Located, ask: Callable[[CarrierLink], Awaitable[T]]
     ) -> T | None:
         """Ask the carrier; None when the completion is not there any more, so the store must know."""
         try:
-            return await ask(await self._directory.link(located.actor))
+            return await ask(await self._carriers.link(located.actor))
         except (CompletionNotFound, CarrierLost):
             return None
 
-    async def _record(self, located: Located) -> CompletionRecord:
+    # Reading.
+
+    async def _subscribe(self, sought: _Sought) -> Subscription:
+        located = await _found(sought.locate)
         if not located.is_settled:
-            record = await self._running_record(located)
-            if record is not None:
-                return record
-        return await settled_record(self._ledger, located.completion_id)
+            subscription = await self._mirrors.join(located.actor, located.completion_id)
+            if subscription is not None:
+                return subscription
+        record = await settled_record(self._ledger, sought.find)
+        mirror = Mirror(record.header.completion_id)
+        mirror.extend(record.events)
+        return MirrorSubscription(mirror, on_close=lambda _mirror, _reason: None)
+
+    async def _record(self, sought: _Sought) -> CompletionRecord:
+        return await self._record_of(await _found(sought.locate), sought.find)
+
+    async def _record_of(self, located: Located, find: Find) -> CompletionRecord:
+        record = None if located.is_settled else await self._running_record(located)
+        return record or await settled_record(self._ledger, find)
 
     async def _running_record(self, located: Located) -> CompletionRecord | None:
         try:
@@ -296,35 +312,41 @@ class LinkedRuntime:
 
     # Cancelling.
 
-    async def _cancel(self, finding: Awaitable[Located], source: CancelSource) -> CancelAnswer:
+    async def _cancel(self, sought: _Sought, source: CancelSource) -> CancelAnswer:
         """Find it and stop it, within `cancel_timeout_s` in all: whoever it is that does not answer."""
-        requested_at_s = time.time()
+        requested_at_s = self._clock.wall_s()
+        async with self._within_cancel_timeout():
+            located = await _found(sought.locate)
+            return await self._cancel_found(sought, located, source, requested_at_s)
+
+    @asynccontextmanager
+    async def _within_cancel_timeout(self) -> AsyncIterator[None]:
+        """Raises: NotCancellable: the time is over."""
         try:
             async with asyncio.timeout(self._settings.cancel_timeout_s):
-                return await self._cancel_found(await finding, source, requested_at_s)
+                yield
         except TimeoutError:
             raise NotCancellable(_NO_ANSWER) from None
 
     async def _cancel_found(
-        self, located: Located, source: CancelSource, requested_at_s: float
+        self, sought: _Sought, located: Located, source: CancelSource, requested_at_s: float
     ) -> CancelAnswer:
         if located.is_settled:
             return await self._terminal_answer(located)
         try:
             answer = await self._at_carrier(
-                located,
-                lambda link: link.cancel(located.completion_id, source, requested_at_s),
+                located, lambda link: link.cancel(located.completion_id, source, requested_at_s)
             )
         except Overloaded:
             raise NotCancellable(_NO_ANSWER) from None
-        if answer is not None:
-            return answer
-        return await self._answer_of_absent(located)
+        except (AdmissionError, RequestError):
+            answer = None  # Its hold was refused while the cancel waited for it: there is nothing.
+        return answer or await self._answer_of_absent(sought)
 
-    async def _answer_of_absent(self, located: Located) -> CancelAnswer:
+    async def _answer_of_absent(self, sought: _Sought) -> CancelAnswer:
         """Say what a cancel found whose completion was not with its carrier."""
-        now = await self._ledger.find_by_id(located.completion_id)
-        if now is not None and now.is_settled:
+        located = await _found(sought.find)
+        if located.is_settled:
             return await self._terminal_answer(located)
         raise NotCancellable("The completion's owner is lost; it is being settled.")
 
@@ -332,35 +354,10 @@ class LinkedRuntime:
         record = await self._ledger.record(located.completion_id)
         return CancelAnswer(CancelOutcome.TERMINAL, record)
 
-    async def _delete(self, key: CompletionKey) -> None:
-        located = await self._locate(key)
-        if not located.is_settled:
-            await self._cancel_found(located, CancelSource.CLIENT_REQUEST, time.time())
-        await self._ledger.delete(key)
-        # Who remembers where it ran forgets it a moment later; until then it could still be read.
-        while True:
-            if await self._directory.locate(key) is None:
-                return
-            await asyncio.sleep(_FORGET_POLL_S)
 
-    # Reading.
-
-    async def _subscribe(self, located: Located) -> Subscription:
-        if not located.is_settled:
-            subscription = await self._mirrors.join(located.actor, located.completion_id)
-            if subscription is not None:
-                return subscription
-        return await self._replay(located.completion_id)
-
-    async def _replay(self, completion_id: str) -> Subscription:
-        record = await settled_record(self._ledger, completion_id)
-        mirror = Mirror(completion_id)
-        mirror.extend(record.events)
-        return MirrorSubscription(mirror, on_close=lambda _mirror, _reason: None)
-
-
-async def _leave(starting: asyncio.Future[Placed], subscription: Subscription) -> None:
-    """End the subscription of a start that nobody waits for, when the start has ended."""
-    await asyncio.wait({starting})
-    was_refused = starting.cancelled() or starting.exception() is not None
-    await subscription.aclose(ReaderLeft.FINISHED if was_refused else ReaderLeft.CLIENT_GONE)
+async def _found(look: Find) -> Located:
+    """Raises: CompletionNotFound."""
+    located = await look()
+    if located is None:
+        raise CompletionNotFound
+    return located

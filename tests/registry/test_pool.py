@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from actors.registry.pool_before import LEASE_S, Pool
-from actors.replica.slot_leases import IDLE_S, SlotLeases
 
 
 def pool(*, slots: int = 1, warm: int = 2, ceiling: int = 4, carriers: int = 0) -> Pool:
@@ -102,29 +101,3 @@ def test_idle_carriers_beyond_the_warm_ones_are_surplus() -> None:
     four.report("c0", running=1, now_s=0)
     assert len(four.surplus(idle_s=60, now_s=61)) == 1
     assert four.surplus(idle_s=60, now_s=59) == []
-
-
-# The replica's side.
-
-
-def test_a_slot_that_comes_free_is_used_for_the_next_start() -> None:
-    leases = SlotLeases()
-    leases.add("c0")
-    assert leases.take() is None
-    leases.put_back("c0", now_s=0)
-    assert leases.take() == "c0"
-    assert leases.held == {"c0": 1}
-    assert leases.given == 1
-
-
-def test_idle_slots_are_let_go_and_used_ones_kept() -> None:
-    leases = SlotLeases()
-    for name in ("c0", "c1"):
-        leases.add(name)
-    leases.put_back("c0", now_s=0)
-    leases.let_idle_go(now_s=IDLE_S / 2)
-    assert leases.held == {"c0": 1, "c1": 1}
-    leases.let_idle_go(now_s=IDLE_S)
-    assert leases.held == {"c1": 1}
-    leases.let_go("c1")
-    assert leases.held == {}

@@ -14,11 +14,10 @@ import pytest
 
 from actors.completion.carrier import CarrierLink
 from actors.completion.channel import (
+    ABSENT,
     CHANNEL_REOPEN_S,
     ChannelBatch,
     ChannelSource,
-    Mirror,
-    MirrorSubscription,
 )
 from actors.core.completion.event_log import EventLog
 from actors.core.completion.readers import Departure
@@ -27,11 +26,13 @@ from actors.core.events import CancelSource, Event, Finished, TextDelta, to_row
 from actors.core.record import CompletionRecord
 from actors.core.request import StartCommand
 from actors.ports.directory import CarrierLost
-from actors.ports.ledger import CompletionKey, Located, Placed
-from actors.ports.runtime import CancelAnswer, CompletionRow, ReaderLeft
+from actors.ports.ledger import Located, Placed
+from actors.ports.runtime import CancelAnswer, ReaderLeft
+from actors.replica.mirror import Mirror, MirrorSubscription
 from actors.replica.mirrors import Mirrors
 from actors.testing import settle_loop
 from tests.support.books import completed, header
+from tests.support.virtual_time import run_virtual
 
 NAME = "cmp_1"
 ACTOR = "completion-1"
@@ -72,46 +73,26 @@ class PlayedLink:
         yield []
 
 
-class PlayedDirectory:
+class PlayedCarriers:
     """Finds that carrier; `turns` are how long each search takes, in turns of the loop."""
 
     def __init__(self, link: PlayedLink) -> None:
         self._link = link
         self.turns: list[int] = []
 
-    async def acquire(self) -> str:
-        raise AssertionError("nothing is started here")
-
-    def release(self, actor: str, *, is_free: bool) -> None:
-        raise AssertionError("nothing is started here")
-
-    def lost(self, actor: str) -> None:
-        raise AssertionError("it lives")
-
-    async def link(self, actor: str) -> CarrierLink:
+    async def link(self, carrier: str) -> CarrierLink:
         await settle_loop(self.turns.pop(0) if self.turns else 0)
         return self._link
 
-    async def locate(self, key: CompletionKey) -> Located | None:
-        raise AssertionError("it was found already")
-
-    async def rows(self) -> list[CompletionRow]:
-        return []
-
-    async def describe(self) -> dict[str, Any]:
-        return {}
+    def forget(self, carrier: str) -> None:
+        raise AssertionError("it lives")
 
 
 class Bench:
     def __init__(self) -> None:
         self.link = PlayedLink()
-        self.directory = PlayedDirectory(self.link)
-        self.mirrors = Mirrors(
-            self.directory,
-            None,  # type: ignore[arg-type]  # no end is looked up here
-            channel="replica",
-            on_closed=lambda actor, mirror: None,
-        )
+        self.carriers = PlayedCarriers(self.link)
+        self.mirrors = mirrors(self.carriers)
 
     def answer(self) -> asyncio.Future[None]:
         """Hold the next attach back until this is set."""
@@ -121,6 +102,15 @@ class Bench:
 
     def join(self) -> asyncio.Task[MirrorSubscription | None]:
         return asyncio.get_running_loop().create_task(self.mirrors.join(ACTOR, NAME))
+
+
+def mirrors(carriers: Any, ledger: Any = None, **options: Any) -> Mirrors:
+    """Without a ledger no end is looked up."""
+    told: dict[str, Any] = {
+        "on_ended": lambda mirror: None,
+        "on_lost": lambda carrier: None,
+    }
+    return Mirrors(carriers, ledger, channel="replica", **told | options)
 
 
 def played(check: Any) -> None:
@@ -219,7 +209,7 @@ def test_who_comes_as_the_last_reader_leaves_is_read_to(turns: list[int]) -> Non
     """Leaving and coming are two calls, and either may be the slower one to set out."""
 
     async def check(bench: Bench) -> None:
-        bench.directory.turns = [0, *turns]
+        bench.carriers.turns = [0, *turns]
         first = await bench.join()
         assert first is not None
         await first.aclose(ReaderLeft.CLIENT_GONE)
@@ -233,64 +223,200 @@ def test_who_comes_as_the_last_reader_leaves_is_read_to(turns: list[int]) -> Non
 class PlayedStore:
     """The ledger, as far as a reader asks it for an end; away for the first so many calls."""
 
-    def __init__(self, *, away: int) -> None:
+    def __init__(self, *, away: int = 0, error: Exception | None = None) -> None:
         self.away = away
         self.asked = 0
+        self.error = error or Overloaded("The ledger is away.")
 
-    async def record(self, completion_id: str) -> CompletionRecord:
+    async def find_by_id(self, completion_id: str) -> Located | None:
         self.asked += 1
         if self.asked <= self.away:
-            raise Overloaded("The ledger is away.")
+            raise self.error
+        return Located(completion_id, ACTOR, "", is_settled=True)
+
+    async def record(self, completion_id: str) -> CompletionRecord:
         return completed(header(completion_id=completion_id), tokens=3)
 
 
 async def read_to_the_end(store: PlayedStore, **options: Any) -> list[Event]:
     """Read a completion whose carrier dies; return what its reader was told."""
-    directory = LosingDirectory(PlayedLink())
-    mirrors = Mirrors(
-        directory,
-        store,  # type: ignore[arg-type]  # the rest of a ledger is not asked here
-        channel="replica",
-        on_closed=lambda actor, mirror: None,
+    lost: list[str] = []
+    ended: list[str] = []
+    reading = mirrors(
+        DeadCarriers(),
+        store,
+        on_lost=lost.append,
+        on_ended=lambda mirror: ended.append(mirror.completion_id),
         **options,
     )
     events: list[Event] = []
     try:
-        async with asyncio.timeout(20):
-            subscription = mirrors.open(ACTOR, NAME)
-            while not (events and isinstance(events[-1], Finished)):
-                events += await subscription.read()
-            await subscription.aclose(ReaderLeft.FINISHED)
+        subscription = reading.open(ACTOR, NAME)
+        while not (events and isinstance(events[-1], Finished)):
+            events += await subscription.read()
+        assert ended == [NAME], "before the reader has left"
+        await subscription.aclose(ReaderLeft.FINISHED)
     finally:
-        await mirrors.aclose()
+        await reading.aclose()
+    assert lost == [ACTOR]
     return events
 
 
-class LosingDirectory(PlayedDirectory):
-    """One whose carrier is dead."""
-
-    async def link(self, actor: str) -> CarrierLink:
+class DeadCarriers:
+    async def link(self, carrier: str) -> CarrierLink:
         raise CarrierLost
 
-    def lost(self, actor: str) -> None:
-        pass
+    def forget(self, carrier: str) -> None:
+        raise AssertionError("that is for whoever was told")
 
 
 def test_a_reader_of_a_dead_carrier_waits_for_a_ledger_that_is_away() -> None:
     """Both die together when their host does; the completion may have ended well before that."""
     store = PlayedStore(away=3)
-    events = asyncio.run(read_to_the_end(store))
+    events = run_virtual(read_to_the_end(store))
     assert store.asked == 4
     assert tuple(events) == completed(header(completion_id=NAME), tokens=3).events
 
 
 def test_a_ledger_that_stays_away_leaves_the_reader_with_a_lost_end() -> None:
     store = PlayedStore(away=1_000)
-    [end] = asyncio.run(read_to_the_end(store, loss_timeout_s=0.25))
+    [end] = run_virtual(read_to_the_end(store, loss_timeout_s=0.25))
     assert isinstance(end, Finished)
     assert end.error is not None
     assert end.error.code is FailureCode.COMPLETION_LOST
     assert store.asked > 1
+
+
+def test_a_reader_is_told_an_end_although_the_store_answers_nonsense() -> None:
+    store = PlayedStore(away=1, error=ValueError("nonsense"))
+    [end] = run_virtual(read_to_the_end(store))
+    assert isinstance(end, Finished)
+    assert end.error is not None
+    assert end.error.code is FailureCode.COMPLETION_LOST
+
+
+class ScriptedLink(PlayedLink):
+    """Plays `leases`, one list of batches per opening; then each lease ends as it begins."""
+
+    def __init__(self, *leases: list[ChannelBatch]) -> None:
+        super().__init__()
+        self._leases = list(leases)
+        self.opened: list[dict[str, int]] = []
+        self.closed = 0
+
+    async def channel(
+        self, channel: str, reading: Mapping[str, int]
+    ) -> AsyncIterator[ChannelBatch]:
+        self.opened.append(dict(reading))
+        try:
+            for batch in self._leases.pop(0) if self._leases else []:
+                yield batch
+        finally:
+            self.closed += 1
+
+
+def test_a_batch_that_is_missing_ends_the_lease_and_is_sent_by_the_next() -> None:
+    async def run() -> None:
+        gap: list[ChannelBatch] = [
+            [(NAME, 0, rows("a"))],
+            [(NAME, 2, rows("c"))],
+            [("other", 0, [])],
+        ]
+        link = ScriptedLink(gap, [[(NAME, 1, rows("b", "c"))]])
+        reading = mirrors(PlayedCarriers(link))
+        reader = reading.open(ACTOR, NAME)
+        events: list[Event] = []
+        while len(events) < 3:
+            events += await reader.read()
+        assert events == [TextDelta(0, text, 1) for text in "abc"]
+        assert link.opened[:2] == [{NAME: -1}, {NAME: 0}]
+        assert link.closed == 2, "each was closed before the next was opened"
+        await reader.aclose(ReaderLeft.DETACHED)
+        await reading.aclose()
+
+    run_virtual(run())
+
+
+def test_a_lease_that_ends_as_it_begins_is_not_opened_again_at_once() -> None:
+    async def run() -> None:
+        link = ScriptedLink()
+        reading = mirrors(PlayedCarriers(link))
+        reader = reading.open(ACTOR, NAME)
+        await asyncio.sleep(1.05)
+        assert 5 < len(link.opened) < 15
+        await reader.aclose(ReaderLeft.DETACHED)
+        await reading.aclose()
+
+    run_virtual(run())
+
+
+def test_the_slot_is_free_when_the_end_comes_and_not_when_a_slow_reader_has_read_it() -> None:
+    async def run() -> None:
+        end = completed(header(completion_id=NAME), tokens=0).events[-1]
+        link = ScriptedLink([[(NAME, 0, [to_row(end)])]])
+        ended: list[bool] = []
+        reading = mirrors(
+            PlayedCarriers(link), on_ended=lambda mirror: ended.append(mirror.is_finished)
+        )
+        reader = reading.open(ACTOR, NAME)
+        await settle_loop()
+        assert ended == [True]
+        assert list(await reader.read()) == [end]
+        with pytest.raises(EOFError):
+            await reader.read()
+        await reader.aclose(ReaderLeft.FINISHED)
+        await reading.aclose()
+
+    run_virtual(run())
+
+
+def test_a_completion_that_its_carrier_has_no_more_is_ended_once_by_the_store() -> None:
+    async def run() -> None:
+        store = PlayedStore(away=5)
+        absent: ChannelBatch = [(NAME, ABSENT, [])]
+        link = ScriptedLink([[(NAME, 0, rows("a"))], absent], [absent], [absent])
+        reading = mirrors(PlayedCarriers(link), store)
+        reader = reading.open(ACTOR, NAME)
+        events: list[Event] = []
+        while not (events and isinstance(events[-1], Finished)):
+            events += await reader.read()
+        assert store.asked == 6, "one of them asks"
+        await reader.aclose(ReaderLeft.FINISHED)
+        await reading.aclose()
+
+    run_virtual(run())
+
+
+def test_a_completion_that_is_on_its_way_to_its_carrier_is_waited_for() -> None:
+    class Open(PlayedStore):
+        async def find_by_id(self, completion_id: str) -> Located | None:
+            self.asked += 1
+            return Located(completion_id, ACTOR, "", is_settled=False)
+
+    async def run() -> None:
+        store = Open()
+        link = ScriptedLink([[(NAME, ABSENT, [])]], [[(NAME, 0, rows("a"))]])
+        reading = mirrors(PlayedCarriers(link), store)
+        reader = reading.open(ACTOR, NAME)
+        assert await reader.read() == [TextDelta(0, "a", 1)]
+        assert store.asked == 1
+        await reader.aclose(ReaderLeft.DETACHED)
+        await reading.aclose()
+
+    run_virtual(run())
+
+
+def test_a_carrier_that_does_not_let_a_reader_in_is_out_of_reach() -> None:
+    async def run() -> None:
+        link = PlayedLink()
+        link.answers.append(asyncio.get_running_loop().create_future())
+        reading = mirrors(PlayedCarriers(link))
+        with pytest.raises(Overloaded):
+            await reading.join(ACTOR, NAME)
+        assert NAME not in reading
+        await reading.aclose()
+
+    run_virtual(run())
 
 
 class NoLogs:

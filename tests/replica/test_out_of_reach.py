@@ -32,13 +32,16 @@ from actors.ledger.client import RayLedger
 from actors.ports.accounts import Ledger
 from actors.ports.directory import CarrierLost
 from actors.ports.ledger import CompletionKey, Located, Placed
+from actors.ports.registry import Slot
 from actors.ports.runtime import CancelAnswer, CompletionRow, ReaderLeft
-from actors.replica.mirrors import Mirrors, settled_record
-from actors.replica.runtime import LinkedRuntime
+from actors.replica.mirrors import Mirrors
+from actors.replica.records import settled_record
+from actors.replica.runtime import ReplicaRuntime
 from serve_app.dialects.base import Operation
 from serve_app.dialects.chat.errors import error_reply
 from tests.dialects.recordings import HEADER
 from tests.http.rig import Rig, finish, rig, say, until
+from tests.support.virtual_time import run_virtual
 
 Batches = AsyncIterator[ChannelBatch]
 FirstLease = Callable[[Carrier, str, Batches], Awaitable[None]]
@@ -74,23 +77,24 @@ class SilentLink:
 
 
 class CutOff:
-    """A directory that finds completions, or not even that, and no owner that answers."""
+    """A cluster that finds completions, or not even that, and no owner that answers."""
 
-    def __init__(self, made: Rig, *, finds: bool) -> None:
+    def __init__(self, made: Rig, *, finds: bool, link: CarrierLink | None = None) -> None:
         self._ledger = made.ledger
         self._finds = finds
+        self._link = link or SilentLink()
 
-    async def acquire(self) -> str:
+    async def link(self, carrier: str) -> CarrierLink:
+        return self._link
+
+    def forget(self, carrier: str) -> None:
+        raise AssertionError("no slot was given")
+
+    async def lease(self, replica: str, node_id: str, count: int, given: int) -> list[Slot]:
         raise Overloaded("No actor is free.")
 
-    def release(self, actor: str, *, is_free: bool) -> None:
+    async def renew(self, replica: str, held: dict[str, int], given: int) -> list[str]:
         raise AssertionError("no slot was given")
-
-    def lost(self, actor: str) -> None:
-        raise AssertionError("no slot was given")
-
-    async def link(self, actor: str) -> CarrierLink:
-        return SilentLink()
 
     async def locate(self, key: CompletionKey) -> Located | None:
         if not self._finds:
@@ -104,15 +108,24 @@ class CutOff:
         return {}
 
 
+def runtime_over(cluster: CutOff, made: Rig, **changes: Any) -> ReplicaRuntime:
+    return ReplicaRuntime(
+        cluster,
+        cluster,
+        made.ledger,
+        settings=made.settings.with_changes(**changes),
+        replica="elsewhere",
+        node_id="n1",
+    )
+
+
 @asynccontextmanager
-async def cut_off(folder: Path, *, finds: bool) -> AsyncIterator[tuple[LinkedRuntime, Rig]]:
+async def cut_off(folder: Path, *, finds: bool) -> AsyncIterator[tuple[ReplicaRuntime, Rig]]:
     """A runtime that sees a running completion named `there`, and cannot reach its owner."""
     async with rig(folder) as made:
         call = made.create(headers={"Midstream-Completion-Id": "there"}, stream=True)
         (await made.upstream()).open()
-        settings = made.settings.with_changes(cancel_timeout_s=0.05)
-        directory = CutOff(made, finds=finds)
-        runtime = LinkedRuntime(directory, made.ledger, settings=settings, channel="elsewhere")
+        runtime = runtime_over(CutOff(made, finds=finds), made, cancel_timeout_s=0.05)
         yield runtime, made
         assert len(made.runtime.carrier.running) == 1, "the completion knows nothing of it"
         call.hang_up()
@@ -210,17 +223,6 @@ async def swallows_the_end(carrier: Carrier, channel: str, batches: Batches) -> 
             raise ActorAway("Away.")
 
 
-class Beside(CutOff):
-    """A directory with one carrier, which is reached through that link."""
-
-    def __init__(self, made: Rig, first_lease: FirstLease) -> None:
-        super().__init__(made, finds=True)
-        self._link = BrokenOnce(made.runtime.carrier, first_lease)
-
-    async def link(self, actor: str) -> CarrierLink:
-        return self._link
-
-
 @pytest.mark.parametrize(
     "first_lease",
     [is_lost_and_silent, is_lost_in_between, swallows_the_end],
@@ -236,10 +238,11 @@ def test_a_reader_misses_nothing_whatever_became_of_a_lease(
             upstream.open()
             (driver,) = made.runtime.carrier.running
             mirrors = Mirrors(
-                Beside(made, first_lease),
+                CutOff(made, finds=True, link=BrokenOnce(made.runtime.carrier, first_lease)),
                 made.ledger,
                 channel="elsewhere",
-                on_closed=lambda _actor, _mirror: None,
+                on_ended=lambda _mirror: None,
+                on_lost=lambda _carrier: None,
                 silence_timeout_s=0.05 if first_lease is is_lost_and_silent else 8.0,
             )
             name = driver.header.completion_id
@@ -300,27 +303,16 @@ class Dying(SilentLink):
         raise CarrierLost
 
 
-class BesideTheDying(CutOff):
-    def __init__(self, made: Rig) -> None:
-        super().__init__(made, finds=True)
-        self.owner = Dying()
-
-    async def link(self, actor: str) -> CarrierLink:
-        return self.owner
-
-
 def test_reading_a_record_outlasts_the_moment_in_which_its_owner_dies(tmp_path: Path) -> None:
     async def whole() -> None:
         async with rig(tmp_path) as made:
             call = made.create(headers={"Midstream-Completion-Id": "there"}, stream=True)
             (await made.upstream()).open()
             (driver,) = made.runtime.carrier.running
-            directory = BesideTheDying(made)
-            runtime = LinkedRuntime(
-                directory, made.ledger, settings=made.settings, channel="elsewhere"
-            )
+            owner = Dying()
+            runtime = runtime_over(CutOff(made, finds=True, link=owner), made)
             reading = asyncio.ensure_future(runtime.get(KEY))
-            await until(lambda: directory.owner.asked == 2, "it is asked again")
+            await until(lambda: owner.asked == 2, "it is asked again")
             await made.ledger.lose(driver.header.actor)
             record = await asyncio.wait_for(reading, 20)
             assert record.finished is not None
@@ -340,17 +332,24 @@ class SettledBetween:
         self._record = record
         self._located = Located(record.header.completion_id, "", "", is_settled=False)
 
-    async def find_by_id(self, completion_id: str) -> Located | None:
-        self._located = replace(self._located, is_settled=True)
-        return self._located
+    async def find(self) -> Located | None:
+        found, self._located = self._located, replace(self._located, is_settled=True)
+        return found
 
     async def record(self, completion_id: str) -> CompletionRecord:
-        if not self._located.is_settled:
-            raise CompletionNotFound
+        assert self._located.is_settled
         return self._record
 
 
 def test_a_record_that_is_settled_while_it_is_looked_for_is_found() -> None:
     record = CompletionRecord(HEADER, ())
-    ledger = cast(Ledger, SettledBetween(record))
-    assert asyncio.run(settled_record(ledger, HEADER.completion_id)) is record
+    ledger = SettledBetween(record)
+    assert run_virtual(settled_record(cast(Ledger, ledger), ledger.find)) is record
+
+
+def test_a_record_that_is_never_settled_is_not_waited_for_without_end() -> None:
+    async def find() -> Located | None:
+        return Located(HEADER.completion_id, "", "", is_settled=False)
+
+    with pytest.raises(CompletionNotFound):
+        run_virtual(settled_record(cast(Ledger, None), find))
