@@ -24,6 +24,9 @@ PROTOCOL_VERSION = 4
 _NUMBER_MAX = 1e15
 """No setting means more than that; infinity and NaN are refused with it."""
 
+_NICENESS_MAX = 19
+"""The least that Linux gives a process that still runs; below 0 only root may go."""
+
 
 class SettingsError(ValueError):
     """A setting that cannot be used; the message is one sentence for the operator."""
@@ -72,6 +75,7 @@ class Settings:
     total_timeout_s: float = _setting(3_600.0, "of a completion; cancelled as `deadline`, charged")
     cancel_timeout_s: float = _setting(5.0, "until a cancel says that it could not be done")
     reader_grace_s: float = _setting(30.0, "that a completion waits for a reader it has lost")
+    start_timeout_s: float = _setting(180.0, "for an instance to be ready; it gives up then")
     drain_timeout_s: float = _setting(10.0, "for what runs to be settled when it stops")
     body_timeout_s: float = _setting(30.0, "for a request's body to arrive")
 
@@ -84,6 +88,9 @@ class Settings:
         30 * 86_400.0, "how long a stored response's items can be referred to"
     )
     records_bytes_max: int = _setting(10 * 1024**3, "all records; the oldest settled go first")
+    worker_niceness: int = _setting(
+        0, "of every process that Ray starts, 0 to 19: Ray's own 15 starves them on a busy machine"
+    )
     object_store_bytes: int = _setting(256 * 1024**2, "Ray's object store in `/dev/shm`")
 
     # What the surfaces do.
@@ -96,6 +103,16 @@ class Settings:
 
     # The admin key's SHA-256 in hex; the key itself is kept nowhere here.
     admin_key_digest: str = ""
+
+    def __post_init__(self) -> None:
+        # Whoever raises the number alone means both.
+        most = max(self.streams_per_actor, self.streams_per_actor_max)
+        object.__setattr__(self, "streams_per_actor_max", most)
+
+    @property
+    def streams_per_node_max(self) -> int:
+        """Completions that a node carries at once, when every process is shared as far as it may be."""
+        return self.actors_per_node * self.streams_per_actor_max
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
@@ -117,6 +134,10 @@ class Settings:
             self, **{name: value for name, value in changes.items() if value is not None}
         ).checked()
 
+    def strict(self) -> Settings:
+        """Return a copy in which no process ever carries more than it does while others are free."""
+        return replace(self, streams_per_actor_max=self.streams_per_actor)
+
     def checked(self) -> Settings:
         """Return self.
 
@@ -125,7 +146,10 @@ class Settings:
         """
         for setting in fields(self):
             value = getattr(self, setting.name)
-            if type(value) in (int, float) and not 0 < value <= _NUMBER_MAX:
+            if setting.name == "worker_niceness":
+                if value not in range(_NICENESS_MAX + 1):
+                    raise SettingsError(f"worker_niceness must be 0 to 19, not {value}.")
+            elif type(value) in (int, float) and not 0 < value <= _NUMBER_MAX:
                 raise SettingsError(f"{setting.name} must be above 0 and finite, not {value}.")
         if self.proxy not in ("haproxy", "python"):
             raise SettingsError(f"proxy must be haproxy or python, not {self.proxy!r}.")

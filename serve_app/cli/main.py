@@ -55,12 +55,18 @@ def up(
         str | None, typer.Option(help="YAML file of providers and models (simulated models).")
     ] = None,
     streams_per_actor: Annotated[
-        int | None, typer.Option(help="Completions that one process carries (1).")
+        int | None, typer.Option(help="Completions in a process while others are free (1).")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Never more than that: a start waits for a process.")
+    ] = False,
     actors_per_node: Annotated[
         int | None, typer.Option(help="Processes that carry completions, per node (64).")
     ] = None,
     address: Annotated[str, typer.Option(help="Join this Ray cluster (a private Ray).")] = "",
+    start_timeout: Annotated[
+        float | None, typer.Option(help="Seconds until a start that is not ready gives up (180).")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show what Ray says.")] = False,
 ) -> None:
@@ -73,7 +79,10 @@ def up(
         config=config,
         streams_per_actor=streams_per_actor,
         actors_per_node=actors_per_node,
+        start_timeout_s=start_timeout,
     )
+    if strict:
+        settings = settings.strict()
     plan = Plan(settings, load_config(settings.config), address=address, is_verbose=verbose)
     directory = DataDirectory(settings.data_path)
     directory.create()

@@ -44,10 +44,11 @@ def welcome(ready: Ready, output: Output) -> None:
 
 
 def _capacity(settings: Settings) -> str:
-    per_actor, actors = settings.streams_per_actor, settings.actors_per_node
-    if per_actor == 1:
-        return f"strict: {actors} streams; more with --streams-per-actor"
-    return f"dense: {actors * per_actor} streams, {per_actor} in each of {actors} processes"
+    """Say how many streams there may be at once, and how many before processes are shared further."""
+    per_actor, most = settings.streams_per_actor, settings.streams_per_node_max
+    first = settings.actors_per_node * per_actor
+    how = "alone in their process" if per_actor == 1 else f"with {per_actor} to a process"
+    return f"{most:,} streams; {first:,} {how}" if first < most else f"{most:,} streams {how}"
 
 
 def _lines_to_paste(ready: Ready) -> tuple[str, ...]:

@@ -13,7 +13,9 @@ from serve_app.instance.instance import Plan
 
 __all__ = ["start_in_background"]
 
-_READY_TIMEOUT_S = 300.0
+_READY_MARGIN_S = 60.0
+"""What the process may take beside its start: to import, and to clear up a start that failed."""
+
 _POLL_S = 0.1
 
 
@@ -32,7 +34,8 @@ def start_in_background(plan: Plan, directory: DataDirectory) -> None:
             stderr=file,
             start_new_session=True,
         )
-    deadline_s = time.monotonic() + _READY_TIMEOUT_S
+    timeout_s = plan.settings.start_timeout_s + _READY_MARGIN_S
+    deadline_s = time.monotonic() + timeout_s
     steps_told = 0
     while not _is_ready(said):
         has_ended = process.poll() is not None
@@ -44,7 +47,7 @@ def start_in_background(plan: Plan, directory: DataDirectory) -> None:
             raise SystemExit(process.returncode)
         if time.monotonic() > deadline_s:
             process.terminate()
-            raise InstanceError(f"It was not ready within {_READY_TIMEOUT_S:g} s: see {said}.")
+            raise InstanceError(f"It was not ready within {timeout_s:g} s: see {said}.")
         time.sleep(_POLL_S)
     progress, others = _told(said)
     sys.stderr.write("".join(progress[steps_told:]))
@@ -72,7 +75,12 @@ def _arguments(plan: Plan) -> list[str]:
         "--config": settings.config,
         "--streams-per-actor": settings.streams_per_actor,
         "--actors-per-node": settings.actors_per_node,
+        "--start-timeout": settings.start_timeout_s,
         "--address": plan.address,
     }
     arguments = [f"{name}={value}" for name, value in values.items() if value != ""]
-    return [*arguments, "--verbose"] if plan.is_verbose else arguments
+    flags = {
+        "--strict": settings.streams_per_actor_max == settings.streams_per_actor,
+        "--verbose": plan.is_verbose,
+    }
+    return arguments + [name for name, is_given in flags.items() if is_given]

@@ -59,6 +59,8 @@ def serve_environment(settings: Settings) -> dict[str, str]:
         # Removes the two headers by which a client could cut or keep a stream behind our back.
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.http.serve_headers:middlewares",
         "RAY_SERVE_LOG_TO_STDERR": "0",
+        # Ray's own 15 gives every worker what the rest of the machine leaves.
+        "RAY_worker_niceness": str(settings.worker_niceness),
         # A proxy is replaced after the third check that it fails: in 6 s instead of 30.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
         "RAY_SERVE_ENABLE_HA_PROXY": "1" if settings.proxy == "haproxy" else "0",

@@ -208,6 +208,12 @@ def test_a_configuration_that_is_not_there(data_dir: str) -> None:
             {},
             "streams_per_actor must be above 0 and finite, not -1.",
         ),
+        (("--start-timeout", "0"), {}, "start_timeout_s must be above 0 and finite, not 0."),
+        (
+            (),
+            {"MIDSTREAM_WORKER_NICENESS": "20"},
+            "worker_niceness must be 0 to 19, not 20.",
+        ),
         ((), {"MIDSTREAM_PORT": "http"}, "MIDSTREAM_PORT must be a number, not 'http'."),
         ((), {"MIDSTREAM_PROXY": "nginx"}, "proxy must be haproxy or python, not 'nginx'."),
         (("--host", "nowhere.invalid"), {}, "nowhere.invalid is not an address"),
