@@ -26,4 +26,5 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(heading.lstrip("#"), justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False, markup=False).print(table)
+    # What models, teams and tags are called is no markup, and `:100:` in a tag no picture.
+    Console(highlight=False, markup=False, emoji=False).print(table)

@@ -29,7 +29,7 @@ def progress(seconds: float, step: str, output: Output) -> None:
 
 def welcome(ready: Ready, output: Output) -> None:
     """Print the panel, lines to paste, and the one line that scripts wait for."""
-    console = Console(file=output.out, highlight=False, markup=False)
+    console = Console(file=output.out, highlight=False, markup=False, emoji=False)
     summary = "\n".join(
         (
             f"url        {ready.url}",

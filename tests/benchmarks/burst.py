@@ -14,8 +14,8 @@ import asyncio
 import time
 
 from tests.benchmarks.measuring import percentile
-from tests.benchmarks.parties import Endpoint
 from tests.benchmarks.raw_stream import open_raw
+from tests.benchmarks.starting import Endpoint
 from tests.benchmarks.upstream import BURST
 
 __all__ = ["burst", "ideal_s"]
@@ -52,7 +52,7 @@ async def _one(endpoint: Endpoint, tokens: int) -> tuple[float, float] | None:
     began_at = time.time()
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            stream = await open_raw(endpoint.url, body, key=endpoint.key)
+            stream = await open_raw(endpoint.url, body, key=endpoint.key, more=endpoint.more)
             try:
                 await stream.has_ended
             finally:

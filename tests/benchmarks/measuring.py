@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
-from rich.console import Console
 from rich.table import Table
+
+from tests.support.consoles import plain_console
 
 
 @dataclass
@@ -74,4 +75,4 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console(width=160).print(table)
+    plain_console(width=160).print(table)

@@ -18,14 +18,16 @@ from typing import Any
 from actors.settings import Settings
 from serve_app.instance.environment import private_ray_environment
 from serve_app.instance.haproxy import write_launcher
+from tests.benchmarks.upstream import PATH
 from tests.support.ports import free_port
+
+__all__ = ["PATH", "TRANSPORT_VARIABLE", "UPSTREAM_VARIABLE", "app_from_environment"]
 
 UPSTREAM_VARIABLE = "PASS_THROUGH_UPSTREAM"
 TRANSPORT_VARIABLE = "PASS_THROUGH_TRANSPORT"
 TRANSPORTS = ("aiohttp", "httpx")
 """httpx on httpx-aiohttp, or on the transport that it comes with."""
 
-PATH = "/v1/chat/completions"
 _CONNECTIONS_MAX = 1_000_000
 """As good as none; None would be aiohttp's default: 100."""
 

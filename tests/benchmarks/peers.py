@@ -1,15 +1,16 @@
 """Midstream beside its alternatives, in one run: `python -m tests.benchmarks.peers`.
 
 The parties are: the upstream itself; a bare application that forwards bytes, under uvicorn and on Ray
-Serve (HAProxy or the Python proxy; httpx on its own transport or on httpx-aiohttp); the LiteLLM proxy
-(`pip install '.[bench]'`, or LITELLM=PATH of the command in another environment); Midstream strict, an
+Serve (HAProxy or the Python proxy; httpx on its own transport or on httpx-aiohttp); nginx, vllm-router, SMG,
+rolter, Portkey and LiteLLM (`python -m tests.benchmarks.install_peers` first); Midstream strict, an
 actor per stream, and dense, 64; and dense with one cost switched off at a time (`costs_off`). All ask one
-upstream, a process of its own, that answers at once or paced.
+upstream, a process of its own, that answers at once or paced. A party that is not installed, or that fails,
+is shown as that, and takes nothing from the others: with `--json` all figures so far are written after each.
 
 An idle Ray costs CPU, so a party runs only while it is measured: it is started, warmed up, measured
 for `--rounds-per-start` rounds and stopped; then the next one, and from the first one again until all have
-their rounds, every other time in reverse order. Rounds of one start share that start's luck, so bounds are
-a little too narrow where that matters; `--rounds-per-start 1` does without. Strict is started anew
+their rounds, every other time in reverse order. With more than one a start, its rounds share its luck, and
+the machine's drift is the parties' difference: bounds are too narrow then. Strict is started anew
 for each number of streams, with a pool of that and four more, all free before the first request: idle
 actors cost CPU too. A cell is
 
@@ -32,19 +33,19 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from tests.benchmarks.burst import burst
 from tests.benchmarks.fleet import ensure_descriptors
-from tests.benchmarks.parties import PARTIES, Endpoint, Party, Place
+from tests.benchmarks.parties import PARTIES
 from tests.benchmarks.peers_tables import Results, print_tables
 from tests.benchmarks.rounds import TOKENS, Plan, measure, memory, warm_up
+from tests.benchmarks.starting import Endpoint, Party, Place
 from tests.benchmarks.upstream import running_upstream, wait_until_idle
+from tests.support.consoles import plain_console
 
 __all__ = ["main"]
 
@@ -66,10 +67,10 @@ _QUICK = {
     "burst_tokens": 3,
 }
 
-_log = Console(stderr=True)
+_log = plain_console(is_error=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Run:
     """One run's options and what it has found."""
 
@@ -82,6 +83,7 @@ class _Run:
     upstream: str
     results: Results = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
+    on_measured: Callable[[], None] = lambda: None
 
     def perform(self, parties: Sequence[Party]) -> None:
         for start, first in enumerate(range(0, self.rounds, self.rounds_per_start)):
@@ -96,11 +98,13 @@ class _Run:
             began_s = time.monotonic()
             try:
                 up_s = self._start(party, streams, rounds)
-            except AssertionError as error:
-                # The others' rounds are an hour's work: they are not lost for it.
-                self.broken.append(f"{what}: {error}")
+            except Exception as error:
+                # Whatever it is, the others' rounds are an hour's work: they are not lost for it.
+                self.broken.append(f"{what}: {_told(error)}")
                 _log.print(self.broken[-1])
                 continue
+            finally:
+                self.on_measured()
             took_s = time.monotonic() - began_s
             _log.print(f"{what}: {took_s:.0f} s ({up_s:.0f} to start)")
 
@@ -158,6 +162,10 @@ class _Run:
                 yield (streams,)
 
 
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, AssertionError) else repr(error)
+
+
 def fsync_ms(folder: Path) -> float:
     """Return the median time of a small write that is synced to the disk of the folder."""
     took_ms = []
@@ -193,18 +201,25 @@ def main(parties: str = ",".join(PARTIES), streams: str = "1,16,64,256") -> None
             upstream=upstream,
         )
         sync_ms = fsync_ms(run.folder)
-        run.perform([party for party in chosen if party.name not in missing])
-    print_tables(chosen, run.results, run.plan, missing, sync_ms)
-    if options.json:
+        run.on_measured = lambda: _keep(options.json, run, missing, sync_ms)
+        try:
+            run.perform([party for party in chosen if party.name not in missing])
+        finally:  # A run that is stopped shows what it has.
+            print_tables(chosen, run.results, run.plan, missing, sync_ms)
+    if run.broken:
+        raise SystemExit("\n".join(["These starts are missing above:", *run.broken]))
+
+
+def _keep(path: Path | None, run: _Run, missing: dict[str, str], sync_ms: float) -> None:
+    """Write what was found so far, where a file was asked for."""
+    if path is not None:
         found = {
             "fsync_ms": sync_ms,
             "missing": missing,
             "broken": run.broken,
             "parties": run.results,
         }
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
-    if run.broken:
-        raise SystemExit("\n".join(["These starts are missing above:", *run.broken]))
+        path.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def _options(parties: str, streams: str) -> argparse.Namespace:
@@ -212,7 +227,7 @@ def _options(parties: str, streams: str) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--rounds-per-start", type=int, default=3)
+    parser.add_argument("--rounds-per-start", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each closed loop")
     parser.add_argument("--streams", default=streams, help="clients at once, a column each")
     parser.add_argument("--strict-streams-max", type=int, default=_STRICT_STREAMS_MAX)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
-
 from tests.benchmarks.burst import ideal_s
 from tests.benchmarks.estimates import Estimate
 from tests.benchmarks.measuring import print_table
-from tests.benchmarks.parties import Party
 from tests.benchmarks.process_group import Role
 from tests.benchmarks.rounds import TOKENS, Plan
+from tests.benchmarks.starting import Party
 from tests.benchmarks.upstream import BURST, PACED_FIRST_S, PACED_TOKENS_PER_S
+from tests.support.consoles import plain_console
 
 __all__ = ["Results", "print_tables"]
 
@@ -40,7 +39,7 @@ def print_tables(
     tables.cpu("cpu_request_ms", f"CPU ms per request of {TOKENS} tokens")
     tables.cpu("cpu_token_us", "CPU µs per token of a running stream")
     tables.memory()
-    Console(width=160).print(
+    plain_console(width=160).print(
         "Cells: median [95 % bounds of the median, order statistics] spread ((max - min) / median)."
     )
 
@@ -68,7 +67,7 @@ class _Tables:
             ]
             heads = self._heads()
             print_table(
-                "the same medians as shares of Ray Serve, HAProxy, httpx-aiohttp",
+                "the same as shares of Ray Serve, HAProxy, httpx-aiohttp, round by round",
                 ["", *heads],
                 rows,
             )
@@ -127,6 +126,7 @@ class _Tables:
             [
                 party.title,
                 self._cell(party, name),
+                self._share(party, name),
                 *(self._median(party, f"{name}/{role}") for role in Role),
             ]
             for party in self._parties
@@ -135,7 +135,7 @@ class _Tables:
         title = (
             f"{title}, {self._plan.cpu_streams} streams: all processes of the party, then by role"
         )
-        print_table(title, ["", "all", *(str(role) for role in Role)], rows)
+        print_table(title, ["", "all", "of pass-through", *(str(role) for role in Role)], rows)
 
     def memory(self) -> None:
         rows = []
@@ -173,11 +173,11 @@ class _Tables:
         return f"{Estimate.of(values).median:.3g}" if values else _NONE
 
     def _share(self, party: Party, name: str) -> str:
-        values = list(self._rounds(party, name).values())
-        base = list(self._results[_BASE].get(name, {}).values())
-        if not values or not base:
-            return _NONE
-        return f"{Estimate.of(values).median / Estimate.of(base).median:.2f}"
+        """Show the ratios to the base of the same rounds, which met the same machine."""
+        own, base = self._rounds(party, name), self._results.get(_BASE, {}).get(name, {})
+        return self._shown(
+            party, [own[n] / base[n] for n in sorted(own.keys() & base.keys()) if base[n]]
+        )
 
     def _over_direct(self, party: Party) -> str:
         """Show the differences to the direct requests of the same rounds."""

@@ -70,7 +70,7 @@ _TITLES = (
 )
 """What a title begins with."""
 
-_SERVERS = ("spawn_main", "uvicorn", "litellm")
+_SERVERS = ("spawn_main", "uvicorn", "litellm", "nginx", "vllm", "smg", "rolter", "portkey")
 """What is in the commands of servers that are not ours, and of their workers."""
 
 

@@ -12,6 +12,7 @@ import json
 import socket
 import time
 from array import array
+from collections.abc import Mapping
 from sys import intern
 from typing import Any
 from urllib.parse import urlsplit
@@ -179,15 +180,18 @@ async def open_raw(
     tag: str = "",
     key: str = DEMO_KEY,
     pause_s: float = 0.0,
+    more: Mapping[str, str] | None = None,
 ) -> RawStream:
     """Ask on a connection of its own; with a body by POST, without one by GET.
 
     Args:
         tag: becomes the request's `X-Request-Id`.
         pause_s: of a slow reader, which has a small receive buffer too.
+        more: headers.
     """
     parts = urlsplit(url)
-    request = _request(parts.path + ("?" + parts.query if parts.query else ""), body, tag, key)
+    path = parts.path + ("?" + parts.query if parts.query else "")
+    request = _request(path, body, tag, key, more or {})
     connection = socket.socket()
     connection.setblocking(False)
     if pause_s:
@@ -203,7 +207,9 @@ async def open_raw(
     return stream
 
 
-def _request(path: str, body: dict[str, Any] | None, tag: str, key: str) -> bytes:
+def _request(
+    path: str, body: dict[str, Any] | None, tag: str, key: str, more: Mapping[str, str]
+) -> bytes:
     data = b"" if body is None else json.dumps({**body, "stream": True}).encode()
     lines = [
         f"{'GET' if body is None else 'POST'} {path} HTTP/1.1",
@@ -213,6 +219,7 @@ def _request(path: str, body: dict[str, Any] | None, tag: str, key: str) -> byte
         f"Content-Length: {len(data)}",
         f"X-Request-Id: {tag}",
         "Connection: close",
+        *(f"{name}: {value}" for name, value in more.items()),
     ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + data
 

@@ -25,8 +25,8 @@ from typing import Any
 
 import aiohttp
 
-from tests.benchmarks.parties import Endpoint
 from tests.benchmarks.process_group import Cpu, ProcessGroup, Role, Shares, spent
+from tests.benchmarks.starting import Endpoint
 from tests.benchmarks.upstream import INSTANT, PACED, PACED_FIRST_S, PACED_TOKENS_PER_S, SLOW
 
 __all__ = ["TOKENS", "Plan", "measure", "memory", "warm_up"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from tests.benchmarks.burst import burst
-from tests.benchmarks.parties import Endpoint
 from tests.benchmarks.passthrough_app import PATH
+from tests.benchmarks.starting import Endpoint
 from tests.benchmarks.upstream import running_upstream, wait_until_idle
 from tests.support.ports import free_port
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import aiohttp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actors.simulator.app import create_simulator
 from actors.simulator.models import MODELS as SIMULATED
@@ -29,11 +30,13 @@ __all__ = [
     "PACED",
     "PACED_FIRST_S",
     "PACED_TOKENS_PER_S",
+    "PATH",
     "SLOW",
     "running_upstream",
     "wait_until_idle",
 ]
 
+PATH = "/v1/chat/completions"
 INSTANT, PACED, SLOW = "sim-long-instant", "sim-long", "sim-long-slow"
 BURST = SimulatedModel("sim-burst", first_token_delay_s=0.05, tokens_per_s=5.0, tokens_said=None)
 MODELS = (INSTANT, PACED, SLOW, BURST.slug)
@@ -85,8 +88,23 @@ async def wait_until_idle(upstream: str) -> None:
             await asyncio.sleep(_PAUSE_S)
 
 
+def _with_health(app: ASGIApp) -> ASGIApp:
+    """Answer what routers ask of an inference server before they send it anything."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/health":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await app(scope, receive, send)
+
+    return answer
+
+
 async def _serve() -> None:
-    server = SimulatorServer(create_simulator(models={**SIMULATED, BURST.slug: BURST}))
+    server = SimulatorServer(
+        _with_health(create_simulator(models={**SIMULATED, BURST.slug: BURST}))
+    )
     print(await server.start(), flush=True)
     await asyncio.to_thread(sys.stdin.buffer.read)
     await server.stop()

@@ -11,11 +11,11 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from tests.conformance.cases import CASES, NotApplicable
 from tests.conformance.sdk import SDK_CASES
+from tests.support.consoles import plain_console
 from tests.support.dialect_clients import CLIENTS, DialectClient
 from tests.support.instance import Instance, running
 
@@ -45,7 +45,7 @@ def run(mode: str, settings: dict[str, object], only: str) -> bool:
                 row = [outcome(instance, client, name) for client in CLIENTS.values()]
                 table.add_row(name, *row)
                 holds = holds and "FAIL" not in row
-    Console(width=120).print(table)
+    plain_console(width=120).print(table)
     return holds
 
 

@@ -24,7 +24,7 @@ class LiveProgress:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
         self._last = Progress()
 
@@ -43,7 +43,7 @@ class LiveProgress:
             self._live.stop()
 
     def say(self, sentence: str) -> None:
-        self._console.print(sentence, markup=False, soft_wrap=True)
+        self._console.print(sentence, markup=False, emoji=False, soft_wrap=True)
 
     def show(self, level: float, progress: Progress) -> None:
         if self._console.is_terminal:
