@@ -17,6 +17,7 @@
     |  `- RateLimited             the team's own limit
     |- Overloaded                 no slot in time, or a part of the runtime is away
     |  |- CarrierBusy             this actor is full: ask for another slot
+    |  |- OtherDeploy             it is of another deploy or version: nothing was done
     |  `- ActorAway               nobody answered: what was asked may have been done
     |- UpstreamError              the provider's fault; `failure` says what happened
     |- CompletionNotFound         unknown here, or another team's: never told apart
@@ -52,6 +53,7 @@ __all__ = [
     "InvalidRequest",
     "NativeUnsupported",
     "NotCancellable",
+    "OtherDeploy",
     "Overloaded",
     "RateLimited",
     "ReplayGap",
@@ -247,6 +249,12 @@ class CarrierBusy(Overloaded):
     """The actor carries as many completions as it may, or drains; nothing was begun there."""
 
     code = "carrier_busy"
+
+
+class OtherDeploy(Overloaded):
+    """The process there is of another deploy, or speaks another version: nothing was done."""
+
+    code = "other_deploy"
 
 
 class ActorAway(Overloaded):

@@ -1,0 +1,25 @@
+"""Every port that processes of a deploy ask of one another, and what stands for all of them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from typing import Any
+
+from actors.ports.registry import Registry
+from actors.rpc.contract import Contract
+
+__all__ = ["REGISTRY", "fingerprint"]
+
+REGISTRY: Contract[Registry] = Contract(Registry)  # type: ignore[type-abstract]
+
+_CONTRACTS: tuple[Contract[Any], ...] = (REGISTRY,)
+
+_MESSAGES_VERSION = b"1"
+"""Of `actors.rpc.messages`."""
+
+
+@functools.cache
+def fingerprint() -> bytes:
+    """Return 32 bytes that differ between processes that would not understand each other."""
+    return hashlib.sha256(_MESSAGES_VERSION + b"".join(c.digest() for c in _CONTRACTS)).digest()
