@@ -17,7 +17,7 @@ __all__ = ["NAMESPACE", "PROTOCOL_VERSION", "Settings", "SettingsError"]
 NAMESPACE = "midstream"
 """The Ray namespace of every actor, and the Serve application's name."""
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 """What actors of one deploy must agree on; raised whenever a message between actors changes."""
 
 

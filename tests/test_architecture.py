@@ -49,6 +49,7 @@ FUNCTION_LINES_MAX = 70
 
 # The modules that are processes of Ray or speak to them; all others run without it.
 RAY_MODULES = {
+    "actors.cluster.carriers",
     "actors.cluster.deploying",
     "actors.cluster.node",
     "actors.completion.actor",

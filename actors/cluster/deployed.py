@@ -10,6 +10,8 @@ environment; those that the deploy gave come first.
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from ray.experimental.internal_kv import (
     _internal_kv_put,
 )
 
-from actors.settings import NAMESPACE, Settings
+from actors.settings import NAMESPACE, PROTOCOL_VERSION, Settings
 from actors.upstream.catalogue import Catalogue
 from actors.upstream.config import Config
 
@@ -66,21 +68,19 @@ class Deployed:
             return None
         return f"http://{self.simulator_host}:{self.simulator_port}"
 
+    @property
+    def fingerprint(self) -> str:
+        """What differs between two deploys: the release, the protocol, the settings, the configuration."""
+        parts = (importlib.metadata.version("midstream"), str(PROTOCOL_VERSION), self._to_json())
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
     def catalogue(self) -> Catalogue:
         return Catalogue(self.config, simulator_url=self.simulator_url)
 
     def publish(self) -> str:
         """Store it; return its location. Blocking."""
-        value = {
-            "settings": self.settings.to_json(),
-            "config": self.config.model_dump_json(),
-            "demo_key_digest": self.demo_key_digest,
-            "ledger_node_id": self.ledger_node_id,
-            "simulator_host": self.simulator_host,
-            "simulator_port": self.simulator_port,
-        }
         _internal_kv_put(
-            LOCATION, json.dumps(value).encode(), overwrite=True, namespace=NAMESPACE.encode()
+            LOCATION, self._to_json().encode(), overwrite=True, namespace=NAMESPACE.encode()
         )
         return LOCATION
 
@@ -101,3 +101,14 @@ class Deployed:
                 "config": Config.model_validate_json(value["config"]),
             }
         )
+
+    def _to_json(self) -> str:
+        value = {
+            "settings": self.settings.to_json(),
+            "config": self.config.model_dump_json(),
+            "demo_key_digest": self.demo_key_digest,
+            "ledger_node_id": self.ledger_node_id,
+            "simulator_host": self.simulator_host,
+            "simulator_port": self.simulator_port,
+        }
+        return json.dumps(value)

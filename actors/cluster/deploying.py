@@ -1,7 +1,7 @@
 """Bring the runtime's actors up on a cluster, and take them down again. Blocking.
 
-The singletons are named, detached and restarted for ever; a deploy keeps those that speak its
-protocol and were made for its settings, and replaces the others: drained, killed, created.
+The singletons are named, detached and restarted for ever; a deploy keeps those of its own
+fingerprint, and replaces the others. Completion actors of another one are let finish by the registry.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -24,9 +24,9 @@ from actors.cluster.deployed import (
 from actors.cluster.free_port import free_port
 from actors.ledger.actor import LedgerActor
 from actors.ledger.client import LEDGER_NAME
+from actors.ports.registry import REGISTRY_NAME
 from actors.registry.actor import RegistryActor
-from actors.registry.client import REGISTRY_NAME
-from actors.settings import NAMESPACE, PROTOCOL_VERSION, Settings
+from actors.settings import NAMESPACE, Settings
 from actors.simulator.actor import SIMULATOR_NAME, UpstreamSimulator
 from actors.upstream.config import Config
 
@@ -36,6 +36,10 @@ _log = logging.getLogger(__name__)
 
 _CALL_TIMEOUT_S = 60.0
 _GONE_TIMEOUT_S = 10.0
+
+_READY_MAX = 4
+"""Completion actors that a deploy waits for, if the pool keeps as many warm."""
+
 _CALLS_MAX = 100_000
 """Concurrent calls of an async actor; the default of 1,000 would let waiting starts block a cancel."""
 
@@ -61,19 +65,20 @@ def deploy_actors(
         DeployError: an actor did not come up.
     """
     deployed = _plan(settings, config, demo_key_digest)
-    is_same = _is_published(deployed)
     deployed.publish()
     publish_provider_keys(provider_keys)
     here = NodeAffinitySchedulingStrategy(deployed.ledger_node_id, soft=False)
     try:
         if deployed.simulator_port:
-            simulator = _singleton(SIMULATOR_NAME, UpstreamSimulator, here, keep=is_same)
+            simulator = _singleton(SIMULATOR_NAME, UpstreamSimulator, here, deployed.fingerprint)
             _ask(simulator.describe)
-        ledger = _singleton(LEDGER_NAME, LedgerActor, here, keep=is_same)
+        ledger = _singleton(LEDGER_NAME, LedgerActor, here, deployed.fingerprint)
         _ask(ledger.describe)
-        registry = _singleton(REGISTRY_NAME, RegistryActor, here, keep=is_same)
-        # One is enough for the first request; the pool warms the others meanwhile.
-        ready = _ask(registry.warm, 1, _CALL_TIMEOUT_S / 2)
+        registry = _singleton(REGISTRY_NAME, RegistryActor, here, deployed.fingerprint)
+        # A burst shares what is there: as many as are kept warm carry hundreds at once.
+        wanted = min(settings.actors_warm, settings.actors_per_node, _READY_MAX)
+        wanted = wanted if settings.streams_per_actor == 1 else 1
+        ready = _ask(registry.warm, wanted, _CALL_TIMEOUT_S / 2)
     except ray.exceptions.RayError as error:
         raise DeployError(f"An actor did not come up: {_reason(error)}") from error
     return {"simulator": deployed.simulator_url, "actors": ready}
@@ -127,13 +132,6 @@ def _plan(settings: Settings, config: Config, demo_key_digest: str) -> Deployed:
     )
 
 
-def _is_published(deployed: Deployed) -> bool:
-    try:
-        return Deployed.load() == deployed
-    except LookupError:
-        return False
-
-
 def _simulator_host(settings: Settings) -> str:
     """On a loopback deploy the simulator is reached there alone; else on the node's own address."""
     if settings.host in ("127.0.0.1", "localhost", "::1") and len(_alive_nodes()) == 1:
@@ -145,13 +143,13 @@ def _alive_nodes() -> list[str]:
     return [node["NodeID"] for node in ray.nodes() if node["Alive"]]
 
 
-def _singleton(name: str, kind: type, where: Any, *, keep: bool) -> Any:
+def _singleton(name: str, kind: type, where: Any, fingerprint: str) -> Any:
     try:
         handle = ray.get_actor(name, namespace=NAMESPACE)
     except ValueError:
         handle = None
     if handle is not None:
-        if keep and _protocol(handle) == PROTOCOL_VERSION:
+        if _fingerprint(handle) == fingerprint:
             return handle
         if not _kill(name):
             raise DeployError(f"{name} was killed and has not ended within {_GONE_TIMEOUT_S:g} s.")
@@ -170,9 +168,9 @@ def _singleton(name: str, kind: type, where: Any, *, keep: bool) -> Any:
     )
 
 
-def _protocol(handle: Any) -> int | None:
+def _fingerprint(handle: Any) -> str | None:
     try:
-        return int(_ask(handle.describe)["protocol"])
+        return cast("str | None", _ask(handle.describe).get("fingerprint"))
     except ray.exceptions.RayError:
         return None
 

@@ -19,9 +19,9 @@ from actors.core.record import CompletionRecord
 from actors.core.request import StartCommand
 from actors.ledger.client import LEDGER_NAME, RayLedger
 from actors.ports.ledger import Placed
-from actors.ports.registry import Registry
+from actors.ports.registry import REGISTRY_NAME, Registry
 from actors.ports.runtime import CancelAnswer
-from actors.registry.client import REGISTRY_NAME, RayRegistry
+from actors.registry.client import RayRegistry
 from actors.replica.runtime import ReplicaRuntime
 from actors.rpc.client import DirectClient
 from actors.settings import NAMESPACE

@@ -1,14 +1,14 @@
 """The actor that owns completions in flight: a carrier in a process of its own.
 
-By default it carries one completion at a time and is reused for the next; `streams_per_actor` makes
-it carry more. Ray gives the process, the name and its end; replicas call the carrier directly.
+It carries one completion at a time while others are free, up to `streams_per_actor_max` when none is, and
+is reused for the next. Ray gives the process, the name and its end; replicas call the carrier directly.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,11 @@ from actors.completion.driver import CompletionDriver
 from actors.core.errors import CompletionRuntimeError
 from actors.ledger.client import LEDGER_NAME, RayLedger
 from actors.ports.clock import SystemClock
+from actors.ports.cluster import CarrierFacts
+from actors.ports.ledger import CompletionKey
 from actors.ports.provider import Provider
-from actors.registry.client import REGISTRY_NAME, CarrierReport, RayRegistry
+from actors.ports.registry import REGISTRY_NAME, Began, CarrierReport
+from actors.registry.client import RayRegistry
 from actors.rpc.frames import Endpoint
 from actors.rpc.server import DirectServer
 from actors.settings import PROTOCOL_VERSION
@@ -65,7 +68,9 @@ class CompletionActor:
         self._catalogue = self._deployed.catalogue()
         self._clients: dict[str, ProviderClient] = {}
         self._keys: Mapping[str, str] = {}
-        self._begun: list[tuple[str, str, str, str]] = []
+        self._reports = 0
+        self._is_behind = False
+        self._begun: list[Began] = []
         self._ended: list[str] = []
         self._news = asyncio.Event()
         self._show()
@@ -84,17 +89,31 @@ class CompletionActor:
         await asyncio.Event().wait()
 
     async def describe(self) -> dict[str, Any]:
+        """Of builtin types alone, so that releases which share no class can still ask one another."""
         carrier = await self._ready()
         return {
             "protocol": PROTOCOL_VERSION,
             "kind": "completion",
+            "fingerprint": self._deployed.fingerprint,
             "actor": self._identity.actor,
             "node_id": self._identity.node_id,
             "pid": self._identity.pid,
-            "slots": self._deployed.settings.streams_per_actor,
-            "report": self._report(map(_key, carrier.running), ()),
-            "rows": [driver.row() for driver in carrier.running],
+            "running": len(carrier.running),
         }
+
+    async def facts(self) -> CarrierFacts:
+        carrier = await self._ready()
+        settings = self._deployed.settings
+        return CarrierFacts(
+            actor=self._identity.actor,
+            node_id=self._identity.node_id,
+            pid=self._identity.pid,
+            fingerprint=self._deployed.fingerprint,
+            slots=settings.streams_per_actor,
+            slots_max=settings.slots_max,
+            report=self._whole_report(),
+            rows=tuple(driver.row() for driver in carrier.running),
+        )
 
     async def shut_down(self, timeout_s: float) -> None:
         """Cancel what runs, settle it, and refuse the rest."""
@@ -118,7 +137,7 @@ class CompletionActor:
         settings = self._deployed.settings
         carrier = Carrier(
             self._identity,
-            slots=settings.streams_per_actor,
+            slots=settings.slots_max,
             provider_of=self._provider,
             ledger=ledger,
             clock=SystemClock(),
@@ -155,7 +174,7 @@ class CompletionActor:
         return client
 
     def _on_began(self, driver: CompletionDriver) -> None:
-        self._begun.append(_key(driver))
+        self._begun.append(_began(driver))
         self._changed()
 
     def _on_freed(self, driver: CompletionDriver) -> None:
@@ -175,14 +194,26 @@ class CompletionActor:
             return running[0].header.completion_id
         return f"{len(running)} completions" if running else "idle"
 
-    def _report(
-        self, news: Iterable[tuple[str, str, str, str]], ended: Iterable[str]
-    ) -> CarrierReport:
+    def _whole_report(self) -> CarrierReport:
+        running = self._carrier.running if self._carrier else ()
         return CarrierReport(
-            actor=self._identity.actor,
-            running=len(self._carrier.running) if self._carrier else 0,
-            news=tuple(news),
-            ended=tuple(ended),
+            self._identity.actor,
+            self._reports,
+            len(running),
+            began=tuple(map(_began, running)),
+            is_whole=True,
+        )
+
+    def _next_report(self) -> CarrierReport:
+        """Take what there is to report; after a report that failed that is all that runs."""
+        begun, ended = self._begun, self._ended
+        self._begun, self._ended = [], []
+        self._reports += 1
+        if self._is_behind:
+            return self._whole_report()
+        running = len(self._carrier.running) if self._carrier else 0
+        return CarrierReport(
+            self._identity.actor, self._reports, running, tuple(begun), tuple(ended)
         )
 
     async def _has_news(self) -> None:
@@ -201,16 +232,16 @@ class CompletionActor:
             await self._has_news()
             await asyncio.sleep(_REPORT_PAUSE_S)
             self._news.clear()
-            begun, ended = self._begun, self._ended
-            self._begun, self._ended = [], []
             try:
-                await registry.report(self._report(begun, ended))
+                await registry.report(self._next_report())
+                self._is_behind = False
             except CompletionRuntimeError:
-                # It is being restarted: it asks who lives, and is told the rest then.
-                self._begun, self._ended = begun + self._begun, ended + self._ended
+                # It is being restarted: it is told all that runs then, and nothing gathers meanwhile.
+                self._is_behind = True
                 self._news.set()
 
 
-def _key(driver: CompletionDriver) -> tuple[str, str, str, str]:
+def _began(driver: CompletionDriver) -> Began:
     header = driver.header
-    return header.completion_id, header.team, header.dialect.value, header.wire_id
+    key = CompletionKey(header.team, header.dialect, header.wire_id)
+    return Began(header.completion_id, key)

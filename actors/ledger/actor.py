@@ -70,6 +70,7 @@ class LedgerActor:
         deployed = Deployed.load(location)
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._demo_key_digest = deployed.demo_key_digest
+        self._fingerprint = deployed.fingerprint
         self._service = LedgerService(
             Store(deployed.settings.database_url), settings=deployed.settings, clock=time.time
         )
@@ -203,6 +204,7 @@ class LedgerActor:
         await self._ready()
         return {
             "protocol": PROTOCOL_VERSION,
+            "fingerprint": self._fingerprint,
             "kind": "ledger",
             "pid": os.getpid(),
             "node_id": ray.get_runtime_context().get_node_id(),

@@ -12,7 +12,10 @@ from typing import Protocol
 from actors.ports.registry import CarrierReport
 from actors.ports.runtime import CompletionRow
 
-__all__ = ["CarrierFacts", "Cluster", "OtherProtocol"]
+__all__ = ["CARRIER_PREFIX", "CarrierFacts", "Cluster", "OtherProtocol"]
+
+CARRIER_PREFIX = "completion-"
+"""A carrier's name is this and a ULID in small letters."""
 
 
 class OtherProtocol(Exception):

@@ -6,8 +6,9 @@ is given room beyond that (*shared*), up to `slots_max`, at the least loaded.
 Slots are leased to replicas, which use one for a completion after the other without asking again. A
 replica says every second which slots it has; those of one that has been silent for `LEASE_S` are
 free again. A carrier's free slots are its slots less what is leased or runs there, whichever is
-more: a completion goes on although the replica that started it let its slot go. Where that guess is
-wrong for a moment, the carrier itself refuses past its maximum.
+more: a completion goes on although the replica that started it let its slot go. Beside what runs, leases
+that were granted and not yet used count. Where that guess is wrong for a moment, the carrier itself
+refuses past its maximum.
 
 A *retiring* carrier belongs to an earlier deploy: it finishes what it carries and gets nothing new.
 """
@@ -47,10 +48,12 @@ class CarrierState:
     running: int = 0
     used_at_s: float = 0.0
     leased: dict[str, int] = field(default_factory=dict)  # by replica
+    unused: int = 0  # of what was granted, as many as have not been seen to begin
 
     @property
     def taken(self) -> int:
-        return max(self.running, sum(self.leased.values()))
+        leased = sum(self.leased.values())
+        return max(leased, self.running + min(leased, self.unused))
 
     @property
     def free(self) -> int:
@@ -117,10 +120,11 @@ class Pool:
     def remove(self, name: str) -> None:
         self._carriers.pop(name, None)
 
-    def report(self, name: str, *, running: int, now_s: float) -> None:
-        """Take a carrier's own figure."""
+    def report(self, name: str, *, running: int, began: int, now_s: float) -> None:
+        """Take a carrier's own figures: what runs, and how many began since it said so last."""
         state = self._carriers[name]
         state.running = running
+        state.unused = max(0, state.unused - began)
         state.used_at_s = now_s
 
     def lease(self, ask: SlotAsk, *, shared: int, now_s: float) -> tuple[Slot, ...]:
@@ -234,4 +238,5 @@ class Pool:
 
     def _take(self, state: CarrierState, replica: str, count: int, now_s: float) -> None:
         state.leased[replica] = state.leased.get(replica, 0) + count
+        state.unused += count
         state.used_at_s = now_s

@@ -20,7 +20,7 @@ from typing import Any
 from actors.core.errors import CompletionRuntimeError, Overloaded
 from actors.core.ids import format_ulid
 from actors.ports.clock import Clock
-from actors.ports.cluster import CarrierFacts, Cluster, OtherProtocol
+from actors.ports.cluster import CARRIER_PREFIX, CarrierFacts, Cluster, OtherProtocol
 from actors.ports.directory import CarrierLost
 from actors.ports.ledger import CompletionKey, Located
 from actors.ports.registry import CarrierReport, Slot
@@ -33,9 +33,7 @@ from actors.registry.recalls import Recalls
 from actors.registry.waiters import Waiter, Waiters
 from actors.settings import Settings
 
-__all__ = ["CARRIER_PREFIX", "RegistryService"]
-
-CARRIER_PREFIX = "completion-"
+__all__ = ["RegistryService"]
 
 _TICK_S = 1.0
 _REFRESH_S = 5.0
@@ -250,7 +248,8 @@ class RegistryService:
     def _take_report(self, report: CarrierReport) -> None:
         state = self._pool[report.actor]
         if self._locations.take(report, state.node_id):
-            self._pool.report(report.actor, running=report.running, now_s=_now_s())
+            began = len(report.began)
+            self._pool.report(report.actor, running=report.running, began=began, now_s=_now_s())
 
     # Carriers.
 

@@ -38,6 +38,7 @@ class UpstreamSimulator:
         """
         return {
             "protocol": PROTOCOL_VERSION,
+            "fingerprint": self._deployed.fingerprint,
             "kind": "simulator",
             "pid": os.getpid(),
             "url": await self._listening(),
