@@ -17,16 +17,15 @@ from typing import Any
 from actors.completion.carrier import Carrier, CarrierLink
 from actors.completion.driver import CompletionDriver
 from actors.core.errors import CompletionRuntimeError, UpstreamError
-from actors.core.record import CompletionRecord
 from actors.core.request import StartCommand
 from actors.core.upstream import UpstreamBatch
-from actors.ports.accounts import Ledger
 from actors.ports.clock import Clock, SystemClock, Timer
 from actors.ports.directory import CarrierLost
 from actors.ports.ledger import (
     CompletionKey,
     HoldExtension,
     HoldPlacement,
+    Ledger,
     Located,
     Placed,
     Settlement,
@@ -191,12 +190,11 @@ class ScriptedLedger:
         self.extensions.append(extension)
         return extension.total_microcredits
 
-    async def settle(self, settlement: Settlement) -> CompletionRecord:
+    async def settle(self, settlement: Settlement) -> None:
         await self._gate.wait()
         if self._settle_errors:
             raise self._settle_errors.pop(0)
         self.settlements.append(settlement)
-        return settlement.record
 
 
 @dataclass(frozen=True, slots=True)

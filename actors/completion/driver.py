@@ -13,10 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
 from actors.completion.moments import Moments
+from actors.completion.settlements import expired, hold_state, packed
 from actors.core.completion.machine import Completion, Timeouts
 from actors.core.completion.readers import Departure, Readers
 from actors.core.completion.transitions import (
@@ -28,7 +30,6 @@ from actors.core.completion.transitions import (
     HoldExtended,
     HoldPlaced,
     HoldRefused,
-    HoldState,
     Input,
     OpenUpstream,
     Settle,
@@ -47,7 +48,7 @@ from actors.core.errors import (
     Overloaded,
     UpstreamError,
 )
-from actors.core.events import CancelSource, Charge, Finished, FinishReason, Status
+from actors.core.events import CancelSource, Finished, Status
 from actors.core.record import CompletionHeader, CompletionRecord
 from actors.core.request import DisconnectPolicy, StartCommand
 from actors.ports.clock import Clock, Timer
@@ -86,6 +87,7 @@ class CompletionDriver:
     """Runs one completion from its hold to its settlement.
 
     Args:
+        thread: where a long record is encoded; None is the loop's own.
         on_change: called after each input that may have changed the log; must not raise or wait.
         on_settled: called once, when the completion is settled or was refused.
     """
@@ -97,6 +99,7 @@ class CompletionDriver:
         *,
         provider: Provider,
         ledger: HoldLedger,
+        thread: Executor | None = None,
         clock: Clock,
         settings: Settings,
         on_change: Callable[[CompletionDriver], None],
@@ -117,6 +120,7 @@ class CompletionDriver:
         )
         self._provider = provider
         self._ledger = ledger
+        self._thread = thread
         self._clock = clock
         self._on_change = on_change
         self._on_settled = on_settled
@@ -375,15 +379,15 @@ class CompletionDriver:
         record = self.record()
         record = replace(record, events=(*record.events, finished))
         try:
-            stands = await self._settle_durably(Settlement(record))
+            stands = await self._settle_durably(await packed(record, self._thread)) or record
         except Overloaded:
-            stands = _expired(record)
+            stands = expired(record)
         end = stands.finished
         assert end is not None, "the ledger keeps terminal records only"
         self._disarm()
         if self._extending is not None:
             self._extending.cancel()
-        self._feed(SettlementStood(end, _hold_state(end)))
+        self._feed(SettlementStood(end, hold_state(end)))
         self._settled.set_result(stands)
         self._on_settled(self)
 
@@ -391,7 +395,7 @@ class CompletionDriver:
         if self._pumping is not None:
             await asyncio.wait({self._pumping}, timeout=_CLOSE_TIMEOUT_S)
 
-    async def _settle_durably(self, settlement: Settlement) -> CompletionRecord:
+    async def _settle_durably(self, settlement: Settlement) -> CompletionRecord | None:
         """Settle, again and again while the ledger is away, until the hold has expired by itself."""
         expires_at_s = self.command.created_at_s + self.command.total_timeout_s + HOLD_SLACK_S
         pause_s, pause_max_s = _RETRY_S
@@ -422,29 +426,3 @@ _CUT_SHORT = Failure(
 
 def _ns(seconds: float) -> int:
     return int(seconds * 1e9)
-
-
-def _hold_state(end: Finished) -> HoldState:
-    if end.status is Status.COMPLETED or end.charge.total_microcredits:
-        return HoldState.POSTED
-    return HoldState.VOIDED
-
-
-def _expired(record: CompletionRecord) -> CompletionRecord:
-    """What stands when the ledger stayed away until the hold expired: nothing was charged."""
-    end = record.finished
-    assert end is not None
-    failure = Failure(FailureCode.COMPLETION_LOST, "The ledger was away until the hold expired.")
-    lost = Finished(
-        Status.FAILED,
-        FinishReason.ERROR,
-        None,
-        failure,
-        end.usage,
-        Charge(
-            absorbed_microcredits=end.charge.total_microcredits + end.charge.absorbed_microcredits,
-            held_microcredits=end.charge.held_microcredits,
-        ),
-        finished_at_s=end.finished_at_s,
-    )
-    return CompletionRecord(record.header, (*record.events[:-1], lost), record.timeline)

@@ -24,21 +24,18 @@ from actors.ledger.store import Store
 from actors.ports.ledger import (
     POLICY_UNCHANGED,
     Balance,
+    CompletionFilter,
     CompletionKey,
+    CompletionRow,
+    IssuedKey,
+    KeyRow,
     LimitsChange,
     Located,
     PolicyChange,
     Principal,
     RateState,
-    TeamLimits,
-    TeamState,
-)
-from actors.ports.runtime import (
-    CompletionFilter,
-    CompletionRow,
-    IssuedKey,
-    KeyRow,
     RememberedCancellation,
+    TeamState,
 )
 from actors.rpc.frames import Endpoint
 from actors.rpc.server import DirectServer
@@ -77,9 +74,9 @@ class LedgerActor:
         service = self._service
         self._server = DirectServer(
             {
-                "place_many": service.place_many,
-                "extend_many": service.extend_many,
-                "settle_many": service.settle_many,
+                "place": service.place,
+                "extend": service.extend,
+                "settle": service.settle,
             },
             {},
         )
@@ -93,7 +90,7 @@ class LedgerActor:
         return f"LedgerActor({getattr(self, '_service', None)!r})"
 
     async def endpoint(self) -> Endpoint:
-        """Return where holds are placed, extended and settled: the service's `..._many`."""
+        """Return where holds are placed, extended and settled: the service's own methods."""
         await self._ready()
         assert self._endpoint is not None, "the opening made it"
         return self._endpoint
@@ -164,7 +161,7 @@ class LedgerActor:
         organization: str,
         *,
         credits_microcredits: int,
-        limits: TeamLimits | LimitsChange,
+        limits: LimitsChange,
         policy: PolicyChange = POLICY_UNCHANGED,
     ) -> TeamState:
         await self._ready()

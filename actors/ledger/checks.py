@@ -1,7 +1,7 @@
 """What a value must be before it may meet a database: checked before it is queued.
 
-One row that a database refuses would fail the whole batch that it travels in, so nothing that a
-client or an administrator wrote gets that far unseen.
+One row that a database refuses fails the transaction that it travels in, which is then done again one by
+one: nothing that a client or an administrator wrote gets that far unseen.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import astuple
 
 from actors.core.errors import InvalidRequest
 from actors.core.money.rules import BillingMode
-from actors.ports.ledger import HoldPlacement, LimitsChange, TeamLimits
+from actors.ports.ledger import HoldPlacement, LimitsChange
 
 __all__ = [
     "check_billing_mode",
@@ -64,7 +64,7 @@ def check_placement(placement: HoldPlacement) -> None:
         check_text(placement.idempotency.key, "Idempotency-Key")
 
 
-def check_limits(limits: TeamLimits | LimitsChange) -> TeamLimits | LimitsChange:
+def check_limits(limits: LimitsChange) -> LimitsChange:
     """Raises: InvalidRequest: a limit is below 1, or too large to mean anything."""
     for limit in astuple(limits):
         if isinstance(limit, int) and not 1 <= limit <= _LIMIT_MAX:

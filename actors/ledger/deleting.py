@@ -1,4 +1,4 @@
-"""What a DELETE does to the books: the record gives way to one without content, the row is marked.
+"""What a DELETE does: the record gives way to one without content, the row is marked.
 
 Money is not touched. Eviction, which is not the owner's wish but time's, is `upkeep`'s.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from actors.core.errors import CompletionNotFound
-from actors.ledger.books import Books
+from actors.ledger.memory import Memory
 from actors.ledger.store import records
-from actors.ledger.store.batch import Batch
+from actors.ledger.store.transaction import Transaction
 
 __all__ = ["Remains", "delete"]
 
@@ -23,14 +23,16 @@ class Remains:
     body: bytes
 
 
-def delete(books: Books, batch: Batch, *, remains: Remains) -> None:
+def delete(memory: Memory, transaction: Transaction, *, remains: Remains) -> None:
     """Put the remains in the record's place, and hide the completion from its owner.
 
     Raises: CompletionNotFound: it was deleted or evicted meanwhile.
     """
-    batch.flush()
-    size = records.size_of(batch.connection, remains.completion_id)
+    transaction.flush()
+    size = records.size_of(transaction.connection, remains.completion_id)
     if size is None:
         raise CompletionNotFound
-    records.put_remains(batch.connection, remains.completion_id, remains.body, now_s=batch.now_s)
-    books.records_bytes += len(remains.body) - size
+    records.put_remains(
+        transaction.connection, remains.completion_id, remains.body, now_s=transaction.now_s
+    )
+    memory.records_bytes += len(remains.body) - size

@@ -12,20 +12,20 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from actors.core.money.rate_limit import RequestBucket
-from actors.core.money.rules import Account, Hold, Ledger
+from actors.core.money.rules import Account, Accounts, Hold
 from actors.ledger.store import accounts, claims, records
 from actors.ledger.store.accounts import KeyOwner, TeamRow
 from actors.ledger.store.records import OpenCompletion
 from actors.ports.ledger import CompletionKey, Principal
 
-__all__ = ["Books"]
+__all__ = ["Memory"]
 
 
 @dataclass
-class Books:
+class Memory:
     """`buckets` are not stored: a ledger that starts anew starts with full ones."""
 
-    ledger: Ledger = field(default_factory=Ledger)
+    accounts: Accounts = field(default_factory=Accounts)
     teams: dict[str, TeamRow] = field(default_factory=dict)
     owners: dict[str, KeyOwner] = field(default_factory=dict)  # by the digest of the key
     owners_by_id: dict[str, KeyOwner] = field(default_factory=dict)
@@ -35,23 +35,23 @@ class Books:
     records_bytes: int = 0
 
     @classmethod
-    def load(cls, connection: Connection) -> Books:
-        """Read the books from the store."""
-        books = cls()
+    def load(cls, connection: Connection) -> Memory:
+        """Read all of it from the store."""
+        memory = cls()
         for account in accounts.load_accounts(connection):
-            books.ledger.restore_account(account)
+            memory.accounts.restore_account(account)
         for hold in accounts.load_holds(connection):
-            books.ledger.restore_hold(hold)
+            memory.accounts.restore_hold(hold)
         for team in accounts.load_teams(connection):
-            books.teams[team.team] = team
+            memory.teams[team.team] = team
         for owner in accounts.load_keys(connection):
-            books.put_owner(owner)
+            memory.put_owner(owner)
         for completion in records.load_open(connection):
-            books.open[completion.located.completion_id] = completion
+            memory.open[completion.located.completion_id] = completion
         for key, expires_at_s in claims.load_tombstones(connection):
-            books.tombstones.setdefault(key.team, {})[key] = expires_at_s
-        books.records_bytes = records.records_bytes(connection)
-        return books
+            memory.tombstones.setdefault(key.team, {})[key] = expires_at_s
+        memory.records_bytes = records.records_bytes(connection)
+        return memory
 
     def put_owner(self, owner: KeyOwner) -> None:
         """Add a key, or replace what is known of it."""
@@ -60,13 +60,13 @@ class Books:
 
     def account(self, team: str) -> Account:
         """Return the account of a team that exists."""
-        account = self.ledger.account(team)
+        account = self.accounts.account(team)
         assert account is not None, "Every team has an account."
         return account
 
     def hold(self, completion_id: str) -> Hold:
         """Return the hold of a completion that was open when the operation began."""
-        hold = self.ledger.hold(completion_id)
+        hold = self.accounts.hold(completion_id)
         assert hold is not None, "Every open completion has a hold."
         return hold
 

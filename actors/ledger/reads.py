@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
@@ -26,11 +26,18 @@ from actors.core.request import IdempotencyKey
 from actors.ledger.checks import is_storable
 from actors.ledger.deleting import Remains
 from actors.ledger.made_again import first_start
-from actors.ledger.store import Store, accounts, records
+from actors.ledger.store import accounts, records
 from actors.ledger.store.audit import audit
-from actors.ledger.store.store import READERS
-from actors.ports.ledger import Balance, CompletionKey, Located
-from actors.ports.runtime import CompletionFilter, CompletionRow, KeyRow
+from actors.ledger.store.store import READERS, Database
+from actors.ports.ledger import (
+    Balance,
+    CompletionFilter,
+    CompletionKey,
+    CompletionRow,
+    KeyRow,
+    Located,
+)
+from actors.ports.threads import Threads
 
 __all__ = [
     "READS_MAX",
@@ -59,11 +66,11 @@ R = TypeVar("R")
 class ReadingThreads:
     """Runs questions against a store, `READERS` at a time."""
 
-    def __init__(self, store: Store, *, reads_max: int = READS_MAX) -> None:
+    def __init__(self, store: Database, threads: Threads, *, reads_max: int = READS_MAX) -> None:
         self._store = store
-        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="ledger-reader")
+        self._threads = threads(READERS, "ledger-reader")
         self._reads_max = reads_max
-        self._reading = 0
+        self._running: set[asyncio.Future[Any]] = set()
         self._is_closed = False
 
     async def run(
@@ -76,24 +83,30 @@ class ReadingThreads:
             Whatever the question raises.
         Cancel: nothing is changed by a question.
         """
+        return await self.compute(lambda: self._ask(question, *args, **kwargs))
+
+    async def compute(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Do in a reading thread what would hold up the loop. Raises: as `run`."""
         if self._is_closed:
             raise Overloaded("The ledger is closed.")
-        if self._reading >= self._reads_max:
+        if len(self._running) >= self._reads_max:
             raise Overloaded("Too many questions wait for the ledger.")
-        self._reading += 1
+        running = asyncio.get_running_loop().run_in_executor(
+            self._threads, partial(work, *args, **kwargs)
+        )
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._threads, lambda: self._ask(question, *args, **kwargs)
-            )
+            return await running
         except SQLAlchemyError as error:
             raise Overloaded(f"The ledger could not be read ({type(error).__name__}).") from None
-        finally:
-            self._reading -= 1
 
     async def aclose(self) -> None:
         """Refuse new questions and wait for those that run. Idempotent."""
         self._is_closed = True
-        await asyncio.to_thread(self._threads.shutdown)
+        if self._running:
+            await asyncio.wait(self._running)
+        self._threads.shutdown(wait=False)
 
     def _ask(
         self, question: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
@@ -144,7 +157,7 @@ def find_started(
 ) -> Located | None:
     """Return the completion that a start is taken for, None where it starts anew.
 
-    Raises: IdempotencyConflict, CompletionIdInUse: as `bookkeeping.made_again` has it.
+    Raises: IdempotencyConflict, CompletionIdInUse: as `made_again` has it.
     """
     if not is_storable(key.team, key.wire_id, again.key or ""):
         return None

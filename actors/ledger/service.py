@@ -1,240 +1,265 @@
-"""The ledger as a service on one event loop: everything that `actors.ports.accounts.Ledger` promises.
+"""The ledger as a service on one event loop: everything that `actors.ports.ledger.Ledger` promises.
 
-What changes something is an operation that travels in a group commit (`bookkeeping`); what only
-reads runs in the store's reading threads and never waits for a commit. No Ray here, and no rule:
-those are `actors.core.money.rules`'s and `bookkeeping`'s.
+What changes something is a change that travels in a group commit; what only reads runs in the
+reading threads and never waits for a commit. No Ray here, and no rule: those are
+`actors.core.money.rules`'s and the changes'.
 
-Durability: a call that changes something is answered after its commit. `Overloaded` means that the
-ledger cannot say whether it was done. Every call may then be made again and does nothing twice, but
-for a new key and for a grant without an id.
+Durability: a call that changes something is answered after its commit. The methods of the port are
+described there; what is said here is beyond it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from actors.core.errors import CompletionRuntimeError, Overloaded
+from actors.core.errors import Overloaded, Unauthenticated
 from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey
 from actors.ledger import administration, deleting, placing, reads, settling, upkeep
-from actors.ledger.accounts import LedgerAccounts, raised
-from actors.ledger.books import Books
-from actors.ledger.checks import check_placement, check_text
+from actors.ledger.checks import (
+    check_billing_mode,
+    check_limits,
+    check_name,
+    check_placement,
+    check_text,
+)
 from actors.ledger.group_commit import BATCH_MAX, QUEUE_MAX, GroupCommit
 from actors.ledger.made_again import sealed
-from actors.ledger.settlement import PackedSettlement
-from actors.ledger.store import Store
-from actors.ledger.store.batch import Batch
-from actors.ledger.writer import LedgerWriter, Operation
+from actors.ledger.memory import Memory
+from actors.ledger.store.accounts import TeamRow
+from actors.ledger.store.store import Database
+from actors.ledger.store.transaction import Transaction
+from actors.ledger.writer import Change, LedgerWriter
 from actors.ports.ledger import (
+    LIMITS_UNCHANGED,
+    POLICY_UNCHANGED,
+    Balance,
+    CompletionFilter,
     CompletionKey,
+    CompletionRow,
     HoldExtension,
     HoldPlacement,
+    IssuedKey,
+    KeyRow,
+    LimitsChange,
     Located,
     Placed,
+    PolicyChange,
+    Principal,
+    RateState,
+    RememberedCancellation,
     Settlement,
+    TeamLimits,
+    TeamState,
 )
-from actors.ports.runtime import CompletionFilter, CompletionRow, RememberedCancellation
+from actors.ports.threads import Threads
 from actors.settings import Settings
 
-__all__ = ["LedgerService", "Settled"]
-
-_EVENTS_INLINE_MAX = 1_000
-"""Records up to this length are encoded on the loop (some 2 ms); longer ones in a thread."""
+__all__ = ["LedgerService"]
 
 _PASSES_MAX = 32
 """Passes of each kind in one housekeeping; the rest waits for the next."""
 
-Settled = CompletionRecord | CompletionRuntimeError | None
-"""What settling a completion came to; see `LedgerService.settle_many`."""
+R = TypeVar("R")
 
 
-class LedgerService(LedgerAccounts):
-    """The single writer of a store.
+class LedgerService:
+    """The single writer of a store; implements `actors.ports.ledger.Ledger`.
 
     Args:
         store: opened for this service, which closes it.
         clock: wall clock, seconds since 1970.
+        threads: makes the thread that writes and those that read.
         batch_max, queue_max: see `group_commit`.
     """
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         *,
         settings: Settings,
         clock: Callable[[], float],
+        threads: Threads = ThreadPoolExecutor,
         batch_max: int = BATCH_MAX,
         queue_max: int = QUEUE_MAX,
     ) -> None:
-        """Read the books. Blocks, and needs no running loop.
+        """Load what is kept in memory. Blocks, and needs no running loop.
 
         Raises: what the store raises.
         """
-        writer = LedgerWriter(store, now_s=clock)
-        writer.load()
-        super().__init__(
-            writer,
-            GroupCommit(writer.apply, batch_max=batch_max, queue_max=queue_max),
-            reads.ReadingThreads(store),
+        self._writer = LedgerWriter(store, now_s=clock)
+        self._writer.load()
+        self._writing = threads(1, "ledger-writer")
+        self._commits: GroupCommit[Change] = GroupCommit(
+            self._writer.apply, self._writing, batch_max=batch_max, queue_max=queue_max
         )
+        self._reads = reads.ReadingThreads(store, threads)
         self._store = store
         self._settings = settings
         self._clock = clock
         self._is_draining = False
+        self._is_closed = False
 
     def __repr__(self) -> str:
-        books = self._writer.books
-        return f"<LedgerService open={len(books.open)} teams={len(books.teams)} {self._commits!r}>"
+        memory = self._writer.memory
+        return (
+            f"<LedgerService open={len(memory.open)} teams={len(memory.teams)} {self._commits!r}>"
+        )
 
     # Holds.
 
     async def place(self, placement: HoldPlacement) -> Placed:
-        """Place a hold durably; see `actors.ports.ledger.HoldLedger`.
-
-        The same placement again, while its completion runs, is answered as the first time.
-        """
-        return raised((await self.place_many([placement]))[0])
-
-    async def place_many(
-        self, placements: Sequence[HoldPlacement]
-    ) -> list[Placed | CompletionRuntimeError]:
-        """Place holds in this order; return an answer or an error for each.
-
-        Cancel: the holds may have been placed.
-        """
         if self._is_draining:
-            return [Overloaded("Midstream is shutting down.") for _ in placements]
-        seal_key = self._store.seal_key
-        return await self._commits.submit_many(
-            [_placing(placement, seal_key) for placement in placements]
-        )
+            raise Overloaded("Midstream is shutting down.")
+        check_placement(placement)
+        if placement.idempotency is not None:
+            again = sealed(placement.idempotency, self._store.seal_key)
+            placement = replace(placement, idempotency=again)
+        return await self._commit(partial(placing.place, placement=placement))
 
     async def extend(self, extension: HoldExtension) -> int:
-        """Extend an open hold durably; see `actors.ports.ledger.HoldLedger`."""
-        return raised((await self.extend_many([extension]))[0])
+        return await self._commit(partial(placing.extend, extension=extension))
 
-    async def extend_many(
-        self, extensions: Sequence[HoldExtension]
-    ) -> list[int | CompletionRuntimeError]:
-        """Extend holds in this order; return what is held then, or an error, for each.
-
-        Cancel: they may have been extended.
-        """
-        return await self._commits.submit_many(
-            [partial(placing.extend, extension=extension) for extension in extensions]
-        )
-
-    async def settle(self, settlement: Settlement) -> CompletionRecord:
-        """Resolve a hold and keep the record; see `actors.ports.ledger.HoldLedger`.
-
-        Raises:
-            IllegalTransition: more is charged than was held, or the record is not terminal.
-            CompletionNotFound: there is a charge, and never was a hold.
-        """
-        record = raised((await self.settle_many([settlement]))[0])
-        assert record is not None, "Only a packed settlement is answered with None."
-        return record
-
-    async def settle_many(
-        self, settlements: Sequence[Settlement | PackedSettlement]
-    ) -> list[Settled]:
-        """Settle in this order; return for each the record that stands, or an error.
-
-        A packed settlement is answered with None where its own record stands, which spares the way
-        back; it is what a carrier sends, so that encoding is not the single writer's work.
-        Cancel: they may have been settled.
-        """
-        packed = [await self._packed(settlement) for settlement in settlements]
-        outcomes = await self._commits.submit_many([self._settling(one) for one in packed])
-        return [
-            _stands(settlement, outcome)
-            for settlement, outcome in zip(settlements, outcomes, strict=True)
-        ]
+    async def settle(self, settlement: Settlement) -> CompletionRecord | None:
+        change = partial(settling.settle, settled=settlement, settings=self._settings)
+        standing = await self._commit(change)
+        if standing is None:
+            return None
+        return await self._reads.compute(CompletionRecord.from_bytes, standing)
 
     async def lose(self, actor: str) -> list[str]:
-        """Fail the open completions of a dead actor; return their ids. Idempotent."""
-        return await self._until_done(
-            partial(settling.lose_actor, actor=actor, settings=self._settings), settling.LOST_MAX
-        )
+        change = partial(settling.lose_actor, actor=actor, settings=self._settings)
+        return await self._until_done(change, settling.LOST_MAX)
 
     async def lose_completions(self, completion_ids: list[str]) -> list[str]:
-        """Fail those of these completions that are open; return their ids. Idempotent."""
-        return await self._until_done(
-            partial(settling.lose, completion_ids=completion_ids, settings=self._settings),
-            settling.LOST_MAX,
-        )
+        change = partial(settling.lose, completion_ids=completion_ids, settings=self._settings)
+        return await self._until_done(change, settling.LOST_MAX)
 
-    # Completions.
+    # What became of completions.
 
     async def find(self, key: CompletionKey) -> Located | None:
-        """Return where a completion is; None where it is unknown, deleted, or its record evicted."""
         return await self._reads.run(reads.find, key)
 
     async def find_by_id(self, completion_id: str) -> Located | None:
-        """Return where a completion is; None where it is unknown or its record was evicted."""
         return await self._reads.run(reads.find_by_id, completion_id)
 
-    async def record(self, completion_id: str) -> CompletionRecord:
-        """Return the record of a settled completion.
+    async def find_started(self, key: CompletionKey, again: IdempotencyKey) -> Located | None:
+        """See the port, and `made_again` for which start is the same."""
+        seal = sealed(again, self._store.seal_key)
+        return await self._reads.run(reads.find_started, key, seal, self._clock())
 
-        Raises: CompletionNotFound: unknown, still running, or its record was evicted.
-        """
+    async def record(self, completion_id: str) -> CompletionRecord:
         return await self._reads.run(reads.record, completion_id)
 
     async def open_completions(self) -> list[Located]:
-        """Return every completion that runs, as committed."""
         return await self._reads.run(reads.open_completions)
-
-    async def find_started(self, key: CompletionKey, again: IdempotencyKey) -> Located | None:
-        """Return the completion that this start is taken for, None where it starts anew.
-
-        Args:
-            key: its wire id is what the client chose, where it chose one.
-        Raises: IdempotencyConflict, CompletionIdInUse: see `bookkeeping.made_again`.
-        """
-        seal = sealed(again, self._store.seal_key)
-        return await self._reads.run(reads.find_started, key, seal, self._clock())
 
     async def list_completions(
         self, where: CompletionFilter, *, limit: int, cursor: str | None
     ) -> tuple[list[CompletionRow], str | None]:
-        """Return a page, newest first, and the cursor of the next, None at the end.
-
-        Raises: InvalidRequest: the limit is not 1 to 1,000, or the cursor is not one of ours.
-        """
         return await self._reads.run(reads.list_completions, where, limit, cursor)
 
     async def delete(self, key: CompletionKey) -> None:
-        """Drop the content of a settled completion; a record without it stays.
-
-        Raises:
-            CompletionNotFound: unknown, or its content was dropped already.
-            NotCancellable: it runs: cancel it first.
-        """
         # Made by a reader: decoding a long record is not the single writer's work.
         remains = await self._reads.run(reads.remains, key)
         await self._commit(partial(deleting.delete, remains=remains))
 
     async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation:
-        """Keep a cancellation for a completion that is yet to start.
-
-        Raises:
-            CompletionIdInUse: it has started meanwhile: cancel it.
-            RateLimited: the team has as many waiting as it may.
-            InvalidRequest: no completion can have such a name.
-        """
         check_text(key.wire_id, "message_id")
         return await self._commit(partial(administration.remember_cancellation, key=key))
 
-    # Upkeep.
+    # Teams, keys and credit.
+
+    async def authenticate(self, digest: str) -> Principal:
+        memory = self._writer.memory
+        owner = memory.owners.get(digest)
+        if owner is None:
+            raise Unauthenticated("The API key is not valid.", reason="invalid")
+        if owner.is_revoked:
+            raise Unauthenticated("The API key was revoked.", reason="revoked")
+        return memory.principal(owner)
+
+    async def draw_request(self, team: str) -> RateState | None:
+        return await self._commit(partial(placing.draw_request, team=team))
+
+    async def balance(self, team: str) -> Balance:
+        return await self._reads.run(reads.balance, team)
+
+    async def create_team(
+        self,
+        team: str,
+        organization: str,
+        *,
+        credits_microcredits: int,
+        limits: LimitsChange = LIMITS_UNCHANGED,
+        policy: PolicyChange = POLICY_UNCHANGED,
+        billing_mode: str | None = None,
+    ) -> TeamState:
+        """See the port.
+
+        Args: billing_mode: None is metered for a new team, and what it is for one that exists.
+        """
+        check_name(team, "team")
+        check_name(organization, "organization")
+        return await self._commit(
+            partial(
+                administration.create_team,
+                team=team,
+                organization=organization,
+                limits=check_limits(limits),
+                policy=policy,
+                billing_mode=None if billing_mode is None else check_billing_mode(billing_mode),
+                credits_microcredits=credits_microcredits,
+            )
+        )
+
+    async def create_key(self, team: str, name: str) -> IssuedKey:
+        check_text(name, "name", length_min=0)
+        secret = administration.new_secret()
+        change = partial(administration.create_key, team=team, name=name, secret=secret)
+        return await self._commit(change)
+
+    async def list_keys(self, team: str | None) -> list[KeyRow]:
+        return await self._reads.run(reads.list_keys, team)
+
+    async def revoke_key(self, key_id: str) -> None:
+        await self._commit(partial(administration.revoke_key, key_id=key_id))
+
+    async def grant_credits(
+        self, team: str, amount_microcredits: int, grant_id: str | None = None
+    ) -> Balance:
+        if grant_id is not None:
+            check_text(grant_id, "grant_id")
+        return await self._commit(
+            partial(
+                administration.grant_credits,
+                team=team,
+                amount_microcredits=amount_microcredits,
+                grant_id=grant_id or administration.new_grant_id(),
+            )
+        )
+
+    async def ensure_demo(
+        self, team: str, organization: str, credits_microcredits: int, key_digest: str
+    ) -> None:
+        """Create the demo team once, with its credits, and see that the key is one of its keys."""
+        await self._commit(
+            partial(
+                administration.ensure_demo,
+                row=TeamRow(team, organization, TeamLimits()),
+                credits_microcredits=credits_microcredits,
+                key_digest=key_digest,
+            )
+        )
+
+    # The ledger itself.
 
     async def audit(self) -> dict[str, Any]:
-        """Check balances, holds, completions and records against the journal; see `store.audit`."""
         return await self._reads.run(reads.audit)
 
     async def housekeeping(self) -> dict[str, int]:
@@ -248,14 +273,13 @@ class LedgerService(LedgerAccounts):
         }
 
     async def describe(self) -> dict[str, Any]:
-        """Return counters: what is open, what waits, how much is kept."""
-        books = self._writer.books
+        memory = self._writer.memory
         return {
-            "teams": len(books.teams),
-            "completions_open": len(books.open),
-            "records_bytes": books.records_bytes,
-            "operations_waiting": self._commits.waiting,
-            "operations": self._commits.operations,
+            "teams": len(memory.teams),
+            "completions_open": len(memory.open),
+            "records_bytes": memory.records_bytes,
+            "changes_waiting": self._commits.waiting,
+            "changes": self._commits.changes,
             "batches": self._commits.batches,
             "is_draining": self._is_draining,
         }
@@ -266,72 +290,38 @@ class LedgerService(LedgerAccounts):
         What runs may still be settled.
         """
         self._is_draining = True
-        await self._commit(lambda _books, _batch: None)
+        await self._commit(lambda _memory, _transaction: None)
 
     async def close(self) -> None:
         """Commit what waits, close the store and give back its lock. Idempotent."""
         await self._commits.aclose()
         await self._reads.aclose()
-        await asyncio.to_thread(self._store.close)
+        if not self._is_closed:
+            self._is_closed = True
+            closing = asyncio.get_running_loop().run_in_executor(self._writing, self._store.close)
+            self._writing.shutdown(wait=False)
+            await closing
 
-    async def _packed(self, settlement: Settlement | PackedSettlement) -> Any:
-        if isinstance(settlement, PackedSettlement):
-            return settlement
-        try:
-            if len(settlement.record.events) <= _EVENTS_INLINE_MAX:
-                return PackedSettlement.of(settlement)
-            return await asyncio.to_thread(PackedSettlement.of, settlement)
-        except CompletionRuntimeError as error:
-            return error
-
-    def _settling(self, packed: PackedSettlement | CompletionRuntimeError) -> Operation:
-        if isinstance(packed, CompletionRuntimeError):
-            return _refusing(packed)
-        return partial(settling.settle, settled=packed, settings=self._settings)
+    async def _commit(self, change: Callable[[Memory, Transaction], R]) -> R:
+        """Make one change in the next commit. Cancel: it is made all the same."""
+        outcome: R = await self._commits.submit(change)
+        return outcome
 
     async def _until_done(
-        self, operation: Callable[[Books, Batch], list[str]], pass_max: int
+        self, change: Callable[[Memory, Transaction], list[str]], pass_max: int
     ) -> list[str]:
         done: list[str] = []
         while True:
-            found = await self._commit(operation)
+            found = await self._commit(change)
             done += found
             if len(found) < pass_max:
                 return done
 
-    async def _passes(self, operation: Callable[[Books, Batch], int], pass_max: int) -> int:
+    async def _passes(self, change: Callable[[Memory, Transaction], int], pass_max: int) -> int:
         done = 0
         for _ in range(_PASSES_MAX):
-            found = await self._commit(operation)
+            found = await self._commit(change)
             done += found
             if found < pass_max:
                 break
         return done
-
-
-def _placing(placement: HoldPlacement, seal_key: bytes) -> Operation:
-    try:
-        check_placement(placement)
-    except CompletionRuntimeError as error:
-        return _refusing(error)
-    if placement.idempotency is not None:
-        again = sealed(placement.idempotency, seal_key)
-        placement = replace(placement, idempotency=again)
-    return partial(placing.place, placement=placement)
-
-
-def _refusing(error: CompletionRuntimeError) -> Operation:
-    """Return an operation that keeps its place among the others and does nothing."""
-
-    def refuse(_books: Books, _batch: Batch) -> None:
-        raise error
-
-    return refuse
-
-
-def _stands(settlement: Settlement | PackedSettlement, outcome: Any) -> Settled:
-    if isinstance(outcome, CompletionRuntimeError):
-        return outcome
-    if outcome is not None:
-        return CompletionRecord.from_bytes(outcome)
-    return None if isinstance(settlement, PackedSettlement) else settlement.record

@@ -14,10 +14,9 @@ from actors.core.events import Charge, Finished, FinishReason, Status, Usage
 from actors.core.money.rules import LedgerResult
 from actors.core.record import CompletionHeader, CompletionRecord, Timeline
 from actors.core.request import Dialect, Retention
-from actors.ledger.books import Books
-from actors.ledger.settlement import PackedSettlement
+from actors.ledger.memory import Memory
 from actors.ledger.store import records
-from actors.ledger.store.batch import Batch
+from actors.ledger.store.transaction import Transaction
 from actors.ports.ledger import Settlement
 from actors.settings import Settings
 
@@ -41,7 +40,7 @@ _HOLD_EXPIRED = Failure(
 
 
 def settle(
-    books: Books, batch: Batch, *, settled: PackedSettlement, settings: Settings
+    memory: Memory, transaction: Transaction, *, settled: Settlement, settings: Settings
 ) -> bytes | None:
     """Post or void a completion's hold, and keep its record.
 
@@ -50,48 +49,50 @@ def settle(
         IllegalTransition: more is charged than was held: the caller's bug. The hold stays open.
         CompletionNotFound: there is a charge, and never was a hold: the caller's bug.
     """
-    completion = books.open.get(settled.completion_id)
+    completion = memory.open.get(settled.completion_id)
     if completion is None:
-        return _standing(batch, settled)
-    batch.touch(books.account(completion.key.team))
+        return _standing(transaction, settled)
+    transaction.touch(memory.account(completion.key.team))
     if settled.is_void:
-        result = books.ledger.void(settled.completion_id, now_s=batch.now_s)
+        result = memory.accounts.void(settled.completion_id, now_s=transaction.now_s)
     else:
-        result = books.ledger.post(
-            settled.completion_id, settled.charge_microcredits, now_s=batch.now_s
+        result = memory.accounts.post(
+            settled.completion_id, settled.charge_microcredits, now_s=transaction.now_s
         )
     if result is LedgerResult.HOLD_EXPIRED:
-        lost = _lose(books, batch, [settled.completion_id], _HOLD_EXPIRED, settings)
+        lost = _lose(memory, transaction, [settled.completion_id], _HOLD_EXPIRED, settings)
         return lost[0].body
     if result is not LedgerResult.CREATED:
         raise IllegalTransition(f"{settled.completion_id} cannot be settled: {result}.")
-    _close(books, batch, settled, settings)
+    _close(memory, transaction, settled, settings)
     return None
 
 
 def lose(
-    books: Books, batch: Batch, *, completion_ids: Sequence[str], settings: Settings
+    memory: Memory, transaction: Transaction, *, completion_ids: Sequence[str], settings: Settings
 ) -> list[str]:
     """Fail those of these completions that are open, at most `LOST_MAX`; return their ids."""
-    found = [found for found in dict.fromkeys(completion_ids) if found in books.open]
-    return _ids(_lose(books, batch, found[:LOST_MAX], _OWNER_DIED, settings))
+    found = [found for found in dict.fromkeys(completion_ids) if found in memory.open]
+    return _ids(_lose(memory, transaction, found[:LOST_MAX], _OWNER_DIED, settings))
 
 
-def lose_actor(books: Books, batch: Batch, *, actor: str, settings: Settings) -> list[str]:
+def lose_actor(
+    memory: Memory, transaction: Transaction, *, actor: str, settings: Settings
+) -> list[str]:
     """Fail at most `LOST_MAX` open completions of an actor; return their ids."""
-    found = [found for found, open_ in books.open.items() if open_.located.actor == actor]
-    return _ids(_lose(books, batch, found[:LOST_MAX], _OWNER_DIED, settings))
+    found = [found for found, open_ in memory.open.items() if open_.located.actor == actor]
+    return _ids(_lose(memory, transaction, found[:LOST_MAX], _OWNER_DIED, settings))
 
 
-def expire(books: Books, batch: Batch, *, settings: Settings) -> list[str]:
+def expire(memory: Memory, transaction: Transaction, *, settings: Settings) -> list[str]:
     """Fail at most `LOST_MAX` completions whose hold is past its expiry; return their ids."""
-    due = books.ledger.holds_due(batch.now_s, limit=LOST_MAX)
-    return _ids(_lose(books, batch, due, _HOLD_EXPIRED, settings))
+    due = memory.accounts.holds_due(transaction.now_s, limit=LOST_MAX)
+    return _ids(_lose(memory, transaction, due, _HOLD_EXPIRED, settings))
 
 
-def _standing(batch: Batch, settled: PackedSettlement) -> bytes | None:
-    batch.flush()  # The record that stands may be of this very batch.
-    stored = records.find_record(batch.connection, settled.completion_id)
+def _standing(transaction: Transaction, settled: Settlement) -> bytes | None:
+    transaction.flush()  # The record that stands may be of this very transaction.
+    stored = records.find_record(transaction.connection, settled.completion_id)
     if stored is None and settled.charge_microcredits > 0:
         raise CompletionNotFound
     # Without a hold there is nothing to resolve: it is how a caller makes sure that there is none.
@@ -101,45 +102,47 @@ def _standing(batch: Batch, settled: PackedSettlement) -> bytes | None:
 
 
 def _lose(
-    books: Books,
-    batch: Batch,
+    memory: Memory,
+    transaction: Transaction,
     completion_ids: Sequence[str],
     failure: Failure,
     settings: Settings,
-) -> list[PackedSettlement]:
+) -> list[Settlement]:
     """Fail completions that are open."""
     if not completion_ids:
         return []
-    batch.flush()  # Their headers may be of this very batch.
+    transaction.flush()  # Their headers may be of this very transaction.
     lost = []
-    for header in records.headers(batch.connection, completion_ids):
-        batch.touch(books.account(header.team))
-        result = books.ledger.void(header.completion_id, now_s=batch.now_s)
+    for header in records.headers(transaction.connection, completion_ids):
+        transaction.touch(memory.account(header.team))
+        result = memory.accounts.void(header.completion_id, now_s=transaction.now_s)
         if result is LedgerResult.HOLD_EXPIRED:
-            result = books.ledger.expire(header.completion_id, now_s=batch.now_s)
+            result = memory.accounts.expire(header.completion_id, now_s=transaction.now_s)
         assert result is LedgerResult.CREATED, f"An open hold can be given back, not {result}."
-        held_microcredits = books.hold(header.completion_id).total_microcredits
-        record = _lost_record(header, failure, batch.now_s, held_microcredits)
-        settled = PackedSettlement.of(Settlement(record))
-        _close(books, batch, settled, settings)
+        held_microcredits = memory.hold(header.completion_id).total_microcredits
+        record = _lost_record(header, failure, transaction.now_s, held_microcredits)
+        settled = Settlement.of(record)
+        _close(memory, transaction, settled, settings)
         lost.append(settled)
     assert len(lost) == len(completion_ids), "Every open completion has its header in the store."
     return lost
 
 
-def _close(books: Books, batch: Batch, settled: PackedSettlement, settings: Settings) -> None:
-    hold = books.hold(settled.completion_id)
+def _close(
+    memory: Memory, transaction: Transaction, settled: Settlement, settings: Settings
+) -> None:
+    hold = memory.hold(settled.completion_id)
     limits = (_TTL_S_MAX.get(kind, math.inf) for kind in (settled.dialect, settled.retention))
     is_response = settled.dialect is Dialect.RESPONSES and settled.retention is Retention.FULL
     # Later requests refer to its items for as long as that.
     ttl_s = settings.responses_ttl_s if is_response else 0.0
     kept_for_s = min(max(settings.record_ttl_s, ttl_s), *limits)
-    batch.add_entries(books.ledger.take_entries())
-    batch.add_resolution(hold)
-    batch.add_record(settled, hold, kept_for_s=kept_for_s)
-    books.records_bytes += len(settled.body)
-    books.ledger.forget_hold(settled.completion_id)
-    del books.open[settled.completion_id]
+    transaction.add_entries(memory.accounts.take_entries())
+    transaction.add_resolution(hold)
+    transaction.add_record(settled, hold, kept_for_s=kept_for_s)
+    memory.records_bytes += len(settled.body)
+    memory.accounts.forget_hold(settled.completion_id)
+    del memory.open[settled.completion_id]
 
 
 def _lost_record(
@@ -153,5 +156,5 @@ def _lost_record(
     return CompletionRecord(header, (finished,), Timeline(finished_at_s=now_s))
 
 
-def _ids(lost: Sequence[PackedSettlement]) -> list[str]:
+def _ids(lost: Sequence[Settlement]) -> list[str]:
     return [settled.completion_id for settled in lost]

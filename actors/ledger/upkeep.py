@@ -5,9 +5,9 @@ Each pass is bounded and says whether there is more; entries of the journal are 
 
 from __future__ import annotations
 
-from actors.ledger.books import Books
+from actors.ledger.memory import Memory
 from actors.ledger.store import claims, records
-from actors.ledger.store.batch import Batch
+from actors.ledger.store.transaction import Transaction
 from actors.settings import Settings
 
 __all__ = ["PASS_MAX", "remove_claims", "remove_records"]
@@ -16,38 +16,46 @@ PASS_MAX = 256
 """Rows of a kind that one pass removes, so that placements never wait long behind it."""
 
 
-def remove_records(books: Books, batch: Batch, *, settings: Settings) -> int:
+def remove_records(memory: Memory, transaction: Transaction, *, settings: Settings) -> int:
     """Drop the content of records past their expiry, and of the oldest ones above the size.
 
     Returns: how many were dropped; below `PASS_MAX` there is nothing more to do for now.
     """
-    batch.flush()  # What was settled in this very batch counts too.
-    dropped = records.records_past_expiry(batch.connection, batch.now_s, limit=PASS_MAX)
+    transaction.flush()  # What was settled in this very transaction counts too.
+    dropped = records.records_past_expiry(transaction.connection, transaction.now_s, limit=PASS_MAX)
     if len(dropped) < PASS_MAX:
-        excess = books.records_bytes - sum(size for _, size in dropped) - settings.records_bytes_max
-        dropped += _oldest_above(batch, excess, {name for name, _ in dropped})
+        excess = (
+            memory.records_bytes - sum(size for _, size in dropped) - settings.records_bytes_max
+        )
+        dropped += _oldest_above(transaction, excess, {name for name, _ in dropped})
     if dropped:
-        records.evict(batch.connection, [name for name, _ in dropped], now_s=batch.now_s)
-        books.records_bytes -= sum(size for _, size in dropped)
+        records.evict(
+            transaction.connection, [name for name, _ in dropped], now_s=transaction.now_s
+        )
+        memory.records_bytes -= sum(size for _, size in dropped)
     return len(dropped)
 
 
-def remove_claims(books: Books, batch: Batch) -> int:
+def remove_claims(memory: Memory, transaction: Transaction) -> int:
     """Remove idempotency keys and remembered cancellations past their expiry; return how many."""
-    for team, waiting in list(books.tombstones.items()):
-        for key in [key for key, expires_at_s in waiting.items() if expires_at_s <= batch.now_s]:
+    for team, waiting in list(memory.tombstones.items()):
+        for key in [
+            key for key, expires_at_s in waiting.items() if expires_at_s <= transaction.now_s
+        ]:
             del waiting[key]
         if not waiting:
-            del books.tombstones[team]
-    return claims.remove_past_expiry(batch.connection, batch.now_s, limit=PASS_MAX)
+            del memory.tombstones[team]
+    return claims.remove_past_expiry(transaction.connection, transaction.now_s, limit=PASS_MAX)
 
 
-def _oldest_above(batch: Batch, excess: int, dropped: set[str]) -> list[tuple[str, int]]:
+def _oldest_above(
+    transaction: Transaction, excess: int, dropped: set[str]
+) -> list[tuple[str, int]]:
     """Return the oldest records that together have at least `excess` bytes, or a pass of them."""
     found: list[tuple[str, int]] = []
     if excess <= 0:
         return found
-    for name, size in records.oldest_records(batch.connection, limit=PASS_MAX):
+    for name, size in records.oldest_records(transaction.connection, limit=PASS_MAX):
         if excess <= 0:
             break
         if name not in dropped:

@@ -1,70 +1,130 @@
-"""Applies a batch of operations in one transaction, and starts afresh after one that failed.
+"""Applies changes to memory and store, many in one transaction, and finds the one that spoils it.
 
-The thread that calls `apply` is the only one that changes the books or the store.
+The thread that calls `apply` is the only one that changes either.
+
+Rules:
+
+1. All of a batch is one transaction. Where it fails, for whatever reason, its changes are made again one by
+   one: what one team's change did to the transaction is not another's fault.
+2. A transaction that failed leaves nothing behind: memory is read anew from the store before the next one,
+   and request buckets are given back what was drawn.
+3. A store that is away is not asked for each change of a batch: after `_AWAY_MAX` of them in a row, the rest
+   is refused unseen.
 """
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from actors.core.errors import CompletionRuntimeError
-from actors.ledger.books import Books
-from actors.ledger.store import Store
-from actors.ledger.store.batch import Batch
+from actors.core.errors import CompletionRuntimeError, IllegalTransition, Overloaded
+from actors.ledger.memory import Memory
+from actors.ledger.store import StoreError
+from actors.ledger.store.store import Database
+from actors.ledger.store.transaction import Transaction
 
-__all__ = ["LedgerWriter", "Operation"]
+__all__ = ["Change", "LedgerWriter"]
 
-Operation = Callable[[Books, Batch], Any]
-"""Takes effect, or raises an error of `actors.core.errors` before it changed anything."""
+_log = logging.getLogger(__name__)
+
+Change = Callable[[Memory, Transaction], Any]
+"""Takes effect, or raises an error of `actors.core.errors` before it changed anything. Made again after a
+commit that was done and not confirmed, it does nothing twice."""
+
+_AWAY_MAX = 3
+
+_AWAY = frozenset({"OperationalError", "InterfaceError"})
+"""What every database driver, and SQLAlchemy over it, calls what is the database's and not the row's."""
 
 
 class LedgerWriter:
-    """The books of a store, and the one way to change them.
+    """What the ledger keeps in memory of a store, and the one way to change both.
 
     Args:
-        now_s: wall clock; it is read once per batch, so all of a batch happens at one time.
+        now_s: wall clock; it is read once per transaction, so all of it happens at one time.
     """
 
-    def __init__(self, store: Store, *, now_s: Callable[[], float]) -> None:
-        self.books = Books()
+    def __init__(self, store: Database, *, now_s: Callable[[], float]) -> None:
+        self.memory = Memory()
         self._store = store
         self._now_s = now_s
         self._is_stale = True
 
     def load(self) -> None:
-        """Read the books from the store; request buckets go on as they are.
+        """Read memory from the store; request buckets go on as they are.
 
-        Raises: what the store raises; the books are stale then, and `apply` loads them.
+        Raises: what the store raises; memory is stale then, and `apply` loads it.
         """
         with self._store.begin() as connection:
-            books = Books.load(connection)
-        books.buckets = self.books.buckets
-        # One assignment: other threads read keys and teams from the old books or from the new.
-        self.books = books
+            memory = Memory.load(connection)
+        memory.buckets = self.memory.buckets
+        # One assignment: other threads read keys and teams from the old one or from the new.
+        self.memory = memory
         self._is_stale = False
 
-    def apply(self, operations: Sequence[Operation]) -> list[Any]:
-        """Run the operations in order and commit them together.
+    def apply(self, changes: Sequence[Change]) -> list[Any]:
+        """Make the changes in order.
 
-        Returns: for each its answer, or the error that says why it did not take effect. Durable.
-        Raises: what the store raises: then none of them took effect, as far as anybody can tell,
-            and the books are read anew before the next batch.
+        Returns: for each its answer, durable, or the error that says why it did not take effect:
+            `Overloaded` where it may have, and can be made again.
         """
+        try:
+            return self._commit(changes)
+        except Exception as error:
+            _tell(error, len(changes))
+            if len(changes) == 1:
+                return [_refusal(error)]
+        outcomes: list[Any] = []
+        away = 0
+        for change in changes:
+            if away < _AWAY_MAX:
+                try:
+                    outcomes += self._commit([change])
+                    away = 0
+                    continue
+                except Exception as error:
+                    _tell(error, 1)
+                    refusal = _refusal(error)
+                    away = away + 1 if isinstance(refusal, Overloaded) else 0
+            outcomes.append(refusal)
+        return outcomes
+
+    def _commit(self, changes: Sequence[Change]) -> list[Any]:
         if self._is_stale:
             self.load()
+        transaction: Transaction | None = None
         try:
             with self._store.begin() as connection:
-                batch = Batch(connection, self._now_s())
-                outcomes = [self._run(operation, batch) for operation in operations]
-                batch.flush()
+                transaction = Transaction(connection, self._now_s())
+                outcomes = [self._make(change, transaction) for change in changes]
+                transaction.flush()
         except BaseException:
             self._is_stale = True
+            for bucket in transaction.drawn if transaction is not None else ():
+                bucket.give_back()
             raise
         return outcomes
 
-    def _run(self, operation: Operation, batch: Batch) -> Any:
+    def _make(self, change: Change, transaction: Transaction) -> Any:
         try:
-            return operation(self.books, batch)
+            return change(self.memory, transaction)
         except CompletionRuntimeError as error:
             return error
+
+
+def _refusal(error: Exception) -> CompletionRuntimeError:
+    """Return what the caller is told: whether the same call may succeed when it is made again."""
+    kind = type(error)
+    if isinstance(error, StoreError | OSError) or not _AWAY.isdisjoint(
+        base.__name__ for base in kind.__mro__
+    ):
+        return Overloaded(f"The ledger could not commit ({kind.__name__}).")
+    return IllegalTransition(f"The ledger failed ({kind.__name__}).")
+
+
+def _tell(error: Exception, changes: int) -> None:
+    # The kind of error and where it came from: a database's message may quote what it was given.
+    where = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("%d changes were not committed: %s\n%s", changes, type(error).__name__, where)

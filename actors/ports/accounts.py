@@ -1,107 +1,151 @@
-"""Everything that the runtime asks of the ledger beside holds: the whole port of the ledger.
-
-`ledger_service.LedgerService` implements it; `ray_ledger.RayLedger` forwards it to the ledger actor.
-"""
+"""Teams, their keys and their credit, as whoever asks the ledger sees them: values alone."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
 
-from actors.core.record import CompletionRecord
-from actors.core.request import IdempotencyKey
-from actors.ports.ledger import (
-    POLICY_UNCHANGED,
-    Balance,
-    CompletionKey,
-    HoldLedger,
-    LimitsChange,
-    Located,
-    PolicyChange,
-    Principal,
-    RateState,
-    TeamLimits,
-    TeamState,
-)
-from actors.ports.runtime import (
-    CompletionFilter,
-    CompletionRow,
-    IssuedKey,
-    KeyRow,
-    RememberedCancellation,
-)
-
-__all__ = ["Ledger"]
+__all__ = [
+    "LIMITS_UNCHANGED",
+    "POLICY_UNCHANGED",
+    "Balance",
+    "IssuedKey",
+    "KeyRow",
+    "LimitsChange",
+    "PolicyChange",
+    "Principal",
+    "RateState",
+    "TeamLimits",
+    "TeamPolicy",
+    "TeamState",
+    "Unchanged",
+]
 
 
-class Ledger(HoldLedger, Protocol):
-    """Every call may raise `Overloaded`: the ledger is away. See `actors.ports.runtime` for the rest."""
+@dataclass(frozen=True, slots=True)
+class TeamLimits:
+    """None means no limit. `requests_per_minute` is a bucket of that size, refilled evenly."""
 
-    async def find(self, key: CompletionKey) -> Located | None: ...
+    requests_per_minute: int | None = None
+    completions_concurrent: int | None = None
 
-    async def find_by_id(self, completion_id: str) -> Located | None: ...
 
-    async def record(self, completion_id: str) -> CompletionRecord:
-        """Raises: CompletionNotFound: unknown, still running, or its content was dropped."""
-        ...
+class Unchanged(Enum):
+    """What is not said, where None says that there is none."""
 
-    async def lose(self, actor: str) -> list[str]:
-        """Fail the open completions of a dead actor; return their ids."""
-        ...
+    UNCHANGED = "unchanged"
 
-    async def lose_completions(self, completion_ids: list[str]) -> list[str]: ...
 
-    async def open_completions(self) -> list[Located]: ...
+@dataclass(frozen=True, slots=True)
+class LimitsChange:
+    """What an administrator says of a team's limits. None takes a limit away."""
 
-    async def delete(self, key: CompletionKey) -> None:
-        """Drop the content of a settled completion; `find` by its key finds it no more.
+    requests_per_minute: int | Unchanged | None = Unchanged.UNCHANGED
+    completions_concurrent: int | Unchanged | None = Unchanged.UNCHANGED
 
-        Raises:
-            CompletionNotFound: unknown, or its content was dropped already.
-            NotCancellable: it runs: cancel it first.
-        """
-        ...
+    def of(self, limits: TeamLimits) -> TeamLimits:
+        """Return the limits that stand after the change."""
+        said: dict[str, Any] = {
+            "requests_per_minute": self.requests_per_minute,
+            "completions_concurrent": self.completions_concurrent,
+        }
+        changes = {name: value for name, value in said.items() if not isinstance(value, Unchanged)}
+        return replace(limits, **changes)
 
-    async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation: ...
 
-    async def find_started(self, key: CompletionKey, again: IdempotencyKey) -> Located | None:
-        """Return the completion that a start is taken for, None where it starts anew.
+LIMITS_UNCHANGED = LimitsChange()
 
-        Raises: IdempotencyConflict, CompletionIdInUse: the key or the id is another start's.
-        """
-        ...
 
-    async def authenticate(self, digest: str) -> Principal: ...
+@dataclass(frozen=True, slots=True)
+class TeamPolicy:
+    """What the runtime does for a team.
 
-    async def balance(self, team: str) -> Balance: ...
+    Args:
+        stores_content: False keeps receipt, usage and charge of its completions alone; neither input
+            nor output is then written to any disk. What was answered once cannot be shown again: a
+            GET after the end, and an idempotent replay, have the receipt alone.
+        native_passthrough: whether it may reach responses that were not created here at a provider
+            that it names.
+    """
 
-    async def draw_request(self, team: str) -> RateState | None: ...
+    stores_content: bool = True
+    native_passthrough: bool = False
 
-    async def create_team(
-        self,
-        team: str,
-        organization: str,
-        *,
-        credits_microcredits: int,
-        limits: TeamLimits | LimitsChange,
-        policy: PolicyChange = POLICY_UNCHANGED,
-    ) -> TeamState: ...
 
-    async def create_key(self, team: str, name: str) -> IssuedKey: ...
+@dataclass(frozen=True, slots=True)
+class PolicyChange:
+    """What an administrator says of a team's policy. None leaves a member as it is."""
 
-    async def list_keys(self, team: str | None) -> list[KeyRow]: ...
+    stores_content: bool | None = None
+    native_passthrough: bool | None = None
 
-    async def revoke_key(self, key_id: str) -> None: ...
+    def of(self, policy: TeamPolicy) -> TeamPolicy:
+        """Return the policy that stands after the change."""
+        said = {
+            "stores_content": self.stores_content,
+            "native_passthrough": self.native_passthrough,
+        }
+        return replace(policy, **{name: value for name, value in said.items() if value is not None})
 
-    async def grant_credits(
-        self, team: str, amount_microcredits: int, grant_id: str | None = None
-    ) -> Balance: ...
 
-    async def list_completions(
-        self, where: CompletionFilter, *, limit: int, cursor: str | None
-    ) -> tuple[list[CompletionRow], str | None]: ...
+POLICY_UNCHANGED = PolicyChange()
 
-    async def audit(self) -> dict[str, Any]: ...
 
-    async def describe(self) -> dict[str, Any]:
-        """Return counters: what is open, what waits, how much is kept."""
-        ...
+@dataclass(frozen=True, slots=True)
+class TeamState:
+    """What stands of a team after it was made or changed."""
+
+    limits: TeamLimits
+    policy: TeamPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whose key it is."""
+
+    team: str
+    organization: str
+    key_id: str
+    limits: TeamLimits = TeamLimits()
+    policy: TeamPolicy = TeamPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Micro-credits; available = credits - held."""
+
+    credits_microcredits: int
+    held_microcredits: int
+    billing_mode: str = "metered"
+
+    @property
+    def available_microcredits(self) -> int:
+        return self.credits_microcredits - self.held_microcredits
+
+
+@dataclass(frozen=True, slots=True)
+class RateState:
+    """The team's request bucket after a draw; `reset_at_s` is when it would be full again."""
+
+    limit: int
+    remaining: int
+    reset_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A new key; the only time that `secret` is seen."""
+
+    key_id: str
+    secret: str
+    team: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    key_id: str
+    team: str
+    name: str
+    created_at_s: float
+    revoked_at_s: float | None

@@ -1,33 +1,57 @@
-"""The ledger as its callers see it: messages and the port. The rules are `actors.core.money.rules`'s.
+"""The ledger as its callers see it: what is asked, what is answered, and the port. Each operation is
+declared here and nowhere else; actor and client follow from it, `actors.ledger.service` implements it.
 
-Two implementations: `ledger_actor` (Ray, durable) and `testing.InMemoryLedger`. Every call that
-moves money carries the completion's id as its idempotency key: the same call again gives the same
-answer and moves nothing.
+The rules of credit are `actors.core.money.rules`'s. Every call that moves money for a completion
+carries the completion's id as its idempotency key: the same call again gives the same answer and moves
+nothing. Any call may raise `Overloaded`: the ledger is away, or cannot say whether it was done; then
+the same call may be made again, and does nothing twice but for a new key and a grant without an id.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from actors.core.errors import IllegalTransition
+from actors.core.events import Status
 from actors.core.record import CompletionHeader, CompletionRecord
-from actors.core.request import Dialect, IdempotencyKey
+from actors.core.request import Dialect, IdempotencyKey, Retention
+from actors.ports.accounts import (
+    LIMITS_UNCHANGED,
+    POLICY_UNCHANGED,
+    Balance,
+    IssuedKey,
+    KeyRow,
+    LimitsChange,
+    PolicyChange,
+    Principal,
+    RateState,
+    TeamLimits,
+    TeamPolicy,
+    TeamState,
+    Unchanged,
+)
 
 __all__ = [
     "LIMITS_UNCHANGED",
     "POLICY_UNCHANGED",
     "Balance",
+    "CompletionFilter",
     "CompletionKey",
+    "CompletionRow",
     "HoldExtension",
     "HoldLedger",
     "HoldPlacement",
+    "IssuedKey",
+    "KeyRow",
+    "Ledger",
     "LimitsChange",
     "Located",
     "Placed",
     "PolicyChange",
     "Principal",
     "RateState",
+    "RememberedCancellation",
     "Settlement",
     "TeamLimits",
     "TeamPolicy",
@@ -43,120 +67,6 @@ class CompletionKey:
     team: str
     dialect: Dialect
     wire_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class TeamLimits:
-    """None means no limit. `requests_per_minute` is a bucket of that size, refilled evenly."""
-
-    requests_per_minute: int | None = None
-    completions_concurrent: int | None = None
-
-    def of(self, _limits: TeamLimits) -> TeamLimits:
-        """Return what stands after these were set: all of them, whatever there was."""
-        return self
-
-
-class Unchanged(Enum):
-    """What is not said, where None says that there is none."""
-
-    UNCHANGED = "unchanged"
-
-
-@dataclass(frozen=True, slots=True)
-class LimitsChange:
-    """What an administrator says of a team's limits. None takes a limit away."""
-
-    requests_per_minute: int | Unchanged | None = Unchanged.UNCHANGED
-    completions_concurrent: int | Unchanged | None = Unchanged.UNCHANGED
-
-    def of(self, limits: TeamLimits) -> TeamLimits:
-        """Return the limits that stand after the change."""
-        said: dict[str, Any] = {
-            "requests_per_minute": self.requests_per_minute,
-            "completions_concurrent": self.completions_concurrent,
-        }
-        changes = {name: value for name, value in said.items() if not isinstance(value, Unchanged)}
-        return replace(limits, **changes)
-
-
-LIMITS_UNCHANGED = LimitsChange()
-
-
-@dataclass(frozen=True, slots=True)
-class TeamPolicy:
-    """What the runtime does for a team.
-
-    Args:
-        stores_content: False keeps receipt, usage and charge of its completions alone; neither input
-            nor output is then written to any disk. What was answered once cannot be shown again: a
-            GET after the end, and an idempotent replay, have the receipt alone.
-        native_passthrough: whether it may reach responses that were not created here at a provider
-            that it names.
-    """
-
-    stores_content: bool = True
-    native_passthrough: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyChange:
-    """What an administrator says of a team's policy. None leaves a member as it is."""
-
-    stores_content: bool | None = None
-    native_passthrough: bool | None = None
-
-    def of(self, policy: TeamPolicy) -> TeamPolicy:
-        """Return the policy that stands after the change."""
-        said = {
-            "stores_content": self.stores_content,
-            "native_passthrough": self.native_passthrough,
-        }
-        return replace(policy, **{name: value for name, value in said.items() if value is not None})
-
-
-POLICY_UNCHANGED = PolicyChange()
-
-
-@dataclass(frozen=True, slots=True)
-class TeamState:
-    """What stands of a team after it was made or changed."""
-
-    limits: TeamLimits
-    policy: TeamPolicy
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Whose key it is."""
-
-    team: str
-    organization: str
-    key_id: str
-    limits: TeamLimits = TeamLimits()
-    policy: TeamPolicy = TeamPolicy()
-
-
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """Micro-credits; available = credits - held."""
-
-    credits_microcredits: int
-    held_microcredits: int
-    billing_mode: str = "metered"
-
-    @property
-    def available_microcredits(self) -> int:
-        return self.credits_microcredits - self.held_microcredits
-
-
-@dataclass(frozen=True, slots=True)
-class RateState:
-    """The team's request bucket after a draw; `reset_at_s` is when it would be full again."""
-
-    limit: int
-    remaining: int
-    reset_at_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +111,49 @@ class HoldExtension:
 class Settlement:
     """Resolve a completion's hold and write its record, in one transaction.
 
-    Posts `record.finished.charge.total_microcredits`; where that is 0 and the completion did not
-    complete the hold is voided. The record is the whole one; whoever writes it down keeps
-    `record.for_store()`.
+    Made once by whoever carried the completion, however often it is then sent: encoding a record is not
+    the work of the ledger's single writer. `charge_microcredits` is posted; where it is 0 and the
+    completion did not complete, the hold is voided. `failure` is a failed one's code. `body` is the
+    record as it is stored.
     """
 
-    record: CompletionRecord
+    completion_id: str
+    dialect: Dialect
+    retention: Retention
+    status: Status
+    source: str | None
+    failure: str | None
+    tokens_output: int
+    charge_microcredits: int
+    absorbed_microcredits: int
+    body: bytes
+
+    @property
+    def is_void(self) -> bool:
+        return self.charge_microcredits == 0 and self.status is not Status.COMPLETED
+
+    @classmethod
+    def of(cls, record: CompletionRecord) -> Settlement:
+        """Make it of a whole record; what is stored of that is `record.for_store()`.
+
+        Costs an encoding of the record: some 2 us an event, so a long one is for a thread.
+        Raises: IllegalTransition: the record is not terminal: the caller's bug.
+        """
+        finished = record.finished
+        if finished is None:
+            raise IllegalTransition("A settlement needs a terminal record.")
+        return cls(
+            completion_id=record.header.completion_id,
+            dialect=record.header.dialect,
+            retention=record.header.retention,
+            status=finished.status,
+            source=finished.source.value if finished.source else None,
+            failure=finished.error.code.value if finished.error else None,
+            tokens_output=finished.usage.completion_tokens + finished.usage.reasoning_tokens,
+            charge_microcredits=finished.charge.total_microcredits,
+            absorbed_microcredits=finished.charge.absorbed_microcredits,
+            body=record.for_store().to_bytes(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,17 +166,59 @@ class Located:
     is_settled: bool
 
 
+@dataclass(frozen=True, slots=True)
+class RememberedCancellation:
+    wire_id: str
+    expires_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRow:
+    """A line of the list of completions. `status` is `pending`, `connecting`, ... or a terminal state.
+
+    `shared_with` says how many others its process carries beside it.
+    """
+
+    id: str
+    wire_id: str
+    team: str
+    dialect: str
+    model: str
+    status: str
+    source: str | None
+    node_id: str
+    actor: str
+    pid: int
+    created_at: float
+    tokens_output: int
+    charge_microcredits: int
+    readers: int
+    tags: tuple[tuple[str, str], ...] = ()
+    shared_with: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionFilter:
+    """Members that are None match everything."""
+
+    team: str | None = None
+    model: str | None = None
+    dialect: str | None = None
+    status: str | None = None
+    node_id: str | None = None
+    tag: tuple[str, str] | None = None
+
+
 class HoldLedger(Protocol):
-    """What a driver needs of the ledger."""
+    """What a driver needs of the ledger: the three calls that follow a completion's money."""
 
     async def place(self, placement: HoldPlacement) -> Placed:
-        """Place a hold durably.
+        """Place a hold durably. The same again, while its completion runs, is answered as the first time.
 
         Raises:
-            InsufficientCredit, RateLimited, CompletionIdInUse, IdempotencyConflict,
-            Unauthenticated: nothing is held.
-            Overloaded: the ledger is away; the hold may exist, and then the caller voids it by
-                `settle` or it expires.
+            InsufficientCredit, RateLimited, CompletionIdInUse, IdempotencyConflict, AlreadyStarted,
+            Unauthenticated, InvalidRequest: nothing is held.
+            Overloaded: the hold may exist, and then the caller voids it by `settle` or it expires.
         Cancel: the hold may have been placed; the caller settles it.
         """
         ...
@@ -240,17 +229,156 @@ class HoldLedger(Protocol):
         Raises:
             InsufficientCredit: the team has not so much; what was held is held.
             CompletionNotFound: there is no such hold, or it was resolved.
-            Overloaded: the ledger is away; call again, it is idempotent.
         Cancel: the hold may have been extended.
         """
         ...
 
-    async def settle(self, settlement: Settlement) -> CompletionRecord:
+    async def settle(self, settlement: Settlement) -> CompletionRecord | None:
         """Resolve the hold and keep the record; durable when it returns.
 
-        Returns: the record that stands: the caller's, or an earlier one (a loss that was declared
+        Returns: None where the caller's record stands, else the one that does (a loss that was declared
             meanwhile), which the caller must adopt.
         Raises:
-            Overloaded: the ledger is away; call again, it is idempotent.
+            IllegalTransition: more is charged than was held: the caller's bug.
+            CompletionNotFound: there is a charge, and never was a hold: the caller's bug.
         """
+        ...
+
+
+class Ledger(HoldLedger, Protocol):
+    """Everything that our processes ask of the ledger."""
+
+    # What became of completions.
+
+    async def find(self, key: CompletionKey) -> Located | None:
+        """Return where a completion is; None where it is unknown, deleted, or its record evicted."""
+        ...
+
+    async def find_by_id(self, completion_id: str) -> Located | None:
+        """Return where a completion is; None where it is unknown or its record was evicted."""
+        ...
+
+    async def find_started(self, key: CompletionKey, again: IdempotencyKey) -> Located | None:
+        """Return the completion that a start is taken for, None where it starts anew.
+
+        Args: key: its wire id is what the client chose, where it chose one.
+        Raises: IdempotencyConflict, CompletionIdInUse: the key or the id is another start's.
+        """
+        ...
+
+    async def record(self, completion_id: str) -> CompletionRecord:
+        """Raises: CompletionNotFound: unknown, still running, or its record was evicted."""
+        ...
+
+    async def open_completions(self) -> list[Located]:
+        """Return every completion that runs, as committed."""
+        ...
+
+    async def lose(self, actor: str) -> list[str]:
+        """Fail the open completions of a dead actor; return their ids. Idempotent."""
+        ...
+
+    async def lose_completions(self, completion_ids: list[str]) -> list[str]:
+        """Fail those of these completions that are open; return their ids. Idempotent."""
+        ...
+
+    async def delete(self, key: CompletionKey) -> None:
+        """Drop the content of a settled completion; `find` by its key finds it no more.
+
+        Raises:
+            CompletionNotFound: unknown, or its content was dropped already.
+            NotCancellable: it runs: cancel it first.
+        """
+        ...
+
+    async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation:
+        """Keep a cancellation for a completion that is yet to start.
+
+        Raises:
+            CompletionIdInUse: it has started meanwhile: cancel it.
+            RateLimited: the team has as many waiting as it may.
+            InvalidRequest: no completion can have such a name.
+        """
+        ...
+
+    async def list_completions(
+        self, where: CompletionFilter, *, limit: int, cursor: str | None
+    ) -> tuple[list[CompletionRow], str | None]:
+        """Return a page, newest first, and the cursor of the next, None at the end.
+
+        Raises: InvalidRequest: the limit is not 1 to 1,000, or the cursor is not one of ours.
+        """
+        ...
+
+    # Teams, keys and credit.
+
+    async def authenticate(self, digest: str) -> Principal:
+        """Return whose key it is, by the SHA-256 of the key in hex.
+
+        Raises: Unauthenticated: unknown or revoked.
+        """
+        ...
+
+    async def draw_request(self, team: str) -> RateState | None:
+        """Take one request from a team's bucket; None where it has no limit.
+
+        Raises: RateLimited; CompletionNotFound: no such team.
+        """
+        ...
+
+    async def balance(self, team: str) -> Balance:
+        """Return a team's balance as committed. Raises: CompletionNotFound: no such team."""
+        ...
+
+    async def create_team(
+        self,
+        team: str,
+        organization: str,
+        *,
+        credits_microcredits: int,
+        limits: LimitsChange = LIMITS_UNCHANGED,
+        policy: PolicyChange = POLICY_UNCHANGED,
+    ) -> TeamState:
+        """Create a team with its first credits; of one that exists, change what is said of it.
+
+        Returns: what stands.
+        Raises: InvalidRequest: it exists with another organization, or a member is out of range.
+        """
+        ...
+
+    async def create_key(self, team: str, name: str) -> IssuedKey:
+        """Make a key; its secret is in the answer and nowhere else.
+
+        Raises: CompletionNotFound: no such team.
+        """
+        ...
+
+    async def list_keys(self, team: str | None) -> list[KeyRow]:
+        """Return the keys of a team, or of all, oldest first."""
+        ...
+
+    async def revoke_key(self, key_id: str) -> None:
+        """Revoke a key; again is no error. Raises: CompletionNotFound: no such key."""
+        ...
+
+    async def grant_credits(
+        self, team: str, amount_microcredits: int, grant_id: str | None = None
+    ) -> Balance:
+        """Add credits; once per grant id, where the caller gives one.
+
+        Raises:
+            CompletionNotFound: no such team.
+            InvalidRequest: the amount is out of range.
+            IdempotencyConflict: the id stands for another grant.
+        """
+        ...
+
+    # The ledger itself.
+
+    async def audit(self) -> dict[str, Any]:
+        """Check balances, holds, completions and records against the journal; see `store.audit`."""
+        ...
+
+    async def describe(self) -> dict[str, Any]:
+        """Return counters: what is open, what waits, how much is kept."""
         ...

@@ -16,14 +16,19 @@ from actors.core.native import NativeAnswer, NativeCall
 from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey, StartCommand
 from actors.ports.ledger import (
+    LIMITS_UNCHANGED,
     POLICY_UNCHANGED,
     Balance,
+    CompletionFilter,
     CompletionKey,
+    CompletionRow,
+    IssuedKey,
+    KeyRow,
     LimitsChange,
     PolicyChange,
     Principal,
     RateState,
-    TeamLimits,
+    RememberedCancellation,
     TeamState,
 )
 
@@ -89,67 +94,6 @@ class CancelAnswer:
 
     outcome: CancelOutcome
     record: CompletionRecord
-
-
-@dataclass(frozen=True, slots=True)
-class RememberedCancellation:
-    wire_id: str
-    expires_at_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class CompletionRow:
-    """A line of the list of completions. `status` is `pending`, `connecting`, ... or a terminal state.
-
-    `shared_with` says how many others its process carries beside it.
-    """
-
-    id: str
-    wire_id: str
-    team: str
-    dialect: str
-    model: str
-    status: str
-    source: str | None
-    node_id: str
-    actor: str
-    pid: int
-    created_at: float
-    tokens_output: int
-    charge_microcredits: int
-    readers: int
-    tags: tuple[tuple[str, str], ...] = ()
-    shared_with: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class CompletionFilter:
-    """Members that are None match everything."""
-
-    team: str | None = None
-    model: str | None = None
-    dialect: str | None = None
-    status: str | None = None
-    node_id: str | None = None
-    tag: tuple[str, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class IssuedKey:
-    """A new key; the only time that `secret` is seen."""
-
-    key_id: str
-    secret: str
-    team: str
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRow:
-    key_id: str
-    team: str
-    name: str
-    created_at_s: float
-    revoked_at_s: float | None
 
 
 class CompletionRuntime(Protocol):
@@ -280,7 +224,7 @@ class CompletionRuntime(Protocol):
         organization: str,
         *,
         credits_microcredits: int,
-        limits: TeamLimits | LimitsChange,
+        limits: LimitsChange = LIMITS_UNCHANGED,
         policy: PolicyChange = POLICY_UNCHANGED,
     ) -> TeamState:
         """Create a team; of one that exists, change what is said of its limits and its policy.

@@ -23,8 +23,8 @@ from actors.core.errors import (
     Overloaded,
 )
 from actors.core.events import Charge, Event, Finished, FinishReason, Status, Usage
-from actors.ports.accounts import Ledger
 from actors.ports.directory import CarrierLost, Carriers
+from actors.ports.ledger import Ledger
 from actors.ports.runtime import ReaderLeft
 from actors.replica.mirror import Mirror, MirrorSubscription
 from actors.replica.records import LOSS_TIMEOUT_S, POLL_S, settled_record

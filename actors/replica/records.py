@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from actors.core.errors import CompletionNotFound
 from actors.core.record import CompletionRecord
-from actors.ports.accounts import Ledger
-from actors.ports.ledger import Located
+from actors.ports.ledger import Ledger, Located
 
 __all__ = ["LOSS_TIMEOUT_S", "POLL_S", "settled_record"]
 

@@ -28,19 +28,19 @@ from actors.core.events import CancelSource
 from actors.core.native import NativeAnswer, NativeCall
 from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey, StartCommand
-from actors.ports.accounts import Ledger
 from actors.ports.clock import Clock, SystemClock
 from actors.ports.directory import CarrierLost, Carriers
 from actors.ports.ledger import (
+    LIMITS_UNCHANGED,
     POLICY_UNCHANGED,
     Balance,
     CompletionKey,
+    Ledger,
     LimitsChange,
     Located,
     PolicyChange,
     Principal,
     RateState,
-    TeamLimits,
     TeamState,
 )
 from actors.ports.registry import Registry
@@ -203,7 +203,7 @@ class ReplicaRuntime:
         organization: str,
         *,
         credits_microcredits: int,
-        limits: TeamLimits | LimitsChange,
+        limits: LimitsChange = LIMITS_UNCHANGED,
         policy: PolicyChange = POLICY_UNCHANGED,
     ) -> TeamState:
         return await self._ledger.create_team(

@@ -45,8 +45,8 @@ def ledger() -> None:
     async def extend(_self: RayLedger, extension: HoldExtension) -> int:
         return extension.total_microcredits
 
-    async def settle(_self: RayLedger, settlement: Settlement) -> CompletionRecord:
-        return settlement.record
+    async def settle(_self: RayLedger, _settlement: Settlement) -> None:
+        return None
 
     _replace(RayLedger, place=place, extend=extend, settle=settle)
 

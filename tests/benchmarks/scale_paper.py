@@ -17,16 +17,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from actors.core.errors import CompletionRuntimeError
 from actors.ledger.service import LedgerService
 from actors.ledger.store import Store
-from actors.ports.ledger import HoldPlacement, Settlement, TeamLimits
+from actors.ports.ledger import HoldPlacement, Settlement
 from actors.settings import Settings
 from tests.benchmarks.measuring import print_table
 from tests.benchmarks.process_group import Role
 from tests.benchmarks.scale_live import Live
 from tests.benchmarks.sizes import Sizes
-from tests.support.books import TEAM, completed, header
+from tests.support.ledger import TEAM, completed, header
 
 __all__ = ["LedgerCeiling", "Model", "print_paper"]
 
@@ -180,16 +179,17 @@ def measure_ceiling(seconds: float) -> LedgerCeiling:
 
 async def _ceiling(url: str, seconds: float) -> LedgerCeiling:
     service = LedgerService(Store(url), settings=Settings(), clock=time.time)
-    await service.create_team(TEAM, "org_scale", credits_microcredits=_CREDITS, limits=TeamLimits())
+    await service.create_team(TEAM, "org_scale", credits_microcredits=_CREDITS)
     key = await service.create_key(TEAM, "scale")
     done = itertools.count()
-    before, cpu_s, began_s = service.describe()["batches"], time.process_time(), time.monotonic()
+    before = (await service.describe())["batches"]
+    cpu_s, began_s = time.process_time(), time.monotonic()
 
     async def caller() -> None:
         while time.monotonic() < began_s + seconds:
             head = header(created_at_s=time.time())
             await service.place(HoldPlacement(head, key.key_id, time.time() + 900))
-            _check(await service.settle_many([Settlement(completed(head, _TOKENS))]))
+            await service.settle(Settlement.of(completed(head, _TOKENS)))
             next(done)
 
     await asyncio.gather(*(caller() for _ in range(_CALLERS)))
@@ -197,14 +197,8 @@ async def _ceiling(url: str, seconds: float) -> LedgerCeiling:
     count = next(done)
     ceiling = LedgerCeiling(
         completions_per_s=count / took_s,
-        commits_per_s=(service.describe()["batches"] - before) / took_s,
+        commits_per_s=((await service.describe())["batches"] - before) / took_s,
         cpu_s=(time.process_time() - cpu_s) / max(1, count),
     )
     await service.close()
     return ceiling
-
-
-def _check(outcomes: Sequence[object]) -> None:
-    for outcome in outcomes:
-        if isinstance(outcome, CompletionRuntimeError):
-            raise outcome

@@ -18,7 +18,7 @@ from actors.core.events import (
 )
 from actors.core.record import CompletionHeader, CompletionRecord, Receipt
 from actors.core.request import Retention
-from tests.support.books import cancelled, completed, header
+from tests.support.ledger import cancelled, completed, header
 
 _SCHEMA_1 = {
     "header": {

@@ -24,7 +24,7 @@ from actors.core.events import BlockFinished, Event, FinishReason, Usage, UsageR
 from actors.core.upstream import UpstreamBatch
 from actors.ledger.service import LedgerService
 from actors.ledger.store import Store
-from actors.ports.ledger import TeamLimits
+from actors.ports.ledger import LIMITS_UNCHANGED, LimitsChange
 from actors.ports.provider import Provider
 from actors.settings import Settings
 from actors.simulator.app import create_simulator
@@ -237,7 +237,7 @@ def chat_body(**members: Any) -> dict[str, Any]:
 async def rig(
     folder: Path,
     *,
-    limits: TeamLimits | None = None,
+    limits: LimitsChange | None = None,
     credits: int = CREDITS,
     simulator: bool | str = False,
     **changes: Any,
@@ -255,7 +255,7 @@ async def rig(
     settings = Settings(data_dir=str(folder), admin_key_digest=digest).with_changes(**changes)
     ledger = LedgerService(Store(settings.database_url), settings=settings, clock=time.time)
     await ledger.create_team(
-        "acme", "org", credits_microcredits=credits, limits=limits or TeamLimits()
+        "acme", "org", credits_microcredits=credits, limits=limits or LIMITS_UNCHANGED
     )
     key = (await ledger.create_key("acme", "")).secret
     script = ScriptedProvider()

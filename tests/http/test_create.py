@@ -14,7 +14,7 @@ from actors.core.errors import Failure, FailureCode, UpstreamError
 from actors.core.events import ReasoningDelta, TextDelta
 from actors.core.request import Dialect
 from actors.core.upstream import UpstreamBatch
-from actors.ports.ledger import CompletionKey, TeamLimits
+from actors.ports.ledger import CompletionKey, LimitsChange
 from actors.ports.runtime import CompletionFilter
 from actors.testing import ScriptedUpstream
 from tests.http.rig import Asgi, Rig, chat_body, finish, frames, rig, say, text, until
@@ -59,7 +59,7 @@ def test_an_exempt_team_is_told_that_it_was_charged_nothing(tmp_path: Path) -> N
     async def body() -> None:
         async with rig(tmp_path) as run:
             await run.ledger.create_team(
-                "acme", "org", credits_microcredits=0, limits=TeamLimits(), billing_mode="exempt"
+                "acme", "org", credits_microcredits=0, billing_mode="exempt"
             )
             before = await run.ledger.balance("acme")
             value = (await answered(run)).json
@@ -374,7 +374,7 @@ def test_no_credit(tmp_path: Path) -> None:
 
 def test_limits_of_a_team_are_shown_and_kept(tmp_path: Path) -> None:
     async def body() -> None:
-        async with rig(tmp_path, limits=TeamLimits(requests_per_minute=2)) as run:
+        async with rig(tmp_path, limits=LimitsChange(requests_per_minute=2)) as run:
             first, second = await answered(run), await answered(run, stream=True)
             assert first.headers["x-ratelimit-limit"] == "2"
             assert first.headers["x-ratelimit-remaining"] == "1"
@@ -394,7 +394,7 @@ def test_limits_of_a_team_are_shown_and_kept(tmp_path: Path) -> None:
 
 def test_too_many_at_once(tmp_path: Path) -> None:
     async def body() -> None:
-        async with rig(tmp_path, limits=TeamLimits(completions_concurrent=1)) as run:
+        async with rig(tmp_path, limits=LimitsChange(completions_concurrent=1)) as run:
             call = run.create(stream=True)
             upstream = await run.upstream()
             refused = await run.create().done()

@@ -11,7 +11,6 @@ import pytest
 
 from actors.core.errors import Failure, FailureCode, UpstreamError
 from actors.core.events import TextDelta
-from actors.ports.ledger import TeamLimits
 from actors.testing import ScriptedUpstream
 from tests.http.rig import Asgi, Rig, finish, frames, rig, say, text, until
 
@@ -318,9 +317,7 @@ def test_a_key_out_of_bounds_is_refused(tmp_path: Path, key: str) -> None:
 
 def test_the_teams_do_not_share_keys(tmp_path: Path) -> None:
     async def tell(run: Rig) -> None:
-        await run.runtime.create_team(
-            "other", "org2", credits_microcredits=10**9, limits=TeamLimits()
-        )
+        await run.runtime.create_team("other", "org2", credits_microcredits=10**9)
         key = (await run.runtime.create_key("other", "")).secret
         calls = [create(run, "chat", KEY)]
         await run.upstream(count=1)

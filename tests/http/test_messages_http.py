@@ -74,7 +74,7 @@ async def status(run: Rig, message_id: str = "job-7") -> dict[str, Any]:
 
 
 async def other_team(run: Rig) -> str:
-    await run.ledger.create_team("other", "org", credits_microcredits=0, limits=TeamLimits())
+    await run.ledger.create_team("other", "org", credits_microcredits=0)
     return (await run.ledger.create_key("other", "")).secret
 
 

@@ -18,7 +18,6 @@ import pytest
 from actors.core.errors import Failure, FailureCode
 from actors.core.events import TextDelta
 from actors.core.upstream import UpstreamBatch
-from actors.ports.ledger import TeamLimits
 from tests.http.rig import ADMIN_KEY, DEADLINE_S, Asgi, Rig, finish, rig, say, until
 
 PATH = "/v1/model/response"
@@ -225,7 +224,7 @@ def test_row_3_another_organization_is_denied_whether_it_exists_or_not(
     tmp_path: Path, method: str
 ) -> None:
     async def story(made: Rig) -> None:
-        await made.ledger.create_team("other", "org_b", credits_microcredits=1, limits=TeamLimits())
+        await made.ledger.create_team("other", "org_b", credits_microcredits=1)
         path = await begun(made)
         answers = [
             await made.ask(method, f"{target}?{name}={organization}")
@@ -246,7 +245,7 @@ def test_row_4_what_is_not_there_and_what_is_anothers_are_the_same(
     tmp_path: Path, method: str
 ) -> None:
     async def story(made: Rig) -> None:
-        await made.ledger.create_team("other", "org_b", credits_microcredits=1, limits=TeamLimits())
+        await made.ledger.create_team("other", "org_b", credits_microcredits=1)
         key = (await made.ledger.create_key("other", "")).secret
         path = await begun(made)
         chat = await made.call("POST", "/v1/chat/completions", {}).start().done()

@@ -11,7 +11,7 @@ import pytest
 
 from actors.core.errors import NotCancellable
 from actors.core.events import CancelSource, TextDelta
-from actors.ports.ledger import CompletionKey, TeamLimits
+from actors.ports.ledger import CompletionKey
 from actors.ports.runtime import CancelAnswer
 from serve_app.http.app import create_app
 from tests.http.rig import Asgi, Rig, finish, frames, rig, say, text, until
@@ -31,7 +31,7 @@ async def talking(run: Rig, **members: Any) -> tuple[Asgi, Any, str]:
 
 
 async def other_team(run: Rig) -> str:
-    await run.ledger.create_team("other", "org", credits_microcredits=0, limits=TeamLimits())
+    await run.ledger.create_team("other", "org", credits_microcredits=0)
     return (await run.ledger.create_key("other", "")).secret
 
 

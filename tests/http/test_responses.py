@@ -13,7 +13,6 @@ from actors.core.errors import Failure, FailureCode, UpstreamError
 from actors.core.events import FinishReason, TextDelta, ToolCallDelta, ToolCallStarted
 from actors.core.request import Message, Role, TextPart
 from actors.core.upstream import UpstreamBatch
-from actors.ports.ledger import TeamLimits
 from tests.http.responses_rig import PATH, answered, body, create, events, numbered, said, talking
 from tests.http.rig import Rig, finish, rig, say, until
 
@@ -283,7 +282,7 @@ def test_what_cannot_be_followed(tmp_path: Path) -> None:
         finish(upstream, 1)
         await call.done()
         first = await answered(run)
-        await run.ledger.create_team("other", "org", credits_microcredits=0, limits=TeamLimits())
+        await run.ledger.create_team("other", "org", credits_microcredits=0)
         other = (await run.ledger.create_key("other", "")).secret
         assert (await follow(first["id"], key=other))[0] == 404
         second = await answered(run, previous_response_id=first["id"])

@@ -13,7 +13,7 @@ import pytest
 from actors.core.errors import Failure, FailureCode
 from actors.core.events import TextDelta, ToolCallDelta, ToolCallStarted
 from actors.core.upstream import UpstreamBatch
-from actors.ports.ledger import PolicyChange, TeamLimits
+from actors.ports.ledger import LIMITS_UNCHANGED, LimitsChange, PolicyChange, TeamLimits
 from actors.settings import Settings, SettingsError
 from tests.http.responses_rig import PATH, answered, body, create, events, talking
 from tests.http.rig import Rig, finish, rig, say, until
@@ -29,12 +29,12 @@ def run_in(folder: Path, test: Body, **options: Any) -> None:
     asyncio.run(main())
 
 
-async def other_team(run: Rig, limits: TeamLimits | None = None, **policy: bool) -> str:
+async def other_team(run: Rig, limits: LimitsChange | None = None, **policy: bool) -> str:
     await run.ledger.create_team(
         "other",
         "org",
         credits_microcredits=1_000_000,
-        limits=limits or TeamLimits(),
+        limits=limits or LIMITS_UNCHANGED,
         policy=PolicyChange(**policy),
     )
     return (await run.ledger.create_key("other", "")).secret

@@ -18,7 +18,6 @@ from actors.core.events import (
     ToolCallStarted,
 )
 from actors.core.request import Dialect, ReasoningPart, Role, TextPart, ToolCallPart
-from actors.ports.ledger import TeamLimits
 from actors.testing import ScriptedUpstream
 from tests.http.responses_rig import PATH, answered, body, create
 from tests.http.rig import Asgi, Rig, finish, rig, say
@@ -141,9 +140,7 @@ def test_references_are_counted_with_the_prompt(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_told_in_the_api_s_own_words(tmp_path: Path) -> None:
     async def test(run: Rig) -> None:
-        await run.ledger.create_team(
-            "other", "org", credits_microcredits=1_000_000, limits=TeamLimits()
-        )
+        await run.ledger.create_team("other", "org", credits_microcredits=1_000_000)
         secret = (await run.ledger.create_key("other", "")).secret
         first = await answered(run)
         unstored = await answered(run, store=False)

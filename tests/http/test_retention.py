@@ -33,7 +33,7 @@ from actors.core.request import (
     TextPart,
 )
 from actors.core.upstream import UpstreamBatch
-from actors.ports.ledger import CompletionKey, PolicyChange, TeamLimits
+from actors.ports.ledger import CompletionKey, PolicyChange
 from actors.ports.runtime import ReaderLeft, Subscription
 from actors.testing import ScriptedUpstream
 from serve_app.http.ulid import new_ulid
@@ -135,7 +135,6 @@ async def store_nothing(made: Rig) -> None:
         "acme",
         "org",
         credits_microcredits=0,
-        limits=TeamLimits(),
         policy=PolicyChange(stores_content=False),
     )
 

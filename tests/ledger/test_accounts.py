@@ -28,7 +28,7 @@ from actors.ports.ledger import (
 )
 from actors.ports.runtime import CompletionFilter, CompletionRow
 from tests.ledger.test_service import refused, tell
-from tests.support.books import (
+from tests.support.ledger import (
     HOLD,
     TEAM,
     Ledger,
@@ -99,7 +99,7 @@ def test_a_team_is_made_once_and_its_limits_may_change(store_url: str) -> None:
         assert await service.balance("beta") == Balance(7, 0)
         error = await refused(
             InvalidRequest,
-            service.create_team("beta", "org_other", credits_microcredits=0, limits=TeamLimits()),
+            service.create_team("beta", "org_other", credits_microcredits=0),
         )
         assert error.param == "organization"
         bad: list[dict[str, Any]] = [
@@ -110,8 +110,8 @@ def test_a_team_is_made_once_and_its_limits_may_change(store_url: str) -> None:
             {"organization": "\ud800"},
             {"credits_microcredits": -1},
             {"credits_microcredits": 2**60},
-            {"limits": TeamLimits(requests_per_minute=0)},
-            {"limits": TeamLimits(completions_concurrent=-1)},
+            {"limits": LimitsChange(requests_per_minute=0)},
+            {"limits": LimitsChange(completions_concurrent=-1)},
             {"billing_mode": "free"},
         ]
         for changes in bad:
@@ -119,7 +119,7 @@ def test_a_team_is_made_once_and_its_limits_may_change(store_url: str) -> None:
                 "team": "gamma",
                 "organization": "org",
                 "credits_microcredits": 1,
-                "limits": TeamLimits(),
+                "limits": LimitsChange(),
             } | changes
             await refused(InvalidRequest, service.create_team(**options))
         await refused(CompletionNotFound, service.balance("gamma"))
@@ -134,7 +134,6 @@ def test_a_teams_policy_changes_where_something_is_said_of_it(store_url: str) ->
                 team,
                 f"org_{team}",
                 credits_microcredits=0,
-                limits=TeamLimits(),
                 policy=PolicyChange(**members),
             )
             if team == TEAM:
@@ -160,7 +159,6 @@ def test_a_policy_outlives_a_restart(store_url: str) -> None:
                 TEAM,
                 f"org_{TEAM}",
                 credits_microcredits=0,
-                limits=TeamLimits(),
                 policy=PolicyChange(stores_content=False),
             )
             secret = ledger.secret
@@ -173,7 +171,7 @@ def test_a_policy_outlives_a_restart(store_url: str) -> None:
 
 def test_what_is_not_said_of_a_team_stays(store_url: str) -> None:
     async def story(ledger: Ledger) -> None:
-        async def again(limits: TeamLimits | LimitsChange, **members: Any) -> TeamLimits:
+        async def again(limits: LimitsChange, **members: Any) -> TeamLimits:
             state = await ledger.service.create_team(
                 "beta", "org_beta", credits_microcredits=0, limits=limits, **members
             )
@@ -183,13 +181,13 @@ def test_what_is_not_said_of_a_team_stays(store_url: str) -> None:
             return state.limits
 
         both = TeamLimits(requests_per_minute=60, completions_concurrent=4)
-        assert await again(both, billing_mode="exempt") == both
+        assert await again(LimitsChange(60, 4), billing_mode="exempt") == both
         assert await again(LIMITS_UNCHANGED) == both
         changed = await again(LimitsChange(requests_per_minute=None))
         assert changed == TeamLimits(completions_concurrent=4)
         assert await again(LimitsChange(requests_per_minute=9)) == TeamLimits(9, 4)
         assert (await ledger.service.balance("beta")).billing_mode == "exempt"
-        assert await again(TeamLimits()) == TeamLimits()
+        assert await again(LimitsChange(None, None)) == TeamLimits()
 
     tell(store_url, story)
 

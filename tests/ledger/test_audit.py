@@ -1,6 +1,6 @@
 """The audit finds what somebody changed behind the ledger's back.
 
-Method: keep some books, change one thing with a connection of our own, and expect exactly the
+Method: keep some accounts, change one thing with a connection of our own, and expect exactly the
 problem that says so. SQLite alone where the change needs its pragmas.
 """
 
@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, text
 
 from actors.ledger.store import Store
 from actors.ports.ledger import HoldExtension
-from tests.support.books import HOLD, TEAM, completed, failed, header, open_ledger, store_url
+from tests.support.ledger import HOLD, TEAM, completed, failed, header, open_ledger, store_url
 from tests.support.postgres import postgres_server
 
 __all__ = ["postgres_server", "store_url"]
@@ -23,7 +23,7 @@ RUNNING, DONE, FAILED = (f"cmp_{n}" for n in ("running", "done", "failed"))
 
 
 def audited(url: str, *statements: str) -> dict[str, Any]:
-    """Keep books of three completions, execute the statements from outside, and audit."""
+    """Keep accounts of three completions, execute the statements from outside, and audit."""
 
     async def main() -> dict[str, Any]:
         async with open_ledger(url) as ledger:

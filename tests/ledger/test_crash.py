@@ -14,8 +14,8 @@ import sys
 from collections import Counter
 
 from actors.ledger.store import Store, records
-from tests.support.books import TEAM, open_ledger, store_url
 from tests.support.instance import killed_after
+from tests.support.ledger import TEAM, open_ledger, store_url
 from tests.support.ledger_load import CREDITS, GROUP
 from tests.support.postgres import postgres_server
 

@@ -15,7 +15,7 @@ from actors.core.errors import CompletionNotFound, InsufficientCredit
 from actors.ledger.client import RayLedger
 from actors.ports.ledger import HoldExtension, Settlement
 from actors.rpc.server import DirectServer
-from tests.support.books import HOLD, completed, open_ledger
+from tests.support.ledger import HOLD, completed, open_ledger
 
 
 def test_holds_are_placed_extended_and_settled_from_afar(tmp_path: Path) -> None:
@@ -25,9 +25,9 @@ def test_holds_are_placed_extended_and_settled_from_afar(tmp_path: Path) -> None
             service = ledger.service
             server = DirectServer(
                 {
-                    "place_many": service.place_many,
-                    "extend_many": service.extend_many,
-                    "settle_many": service.settle_many,
+                    "place": service.place,
+                    "extend": service.extend,
+                    "settle": service.settle,
                 },
                 {},
             )
@@ -43,7 +43,7 @@ def test_holds_are_placed_extended_and_settled_from_afar(tmp_path: Path) -> None
             assert await asyncio.gather(*asked) == [3 * HOLD] * 2
             with pytest.raises(InsufficientCredit):
                 await far.extend(HoldExtension(names[0], 8 * HOLD))
-            await far.settle(Settlement(completed(heads[0])))
+            await far.settle(Settlement.of(completed(heads[0])))
             with pytest.raises(CompletionNotFound):
                 await far.extend(HoldExtension(names[0], 8 * HOLD))
             assert (await ledger.balance())[1] == 3 * HOLD

@@ -1,7 +1,7 @@
 """The ledger service on real stores: holds, settlements, losses, and what callers are told.
 
-Every test ends with an audit, which recomputes the books from the journal, and with a check of the
-books in memory.
+Every test ends with an audit, which recomputes every account from the journal, and with a check of
+what is in memory.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from actors.core.errors import (
 from actors.core.events import Charge, Status
 from actors.core.record import CompletionRecord
 from actors.core.request import Dialect, IdempotencyKey, Retention
-from actors.ledger.settlement import PackedSettlement
 from actors.ports.ledger import (
     LIMITS_UNCHANGED,
     HoldExtension,
+    LimitsChange,
     Located,
     Placed,
     RateState,
     Settlement,
-    TeamLimits,
 )
-from tests.support.books import (
+from tests.support.ledger import (
     HOLD,
     TEAM,
     Ledger,
+    at_once,
     cancelled,
     completed,
     failed,
@@ -61,7 +61,7 @@ Story = Callable[[Ledger], Awaitable[None]]
 
 
 def tell(url: str, story: Story, **settings: Any) -> None:
-    """Run a story on a ledger with one team, then check the books."""
+    """Run a story on a ledger with one team, then check the accounts."""
 
     async def main() -> None:
         async with open_ledger(url, **settings) as ledger:
@@ -128,21 +128,19 @@ def test_the_first_settlement_stands(store_url: str) -> None:
         assert await ledger.settle(second) == first
         assert await ledger.settle(first) == first
         other = await ledger.place()
-        outcomes = await ledger.service.settle_many(
-            [Settlement(completed(other)), Settlement(failed(other)), Settlement(completed(other))]
-        )
-        assert outcomes == [completed(other)] * 3
+        ends = [completed(other), failed(other), completed(other)]
+        assert await at_once(*map(ledger.settle, ends)) == [completed(other)] * 3
 
     tell(store_url, story)
 
 
-def test_a_packed_settlement_is_answered_only_with_what_it_does_not_know(store_url: str) -> None:
+def test_a_settlement_is_answered_only_with_what_it_does_not_know(store_url: str) -> None:
     async def story(ledger: Ledger) -> None:
         head = await ledger.place()
-        pack = PackedSettlement.of(Settlement(completed(head)))
-        late = PackedSettlement.of(Settlement(failed(head)))
-        assert await ledger.service.settle_many([pack]) == [None]
-        assert await ledger.service.settle_many([pack, late]) == [None, completed(head)]
+        first, late = Settlement.of(completed(head)), Settlement.of(failed(head))
+        assert await ledger.service.settle(first) is None
+        answers = await at_once(ledger.service.settle(first), ledger.service.settle(late))
+        assert answers == [None, completed(head)]
         assert await ledger.service.record(head.completion_id) == completed(head)
 
     tell(store_url, story)
@@ -192,7 +190,7 @@ def test_extensions_of_one_batch_are_each_answered(store_url: str) -> None:
         heads = [await ledger.place() for _ in range(3)]
         totals = [4 * HOLD, 6 * HOLD, 3 * HOLD]
         asked = [HoldExtension(h.completion_id, t) for h, t in zip(heads, totals, strict=True)]
-        found = await ledger.service.extend_many(asked)
+        found = await at_once(*map(ledger.service.extend, asked))
         assert found[:1] + found[2:] == [4 * HOLD, 3 * HOLD]
         assert isinstance(found[1], InsufficientCredit), "the first took what it needed"
         assert await ledger.balance() == (10 * HOLD, 8 * HOLD)
@@ -290,7 +288,6 @@ def test_an_exempt_team_is_neither_blocked_nor_charged(store_url: str) -> None:
             "free",
             "org_free",
             credits_microcredits=0,
-            limits=TeamLimits(),
             billing_mode="exempt",
         )
         key = await ledger.service.create_key("free", "k")
@@ -321,7 +318,7 @@ def test_refusals_come_in_their_order(store_url: str) -> None:
             TEAM,
             f"org_{TEAM}",
             credits_microcredits=0,
-            limits=TeamLimits(requests_per_minute=2, completions_concurrent=2),
+            limits=LimitsChange(requests_per_minute=2, completions_concurrent=2),
         )
         await ledger.place()
 
@@ -405,7 +402,7 @@ def test_placements_of_one_batch_see_each_other(store_url: str) -> None:
         placements[2] = replace(placements[2], idempotency=again)
         placements[3] = replace(placements[3], idempotency=again)
         batches = ledger.service._commits.batches
-        outcomes = await ledger.service.place_many([*placements, placements[0]])
+        outcomes = await ledger.place_all([*placements, placements[0]])
         assert ledger.service._commits.batches == batches + 1
         kinds = [type(outcome) for outcome in outcomes]
         # 10 holds fit into the credits: all but the two that were refused, then no more.
@@ -429,7 +426,7 @@ def test_one_bad_name_does_not_fail_the_batch_it_travels_in(store_url: str) -> N
         bad = [ledger.placement(header(wire_id=name)) for name in names]
         good = ledger.placement(header())
         no_key = ledger.placement(header(), idempotency=IdempotencyKey("\0", "f"))
-        outcomes = await ledger.service.place_many([*bad, no_key, good])
+        outcomes = await ledger.place_all([*bad, no_key, good])
         assert [type(one) for one in outcomes] == [*[InvalidRequest] * 5, Placed]
         for name in names:
             head = header(wire_id=name)
@@ -501,7 +498,7 @@ def test_what_a_dead_actor_carried_is_failed_once(store_url: str) -> None:
 def test_more_losses_than_one_operation_takes(store_url: str) -> None:
     async def story(ledger: Ledger) -> None:
         heads = [header(hold_microcredits=1, actor="dead") for _ in range(600)]
-        await ledger.service.place_many([ledger.placement(head) for head in heads])
+        await ledger.place_all([ledger.placement(head) for head in heads])
         lost = await ledger.service.lose("dead")
         assert sorted(lost) == sorted(head.completion_id for head in heads)
 
@@ -575,7 +572,7 @@ def test_a_remembered_cancellation_ends(store_url: str) -> None:
         ledger.clock.now_s += 200
         await ledger.service.remember_cancellation(key_of(names[1]))
         ledger.clock.now_s += 100
-        outcomes = await ledger.service.place_many([ledger.placement(head) for head in names[:2]])
+        outcomes = await ledger.place_all([ledger.placement(head) for head in names[:2]])
         assert outcomes == [Placed(), Placed(is_cancelled=True)]
         assert (await ledger.service.housekeeping())["claims"] == 1
         assert await ledger.service.place(ledger.placement(names[2])) == Placed()
@@ -624,7 +621,7 @@ def test_records_end_with_their_time_and_their_names_stay_taken(store_url: str) 
         await refused(CompletionIdInUse, ledger.place(header(wire_id="w")))
         # Nobody can be told what it said, so a late repeat is left with what it has.
         assert await ledger.settle(failed(chat)) == failed(chat)
-        assert ledger.service.describe()["records_bytes"] == 0
+        assert (await ledger.service.describe())["records_bytes"] == 0
 
     tell(store_url, story)
 
@@ -648,10 +645,10 @@ def test_a_deleted_completion_leaves_a_record_without_content(store_url: str) ->
         await refused(CompletionIdInUse, ledger.place(header(wire_id="w")))
         await ledger.place(header(), idempotency=replace(key, is_strict=True))
         assert (await ledger.check())["ok"]
-        assert service.describe()["records_bytes"] == len(kept.to_bytes())
+        assert (await service.describe())["records_bytes"] == len(kept.to_bytes())
         ledger.clock.now_s += 100
         assert (await service.housekeeping())["evicted"] == 1
-        assert service.describe()["records_bytes"] == 0
+        assert (await service.describe())["records_bytes"] == 0
         assert await service.find_by_id(head.completion_id) is None
 
     tell(store_url, story, record_ttl_s=100.0)
@@ -718,7 +715,7 @@ def test_the_oldest_records_go_first_when_there_is_too_much(store_url: str) -> N
         for head in heads[3:]:
             assert await ledger.service.record(head.completion_id) == completed(head)
         assert await ledger.service.find_by_id(running.completion_id) is not None
-        assert ledger.service.describe()["records_bytes"] <= 3.5 * size
+        assert (await ledger.service.describe())["records_bytes"] <= 3.5 * size
 
     tell(store_url, story, records_bytes_max=int(3.5 * size))
 
@@ -739,10 +736,10 @@ def test_a_ledger_goes_on_after_a_restart(store_url: str) -> None:
     async def main() -> None:
         async with open_ledger(store_url) as ledger:
             head, waits, first = await before(ledger)
-            described = ledger.service.describe()
+            described = await ledger.service.describe()
         async with open_ledger(store_url) as ledger:
             ledger.key_id, ledger.secret = first.key_id, first.secret
-            found = ledger.service.describe()
+            found = await ledger.service.describe()
             for counter in ("completions_open", "teams", "records_bytes"):
                 assert found[counter] == described[counter]
             assert await ledger.balance() == (10 * HOLD - 900 - 4500, HOLD)

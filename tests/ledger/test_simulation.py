@@ -1,6 +1,6 @@
 """A seeded life of a ledger: anything in any order, twice, with commits that fail and restarts.
 
-Goal: whatever happens, no hold is resolved twice, no answer is taken back, and the books are right
+Goal: whatever happens, no hold is resolved twice, no answer is taken back, and the accounts are right
 after every step. Method: random operations on a real SQLite store whose commits break at random,
 before or after they took effect; callers do as ours do, and ask again until they get an answer. An
 independent model knows only the answers. The seed of a failed run is in its message, and
@@ -24,9 +24,10 @@ from actors.core.errors import CompletionRuntimeError, Overloaded
 from actors.core.money.rules import AMOUNT_MICROCREDITS_MAX
 from actors.core.record import CompletionHeader, CompletionRecord
 from actors.core.request import IdempotencyKey
-from actors.ledger.books import Books
-from actors.ports.ledger import CompletionKey, HoldExtension, HoldPlacement, TeamLimits
-from tests.support.books import (
+from actors.ledger.memory import Memory
+from actors.ports.ledger import CompletionKey, HoldExtension, HoldPlacement, LimitsChange
+from tests.support.faulty_store import Fault, FaultyStore
+from tests.support.ledger import (
     Clock,
     Ledger,
     cancelled,
@@ -36,7 +37,6 @@ from tests.support.books import (
     key_of,
     open_ledger,
 )
-from tests.support.faulty_store import Fault, FaultyStore
 
 STEPS = 250
 TEAMS = ("t0", "t1", "t2")
@@ -112,7 +112,7 @@ class Simulation:
 
     async def _begin(self) -> None:
         for team in TEAMS:
-            limits = TeamLimits(completions_concurrent=8) if team == "t2" else TeamLimits()
+            limits = LimitsChange(completions_concurrent=8 if team == "t2" else None)
             await self.ledger.service.create_team(
                 team, f"org_{team}", credits_microcredits=0, limits=limits
             )
@@ -271,13 +271,13 @@ class Simulation:
         writer = self.ledger.service._writer
         if writer._is_stale:
             return
-        writer.books.ledger.check()
-        assert writer.books.ledger._holds.keys() == writer.books.open.keys(), (
+        writer.memory.accounts.check()
+        assert writer.memory.accounts._holds.keys() == writer.memory.open.keys(), (
             "a resolved hold stays"
         )
         with self.store.read() as connection:
-            stored = Books.load(connection)
-        for mine, theirs in ((writer.books, stored), (stored, writer.books)):
+            stored = Memory.load(connection)
+        for mine, theirs in ((writer.memory, stored), (stored, writer.memory)):
             assert mine.open == theirs.open
             assert mine.owners == theirs.owners
             assert mine.teams == theirs.teams

@@ -30,7 +30,7 @@ from actors.core.record import CompletionHeader, CompletionRecord
 from actors.core.request import IdempotencyKey, Retention
 from actors.ledger.store import Store, tables
 from tests.ledger.test_service import refused, tell
-from tests.support.books import (
+from tests.support.ledger import (
     TEAM,
     Ledger,
     cancelled,

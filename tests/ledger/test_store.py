@@ -15,7 +15,6 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from actors.core.money.journal import Entry, EntryKind
 from actors.core.money.rules import Account, BillingMode, Hold, HoldState
-from actors.ledger.settlement import PackedSettlement
 from actors.ledger.store import (
     Store,
     StoreInUse,
@@ -26,10 +25,10 @@ from actors.ledger.store import (
     tables,
 )
 from actors.ledger.store.accounts import KeyOwner, TeamRow
-from actors.ledger.store.batch import Batch
+from actors.ledger.store.transaction import Transaction
 from actors.ports.ledger import CompletionKey, Settlement, TeamLimits
-from tests.support.books import completed, header, key_of, store_url
 from tests.support.instance import killed_after
+from tests.support.ledger import completed, header, key_of, store_url
 from tests.support.postgres import PostgresServer, postgres_server
 
 __all__ = ["postgres_server", "store_url"]
@@ -294,7 +293,7 @@ def test_readers_cannot_write_to_sqlite(tmp_path: Path) -> None:
         store.close()
 
 
-# What a batch writes, and what the database refuses.
+# What a transaction writes, and what the database refuses.
 
 
 def _placed(store: Store, wire_id: str = "w1") -> Hold:
@@ -302,12 +301,12 @@ def _placed(store: Store, wire_id: str = "w1") -> Hold:
     hold = Hold(head.completion_id, "acme", 500, _NOW_S + 60)
     account = Account("acme", credits_microcredits=1000)
     with store.begin() as connection:
-        batch = Batch(connection, _NOW_S)
-        batch.touch(account)
+        transaction = Transaction(connection, _NOW_S)
+        transaction.touch(account)
         account.held_microcredits += 500
-        batch.add_placement(hold, head, key_of(head), is_cancelled_at_birth=True)
-        batch.add_entries([Entry(EntryKind.PLACE, "acme", 500, _NOW_S, hold.hold_id)])
-        batch.flush()
+        transaction.add_placement(hold, head, key_of(head), is_cancelled_at_birth=True)
+        transaction.add_entries([Entry(EntryKind.PLACE, "acme", 500, _NOW_S, hold.hold_id)])
+        transaction.flush()
     return hold
 
 
@@ -333,11 +332,11 @@ def test_a_batch_writes_what_the_ledger_loads(store_url: str) -> None:
             )
         record = completed(head)
         with store.begin() as connection:
-            batch = Batch(connection, _NOW_S + 1)
+            transaction = Transaction(connection, _NOW_S + 1)
             hold.state, hold.posted_microcredits = HoldState.POSTED, 5
-            batch.add_resolution(hold)
-            batch.add_record(PackedSettlement.of(Settlement(record)), hold, kept_for_s=60)
-            batch.flush()
+            transaction.add_resolution(hold)
+            transaction.add_record(Settlement.of(record), hold, kept_for_s=60)
+            transaction.flush()
         with store.read() as connection:
             assert list(accounts.load_holds(connection)) == []
             assert list(records.headers(connection, [hold.hold_id])) == []
@@ -355,14 +354,14 @@ def test_the_database_itself_refuses_what_must_not_be(store_url: str) -> None:
         _put_team(store)
         hold = _placed(store)
         with store.begin() as connection:
-            batch = Batch(connection, _NOW_S)
-            batch.add_entries(
+            transaction = Transaction(connection, _NOW_S)
+            transaction.add_entries(
                 [
                     Entry(EntryKind.VOID, "acme", 500, _NOW_S, hold.hold_id),
                     Entry(EntryKind.GRANT, "acme", 1, _NOW_S, grant_id="g1"),
                 ]
             )
-            batch.flush()
+            transaction.flush()
         refused = [
             "UPDATE teams SET credits_microcredits = -1",
             "UPDATE teams SET held_microcredits = -1",

@@ -31,7 +31,7 @@ from actors.ports.runtime import CancelAnswer, ReaderLeft
 from actors.replica.mirror import Mirror, MirrorSubscription
 from actors.replica.mirrors import Mirrors
 from actors.testing import settle_loop
-from tests.support.books import completed, header
+from tests.support.ledger import completed, header
 from tests.support.virtual_time import run_virtual
 
 NAME = "cmp_1"

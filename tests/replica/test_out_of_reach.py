@@ -29,9 +29,8 @@ from actors.core.events import CancelSource, Event, Finished, TextDelta, from_ro
 from actors.core.record import CompletionRecord
 from actors.core.request import Dialect, StartCommand
 from actors.ledger.client import RayLedger
-from actors.ports.accounts import Ledger
 from actors.ports.directory import CarrierLost
-from actors.ports.ledger import CompletionKey, Located, Placed
+from actors.ports.ledger import CompletionKey, Ledger, Located, Placed
 from actors.ports.registry import Slot
 from actors.ports.runtime import CancelAnswer, CompletionRow, ReaderLeft
 from actors.replica.mirrors import Mirrors

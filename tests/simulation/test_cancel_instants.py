@@ -35,7 +35,6 @@ from actors.ports.ledger import (
     HoldPlacement,
     Placed,
     Settlement,
-    TeamLimits,
 )
 from actors.ports.runtime import CancelAnswer, CancelOutcome, ReaderLeft
 from actors.settings import Settings
@@ -83,7 +82,7 @@ class _SlowAnswers(LedgerService):
             raise Overloaded("The answer was lost.")
         return held
 
-    async def settle(self, settlement: Settlement) -> CompletionRecord:
+    async def settle(self, settlement: Settlement) -> CompletionRecord | None:
         await asyncio.sleep(self.delay_s)
         return await super().settle(settlement)
 
@@ -178,9 +177,7 @@ async def _story(folder: Path, seed: int) -> None:
             Store(f"sqlite:///{folder / 'ledger.db'}"), settings=settings, clock=time.time
         )
         stack.push_async_callback(ledger.close)
-        await ledger.create_team(
-            "demo", "org", credits_microcredits=GRANT_MICROCREDITS, limits=TeamLimits()
-        )
+        await ledger.create_team("demo", "org", credits_microcredits=GRANT_MICROCREDITS)
         issued = await ledger.create_key("demo", "tests")
         client = ProviderClient(
             "simulator",

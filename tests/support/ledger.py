@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from actors.core.record import CompletionHeader, CompletionRecord, Timeline
 from actors.core.request import Dialect, IdempotencyKey, Prices
 from actors.ledger.service import LedgerService
 from actors.ledger.store import Store
-from actors.ports.ledger import CompletionKey, HoldPlacement, Settlement, TeamLimits
+from actors.ports.ledger import CompletionKey, HoldPlacement, LimitsChange, Settlement
 from actors.settings import Settings
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "TEAM",
     "Clock",
     "Ledger",
+    "at_once",
     "cancelled",
     "completed",
     "failed",
@@ -89,7 +91,10 @@ class Ledger:
     async def make_team(self, team: str = TEAM, credits: int = 10 * HOLD, **limits: Any) -> str:
         """Create a team and a key; return the key's id."""
         await self.service.create_team(
-            team, f"org_{team}", credits_microcredits=credits, limits=TeamLimits(**limits)
+            team,
+            f"org_{team}",
+            credits_microcredits=credits,
+            limits=replace(LimitsChange(None, None), **limits),
         )
         key = await self.service.create_key(team, "test")
         if team == TEAM:
@@ -119,8 +124,12 @@ class Ledger:
         found = await self.service.find_started(CompletionKey(TEAM, Dialect.CHAT, wire_id), again)
         return None if found is None else found.completion_id
 
+    async def place_all(self, placements: Sequence[HoldPlacement]) -> list[Any]:
+        """Place holds in one commit; return an answer or an error for each."""
+        return await at_once(*map(self.service.place, placements))
+
     async def settle(self, record: CompletionRecord) -> CompletionRecord:
-        return await self.service.settle(Settlement(record))
+        return await self.service.settle(Settlement.of(record)) or record
 
     async def balance(self, team: str = TEAM) -> tuple[int, int]:
         """Return (credits, held)."""
@@ -128,11 +137,16 @@ class Ledger:
         return balance.credits_microcredits, balance.held_microcredits
 
     async def check(self) -> dict[str, Any]:
-        """Assert that the books are right, in memory and in the store; return the audit."""
-        self.service._writer.books.ledger.check()
+        """Assert that the accounts are right, in memory and in the store; return the audit."""
+        self.service._writer.memory.accounts.check()
         found = await self.service.audit()
         assert found["ok"], found
         return found
+
+
+async def at_once(*calls: Awaitable[Any]) -> list[Any]:
+    """Make the calls within one turn of the loop; return an answer or an error for each."""
+    return await asyncio.gather(*calls, return_exceptions=True)
 
 
 @asynccontextmanager

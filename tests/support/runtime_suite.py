@@ -40,7 +40,7 @@ from actors.core.request import (
     StartCommand,
     TextPart,
 )
-from actors.ports.ledger import CompletionKey, Principal, TeamLimits
+from actors.ports.ledger import LIMITS_UNCHANGED, CompletionKey, LimitsChange, Principal
 from actors.ports.runtime import (
     CancelOutcome,
     CompletionRuntime,
@@ -65,12 +65,12 @@ class Bench:
         self.team = f"suite-{secrets.token_hex(6)}"
         self.principal = Principal(self.team, "org_suite", "")
 
-    async def open(self, *, limits: TeamLimits | None = None) -> None:
+    async def open(self, *, limits: LimitsChange | None = None) -> None:
         await self.runtime.create_team(
             self.team,
             "org_suite",
             credits_microcredits=MICROCREDITS,
-            limits=limits or TeamLimits(),
+            limits=limits or LIMITS_UNCHANGED,
         )
         issued = await self.runtime.create_key(self.team, "suite")
         self.principal = await self.runtime.authenticate(issued.secret)
@@ -259,7 +259,7 @@ async def stops_where_no_more_can_be_held(bench: Bench) -> None:
 
 async def keeps_a_teams_limits(bench: Bench) -> None:
     limited = Bench(bench.runtime, bench.catalogue, bench.settings)
-    await limited.open(limits=TeamLimits(completions_concurrent=1))
+    await limited.open(limits=LimitsChange(completions_concurrent=1))
     command = limited.command(tokens=500)
     reader = await limited.start(command)
     with pytest.raises(RateLimited):

@@ -23,6 +23,7 @@ from actors.core.events import (
     Usage,
     UsageReported,
 )
+from actors.core.money.holds import HoldState
 
 __all__ = [
     "HOLD_TRANSITIONS",
@@ -62,14 +63,6 @@ class StreamState(StrEnum):
     @property
     def is_terminal(self) -> bool:
         return self in (StreamState.COMPLETED, StreamState.FAILED, StreamState.CANCELLED)
-
-
-class HoldState(StrEnum):
-    NONE = "none"
-    PENDING = "pending"
-    POSTED = "posted"
-    VOIDED = "voided"
-    EXPIRED = "expired"
 
 
 # Inputs: what happened outside.

@@ -69,6 +69,10 @@ class RequestBucket:
         self._level -= _REQUEST
         return self._state(now_s)
 
+    def give_back(self) -> None:
+        """Undo a draw: what it was for did not come about."""
+        self._level = min(self._level + _REQUEST, self.limit * _REQUEST)
+
     def peek(self, now_s: float) -> BucketState:
         """Return the bucket as it stands, as if a request had just been admitted."""
         self._refill(now_s)

@@ -37,10 +37,10 @@ from actors.core.money.journal import Entry, EntryKind
 __all__ = [
     "AMOUNT_MICROCREDITS_MAX",
     "Account",
+    "Accounts",
     "BillingMode",
     "Hold",
     "HoldState",
-    "Ledger",
     "LedgerResult",
 ]
 
@@ -67,22 +67,6 @@ class LedgerResult(StrEnum):
     EXCEEDS_CREDITS = "exceeds_credits"
     EXCEEDS_CREDITS_MAX = "exceeds_credits_max"
 
-    @property
-    def transient(self) -> bool:
-        """Whether the very same operation may have another result later."""
-        return self in _TRANSIENT
-
-
-_TRANSIENT = frozenset(
-    {
-        LedgerResult.ACCOUNT_NOT_FOUND,  # it may be opened
-        LedgerResult.HOLD_NOT_FOUND,  # it may be placed
-        LedgerResult.HOLD_NOT_DUE,  # time passes
-        LedgerResult.EXCEEDS_CREDITS,  # credits are granted, holds are resolved
-        LedgerResult.EXCEEDS_CREDITS_MAX,  # credits are spent
-    }
-)
-
 
 _RESOLVED: dict[HoldState, LedgerResult] = {
     HoldState.POSTED: LedgerResult.HOLD_ALREADY_POSTED,
@@ -97,8 +81,8 @@ _RESOLVES: dict[EntryKind, HoldState] = {
 }
 
 
-class Ledger:
-    """Accounts and holds, and the entries that have not been taken away to be stored.
+class Accounts:
+    """Teams' accounts and holds, and the entries that have not been taken away to be stored.
 
     Resolved holds and grants stay until they are forgotten, so that repeats are recognised; who
     forgets them answers the repeats from a store.
@@ -112,7 +96,7 @@ class Ledger:
 
     def __repr__(self) -> str:
         return (
-            f"<Ledger accounts={len(self._accounts)} holds={len(self._holds)} "
+            f"<Accounts teams={len(self._accounts)} holds={len(self._holds)} "
             f"entries={len(self._entries)}>"
         )
 

@@ -1,7 +1,7 @@
 """The durable store of the ledger: SQLite or PostgreSQL behind SQLAlchemy Core.
 
 `store` opens it, `exclusive` locks it and `migrations` brings it up to date; `tables` says what is in it,
-`batch` writes what a placement and a settlement write, `accounts`, `records` and `claims` hold the
+`transaction` writes what a placement and a settlement write, `accounts`, `records` and `claims` hold the
 other statements, and `audit` checks the whole by a path of its own. Rules of credit are
 `actors.core.money.rules`'s; nothing here decides.
 """

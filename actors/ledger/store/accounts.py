@@ -12,8 +12,7 @@ from sqlalchemy import Connection, insert, literal_column, select, update
 
 from actors.core.money.rules import Account, BillingMode, Hold, HoldState
 from actors.ledger.store.tables import entries, holds, keys, teams
-from actors.ports.ledger import Balance, TeamLimits, TeamPolicy
-from actors.ports.runtime import KeyRow
+from actors.ports.ledger import Balance, KeyRow, TeamLimits, TeamPolicy
 
 __all__ = [
     "KeyOwner",

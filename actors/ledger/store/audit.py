@@ -1,4 +1,4 @@
-"""Checks the books against the journal, by a path of its own.
+"""Checks balances, holds and records against the journal, by a path of its own.
 
 Everything here is recomputed in SQL from the entries, and nothing is asked of the code that wrote
 them: a balance, a hold or a completion that says something else than its entries is a problem. It
@@ -17,7 +17,7 @@ ABSORBED_MAX = 1_000
 """Sums of what was absorbed that are told."""
 
 PROBLEMS_MAX = 100
-"""Of each kind; books that bad are not read to the end."""
+"""Of each kind; a store that bad is not read to the end."""
 
 _COUNTS = """
 SELECT (SELECT count(*) FROM teams) AS teams,

@@ -31,8 +31,7 @@ from actors.core.record import CompletionHeader
 from actors.core.request import Dialect
 from actors.ledger.store.prepared import Prepared
 from actors.ledger.store.tables import RUNNING, completions, holds, records
-from actors.ports.ledger import CompletionKey, Located
-from actors.ports.runtime import CompletionFilter, CompletionRow
+from actors.ports.ledger import CompletionFilter, CompletionKey, CompletionRow, Located
 
 __all__ = [
     "OpenCompletion",

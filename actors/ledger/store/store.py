@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from secrets import token_bytes
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import make_url
@@ -33,7 +33,7 @@ from actors.ledger.store.exclusive import APPLICATION_NAME, LOCK_WAIT_S, FileLoc
 from actors.ledger.store.migrations import migrate
 from actors.ledger.store.tables import SCHEMA_VERSION, metadata, schema_version, secrets
 
-__all__ = ["READERS", "Store"]
+__all__ = ["READERS", "Database", "Store"]
 
 READERS = 2
 """Reading connections, and the threads that use them."""
@@ -56,6 +56,22 @@ _TCP_LIMITS = {
     "tcp_user_timeout": "15000",
 }
 """What bounds the wait for a PostgreSQL server that vanished without a word."""
+
+
+class Database(Protocol):
+    """What the ledger's service needs of a store; `Store` says more about each."""
+
+    seal_key: bytes
+
+    def begin(self) -> AbstractContextManager[Connection]:
+        """Open the writing transaction; it commits when the block ends. One thread only."""
+        ...
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """Open a snapshot to read from; any thread."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class Store:

@@ -1,8 +1,8 @@
-"""What one transaction of the ledger writes: rows gathered while a batch is decided, written at once.
+"""What one transaction of the ledger writes: rows gathered while it is decided, written at once.
 
-A batch holds many placements and settlements, and a statement a row would cost more than the rows;
-so they are kept in lists and go out as one statement per table. Who reads rows of its own batch
-calls `flush` first. The rows' order within a table is the order of operations.
+A transaction holds many placements and settlements, and a statement a row would cost more than the rows;
+so they are kept in lists and go out as one statement per table. Who reads rows of its own
+transaction calls `flush` first. The rows' order within a table is the order of operations.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, null, update
 
 from actors.core.money.journal import Entry
+from actors.core.money.rate_limit import RequestBucket
 from actors.core.money.rules import Account, Hold
 from actors.core.record import CompletionHeader
-from actors.ledger.settlement import PackedSettlement
 from actors.ledger.store.prepared import Prepared
 from actors.ledger.store.tables import (
     RUNNING,
@@ -26,9 +26,9 @@ from actors.ledger.store.tables import (
     teams,
     tombstones,
 )
-from actors.ports.ledger import CompletionKey
+from actors.ports.ledger import CompletionKey, Settlement
 
-__all__ = ["Batch"]
+__all__ = ["Transaction"]
 
 _Row = dict[str, Any]
 
@@ -126,14 +126,19 @@ _USE_TOMBSTONE = Prepared(
 )
 
 
-class Batch:
-    """The rows of one transaction that is open on `connection`."""
+class Transaction:
+    """The rows of one transaction that is open on `connection`.
+
+    `drawn` are the request buckets that its changes drew from, once for each draw: they are not stored, so
+    who finds that it failed gives back.
+    """
 
     def __init__(self, connection: Connection, now_s: float) -> None:
         self.connection = connection
         self.now_s = now_s
         self._balances: dict[str, tuple[Account, int, int]] = {}
         self._placed: set[str | CompletionKey] = set()
+        self.drawn: list[RequestBucket] = []
         # In the order in which they are written: a row's references are written before it.
         self._rows: dict[Prepared, list[_Row]] = {
             statement: []
@@ -172,7 +177,7 @@ class Batch:
         ]
 
     def has_placed(self, completion_id: str, key: CompletionKey) -> bool:
-        """Return whether this very batch gave away either id, so that no row can show it yet."""
+        """Return whether this very transaction gave away either id, so that no row can show it yet."""
         return completion_id in self._placed or key in self._placed
 
     def add_placement(
@@ -238,7 +243,7 @@ class Batch:
             }
         )
 
-    def add_record(self, settled: PackedSettlement, hold: Hold, *, kept_for_s: float) -> None:
+    def add_record(self, settled: Settlement, hold: Hold, *, kept_for_s: float) -> None:
         """Add the record of a completion whose hold was resolved."""
         self._rows[_SETTLE_COMPLETION].append(
             {

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from actors.ports.ledger import LIMITS_UNCHANGED, LimitsChange, PolicyChange, TeamLimits
+from actors.ports.ledger import LIMITS_UNCHANGED, LimitsChange, PolicyChange
 
 __all__ = ["GrantBody", "KeyBody", "LimitsMember", "TeamBody"]
 
@@ -42,10 +42,12 @@ class TeamBody(_Body):
     store_content: Literal["full", "none"] | None = None
     native_passthrough: bool | None = None
 
-    def change(self) -> TeamLimits | LimitsChange:
+    def change(self) -> LimitsChange:
         """Return what is said of the limits; null in their place takes all of them away."""
         if self.limits is None:
-            return TeamLimits() if "limits" in self.model_fields_set else LIMITS_UNCHANGED
+            return (
+                LimitsChange(None, None) if "limits" in self.model_fields_set else LIMITS_UNCHANGED
+            )
         return self.limits.change()
 
     def policy(self) -> PolicyChange:
