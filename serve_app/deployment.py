@@ -23,9 +23,10 @@ import asyncio
 import logging
 import os
 import secrets
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -34,6 +35,7 @@ from typing import Any
 import ray
 from ray import serve
 from ray.exceptions import TaskCancelledError
+from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import ApplicationStatus, LoggingConfig
 
@@ -53,6 +55,7 @@ from serve_app.instance.environment import (
     drain_limit_s,
     serve_environment,
 )
+from serve_app.instance.start_limit import StartFailed, StartLimit
 
 __all__ = [
     "DeploymentError",
@@ -76,7 +79,7 @@ _REDEPLOYS_AT_ONCE = 4
 """How many generations of replicas may live beside each other while the older ones drain."""
 
 _REPLICAS_PER_NODE_MAX = 100  # Serve's own
-_REPLICAS_TIMEOUT_S = 120.0
+_ALIVE_TIMEOUT_S = 10.0
 _POLL_S = 0.05
 
 Message = MutableMapping[str, Any]
@@ -158,7 +161,7 @@ class Stack:
     def connect(self, directory: Path) -> None:
         """Start Ray with its sessions in `directory`, or join the cluster and check its nodes.
 
-        Raises: InstanceError.
+        Raises: InstanceError. StartFailed: Ray was too slow; `disconnect`, then try again.
         """
         with _one_sentence():
             if self._address:
@@ -178,31 +181,51 @@ class Stack:
         demo_key_digest: str,
         provider_keys: Mapping[str, str],
         *,
-        tell: Callable[[str], None],
+        limit: StartLimit,
     ) -> None:
         """Bring up the actors, Serve and the application.
 
         Args:
             provider_keys: by the names that the configuration gives them.
-            tell: is told what is being waited for.
+            limit: within which the steps are tried again.
 
         Raises: InstanceError.
         """
         self._stage = _Stage.DEPLOYED
-        tell("starting the ledger, the registry and Ray Serve")
-        with _one_sentence(), ThreadPoolExecutor(1) as beside:
-            serving = beside.submit(start_serve, self._settings)
-            deploy_actors(
-                self._settings,
-                config,
-                demo_key_digest=demo_key_digest,
-                provider_keys=provider_keys,
-            )
+
+        def start_both() -> None:
+            # What stands of a failed try is kept, or replaced where it does not answer.
+            serving = _beside(lambda: start_serve(self._settings))
+            try:
+                with _one_sentence():
+                    deploy_actors(
+                        self._settings,
+                        config,
+                        demo_key_digest=demo_key_digest,
+                        provider_keys=provider_keys,
+                    )
+            except StartFailed:
+                wait([serving], timeout=limit.left_s)
+                raise
+            wait([serving], timeout=limit.left_s)
+            if not serving.done():
+                raise StartFailed("Ray Serve's controller does not answer.")
             serving.result()
+
+        limit.attempt(
+            "starting the ledger, the registry and Ray Serve",
+            start_both,
+            clean_up=_end_controller_that_died,
+        )
         self._nodes = cluster_node.alive_nodes()
-        tell("starting the replicas")
-        replicas = deploy_application(self._settings, revision=self._revision)
-        wait_until_running(replicas, timeout_s=_REPLICAS_TIMEOUT_S)
+        limit.attempt(
+            "starting the replicas",
+            lambda: wait_until_running(
+                deploy_application(self._settings, revision=self._revision),
+                timeout_s=limit.left_s,
+            ),
+            clean_up=lambda: None,
+        )
 
     def follow_nodes(self) -> None:
         """Bring the number of replicas to that of the nodes, where nodes came or went."""
@@ -210,6 +233,11 @@ class Stack:
         if nodes != self._nodes:
             self._nodes = nodes
             deploy_application(self._settings, revision=self._revision)
+
+    def disconnect(self) -> None:
+        """Leave Ray, or what came up of it."""
+        self._stage = _Stage.NOTHING
+        cluster_node.leave()
 
     def stop(self) -> None:
         """End the completions, then Serve, then the actors, then Ray; what is not there is skipped."""
@@ -261,19 +289,19 @@ def remove_from(address: str, *, drain_timeout_s: float) -> None:
 def start_serve(settings: Settings) -> None:
     """Start Serve on the cluster, with a proxy on every node that has a replica.
 
-    Raises: DeploymentError: Serve runs there already and listens elsewhere, or does not start.
+    Raises: DeploymentError: Serve runs there already and listens elsewhere. StartFailed.
     """
     options = HTTPOptions(host=settings.host, port=settings.port)
-    running = _running_options()
-    if running is not None and (running.host, running.port) != (settings.host, settings.port):
-        raise DeploymentError(
-            f"Serve runs on this cluster already and listens on {running.host}:{running.port}, "
-            f"not on {settings.host}:{settings.port}: use --host and --port to say the same."
-        )
     try:
+        running = _running_options()
+        if running is not None and (running.host, running.port) != (settings.host, settings.port):
+            raise DeploymentError(
+                f"Serve runs on this cluster already and listens on {running.host}:{running.port}, "
+                f"not on {settings.host}:{settings.port}: use --host and --port to say the same."
+            )
         serve.start(proxy_location="EveryNode", http_options=options, logging_config=_logging())
     except (ray.exceptions.RayError, TimeoutError) as error:
-        raise DeploymentError(f"Ray Serve did not start: {_last_line(error)}") from error
+        raise StartFailed(f"Ray Serve did not start: {_last_line(error)}") from error
 
 
 def deploy_application(settings: Settings, *, revision: str, location: str = LOCATION) -> int:
@@ -306,7 +334,7 @@ def deploy_application(settings: Settings, *, revision: str, location: str = LOC
 def wait_until_running(replicas: int, *, timeout_s: float) -> None:
     """Wait until so many replicas run.
 
-    Raises: DeploymentError: they failed, or the time is over; says why, where Serve knows.
+    Raises: DeploymentError: they failed; says why, where Serve knows. StartFailed: the time is over.
     """
     deadline_s = time.monotonic() + timeout_s
     while True:
@@ -320,7 +348,7 @@ def wait_until_running(replicas: int, *, timeout_s: float) -> None:
                 reason = deployment.message if deployment else application.message
                 raise DeploymentError(f"The replicas did not start: {_last_line(reason)}")
         if time.monotonic() > deadline_s:
-            raise DeploymentError(f"The replicas did not start within {timeout_s:g} s.")
+            raise StartFailed(f"The replicas did not start within {timeout_s:.0f} s.")
         time.sleep(_POLL_S)
 
 
@@ -333,6 +361,36 @@ def _take_down(drain_timeout_s: float) -> None:
         else:
             serve.shutdown()
     remove_actors()
+
+
+def _beside(work: Callable[[], None]) -> Future[None]:
+    """Do it in a thread that keeps nobody from ending: Serve waits for its controller without a limit."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+            done.set_result(None)
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done
+
+
+def _end_controller_that_died() -> None:
+    """Let the next try begin with a new controller, where the one that a try started has not come up.
+
+    One that answers is kept: it may be another's, or ours with all that it has begun.
+    """
+    try:
+        controller = ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+        ray.get(controller.check_alive.remote(), timeout=_ALIVE_TIMEOUT_S)
+    except ValueError:
+        pass  # there is none
+    except ray.exceptions.RayError:
+        ray.kill(controller)
+        serve.context._set_global_client(None)
 
 
 def _running_options() -> HTTPOptions | None:
@@ -365,9 +423,9 @@ def _one_sentence() -> Iterator[None]:
     try:
         yield
     except ClusterError as error:
-        raise InstanceError(str(error)) from error
+        raise (StartFailed if error.may_pass else InstanceError)(str(error)) from error
     except DeployError as error:
-        raise DeploymentError(str(error)) from error
+        raise (StartFailed if error.may_pass else DeploymentError)(str(error)) from error
 
 
 def _last_line(reason: object) -> str:

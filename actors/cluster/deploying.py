@@ -45,7 +45,15 @@ _CALLS_MAX = 100_000
 
 
 class DeployError(RuntimeError):
-    """The actors could not be brought up; the message is one sentence for the operator."""
+    """The actors could not be brought up; the message is one sentence for the operator.
+
+    Args:
+        may_pass: whether another try may succeed: the machine was too busy.
+    """
+
+    def __init__(self, message: str, *, may_pass: bool = False) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
 
 
 def deploy_actors(
@@ -80,7 +88,12 @@ def deploy_actors(
         wanted = wanted if settings.streams_per_actor == 1 else 1
         ready = _ask(registry.warm, wanted, _CALL_TIMEOUT_S / 2)
     except ray.exceptions.RayError as error:
-        raise DeployError(f"An actor did not come up: {_reason(error)}") from error
+        # An error of the actor's own would come again; a late or lost process may not.
+        is_own = isinstance(error, ray.exceptions.RayTaskError) or getattr(
+            error, "actor_init_failed", False
+        )
+        message = f"An actor did not come up: {_reason(error)}"
+        raise DeployError(message, may_pass=not is_own) from error
     return {"simulator": deployed.simulator_url, "actors": ready}
 
 

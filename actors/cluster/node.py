@@ -23,6 +23,7 @@ from actors.settings import NAMESPACE
 __all__ = [
     "ClusterError",
     "NodeFacts",
+    "NodeTimedOut",
     "alive_nodes",
     "ask_nodes",
     "join",
@@ -41,6 +42,15 @@ _CONNECT_TIMEOUT_S = 5.0
 class ClusterError(RuntimeError):
     """The cluster cannot be started or joined; the message is one sentence for the operator."""
 
+    may_pass = False
+    """Whether another try may succeed."""
+
+
+class NodeTimedOut(ClusterError):
+    """This machine was too busy for Ray's own limits."""
+
+    may_pass = True
+
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
@@ -57,7 +67,7 @@ def start_private(directory: Path, *, object_store_bytes: int, is_verbose: bool)
     Args:
         directory: where it keeps sessions and logs; short enough for its sockets.
 
-    Raises: ClusterError.
+    Raises: ClusterError. NodeTimedOut: some of its processes may be there still.
     """
     try:
         context = ray.init(
@@ -70,8 +80,11 @@ def start_private(directory: Path, *, object_store_bytes: int, is_verbose: bool)
             logging_level=logging.INFO if is_verbose else logging.ERROR,
             _temp_dir=str(directory),
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except ValueError as error:
         raise ClusterError(f"Ray did not start: {_first_line(error)}") from error
+    except Exception as error:
+        # What Ray's own waits raise at their end is a plain `Exception`.
+        raise NodeTimedOut(f"Ray did not start: {_first_line(error)}") from error
     return str(context.address_info["gcs_address"])
 
 

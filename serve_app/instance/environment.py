@@ -43,6 +43,9 @@ folder that every user of the machine may make first."""
 _DRAIN_MARGIN_S = 60
 """How much longer than any completion an old HAProxy and a stopped replica may live."""
 
+_NODE_WAIT_S = 60
+"""Three tries within the default limit of a start."""
+
 
 def serve_environment(settings: Settings) -> dict[str, str]:
     """Return the variables that all nodes of a cluster share.
@@ -128,6 +131,7 @@ def private_ray_environment(
     own = node_environment(settings, folder=runtime_path / HAPROXY_FOLDER, launcher=haproxy_path)
     return serve_environment(settings) | {
         **own,
+        **_patience(settings),
         MARK: mark,
         "RAY_AUTH_TOKEN_PATH": str(token_path),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -135,6 +139,25 @@ def private_ray_environment(
         "RAY_task_events_report_interval_ms": "0",
         "RAY_enable_metrics_collection": "0",
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
+    }
+
+
+def _patience(settings: Settings) -> dict[str, str]:
+    """Return what makes Ray and Serve wait where a busy machine starts their processes slowly.
+
+    Ray's driver waits for its node as long as one question takes, at least the 30 s of its code. A
+    minute, since a node that died is waited for as long, and is started again after it.
+    """
+    whole_s = math.ceil(settings.start_timeout_s)
+    return {
+        "RAY_raylet_start_wait_time_s": str(min(whole_s, _NODE_WAIT_S)),
+        "RAY_raylet_client_num_connect_attempts": str(min(whole_s, _NODE_WAIT_S)),
+        "RAY_agent_register_timeout_ms": str(whole_s * 1_000),
+        # A worker that is later is killed, and with it the actor that it was started for.
+        "RAY_worker_register_timeout_seconds": str(whole_s),
+        # Serve kills a proxy that is not ready so soon, and begins another.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(_NODE_WAIT_S),
+        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": str(whole_s),
     }
 
 

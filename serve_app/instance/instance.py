@@ -18,6 +18,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -29,7 +30,6 @@ from actors.upstream.config import Config
 from serve_app.instance.data_directory import (
     HAPROXY_FOLDER,
     DataDirectory,
-    InstanceError,
     InstanceNote,
     Keys,
 )
@@ -42,6 +42,7 @@ from serve_app.instance.preflight import (
 )
 from serve_app.instance.processes import descendants, end_processes, identify
 from serve_app.instance.reaper import Reaper
+from serve_app.instance.start_limit import StartLimit
 
 if TYPE_CHECKING:
     from serve_app.deployment import Stack
@@ -52,7 +53,6 @@ _log = logging.getLogger(__name__)
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_FIRST_REQUEST_TIMEOUT_S = 60.0
 _POLL_S = 0.1
 _WATCH_S = 2.0
 """How often the number of nodes is looked at."""
@@ -179,28 +179,40 @@ class Instance:
         from serve_app.deployment import Stack
 
         self._stack = Stack(plan.settings, address=plan.address, is_verbose=plan.is_verbose)
-        joining = f"joining the cluster at {plan.address}"
-        self._tell(joining if plan.address else "starting Ray")
-        self._stack.connect(runtime_path / "ray")
-        self._signals.install()  # Ray has put its own handler for SIGTERM
-        self._note_descendants()
-        self._stack.deploy(plan.config, Keys.digest(keys.demo), provider_keys, tell=self._tell)
-        self._tell("waiting for the first request")
-        self._first_request()
+        limit = StartLimit(plan.settings.start_timeout_s, tell=self._tell)
+        self._connect(self._stack, runtime_path, limit)
+        self._stack.deploy(plan.config, Keys.digest(keys.demo), provider_keys, limit=limit)
+        self._first_request(limit)
         return Ready(self._note.url, keys, plan.settings)
 
-    def _first_request(self) -> None:
+    def _connect(self, stack: Stack, runtime_path: Path, limit: StartLimit) -> None:
+        def connect() -> None:
+            stack.connect(runtime_path / "ray")
+            self._signals.install()  # Ray has put its own handler for SIGTERM
+            self._note_descendants()
+
+        def clean_up() -> None:
+            # The processes of a node that came up in part are known to nobody but us.
+            self._note_descendants()
+            stack.disconnect()
+            end_processes(
+                self._note.leftovers, grace_s=_LEFTOVERS_GRACE_S, timeout_s=_LEFTOVERS_TIMEOUT_S
+            )
+
+        address = self._plan.address
+        what = f"joining the cluster at {address}" if address else "starting Ray"
+        limit.attempt(what, connect, clean_up=clean_up)
+
+    def _first_request(self, limit: StartLimit) -> None:
         """Ask as a client would, until the proxy, a replica and the ledger answer."""
-        deadline_s = time.monotonic() + _FIRST_REQUEST_TIMEOUT_S
+        waiting = "waiting for the first request"
+        self._tell(waiting)
         headers = {"Authorization": f"Bearer {self._keys.demo}"}
         with httpx.Client(base_url=self._note.url, headers=headers, trust_env=False) as client:
             while not all(_is_ok(client, path) for path in ("/readyz", "/v1/models")):
                 self._signals.check()
-                if time.monotonic() > deadline_s:
-                    raise InstanceError(
-                        f"{self._note.url} did not answer within {_FIRST_REQUEST_TIMEOUT_S:g} s: "
-                        f"see {self._directory.log_path}."
-                    )
+                if not limit.left_s:
+                    raise limit.exceeded(waiting, f"see {self._directory.log_path}")
                 time.sleep(_POLL_S)
 
     def _watch(self) -> None:
