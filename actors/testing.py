@@ -30,12 +30,11 @@ from actors.ports.ledger import (
     Placed,
     Settlement,
 )
-from actors.ports.provider import Provider
+from actors.ports.provider import NativeProviders, Provider
 from actors.ports.registry import CarrierReport, Slot
 from actors.ports.runtime import CompletionRow
 from actors.replica.runtime import ReplicaRuntime
 from actors.settings import Settings
-from actors.upstream.native_responses import NativeProviders
 
 __all__ = [
     "InMemoryRuntime",
@@ -251,7 +250,7 @@ class _OneCarrier:
     def __init__(self, carrier: Carrier) -> None:
         self._carrier = carrier
 
-    async def link(self, carrier: str) -> CarrierLink:
+    def link(self, carrier: str) -> CarrierLink:
         if carrier != _Here().actor:
             raise CarrierLost
         return self._carrier

@@ -6,7 +6,8 @@ import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, cast
+from functools import partial
+from typing import cast
 
 import ray
 
@@ -24,6 +25,7 @@ from actors.ports.runtime import CancelAnswer
 from actors.registry.client import RayRegistry
 from actors.replica.runtime import ReplicaRuntime
 from actors.rpc.client import DirectClient
+from actors.rpc.frames import Endpoint
 from actors.settings import NAMESPACE
 from actors.upstream.native_responses import NativeResponses
 
@@ -40,8 +42,8 @@ class RayLink:
     Ray says where it is and whether it lives; the calls are direct.
     """
 
-    def __init__(self, handle: Any) -> None:
-        self._direct = DirectClient(lambda: from_carrier(handle.endpoint.remote()))
+    def __init__(self, name: str) -> None:
+        self._direct = DirectClient(partial(_endpoint, name))
 
     @property
     def is_idle(self) -> bool:
@@ -80,8 +82,14 @@ class RayCarriers:
         self._links: dict[str, RayLink] = {}
         self._closing: set[asyncio.Future[None]] = set()
 
-    async def link(self, carrier: str) -> RayLink:
-        return self._links.get(carrier) or self._keep(carrier, await find_actor(carrier))
+    def link(self, carrier: str) -> RayLink:
+        link = self._links.get(carrier)
+        if link is None:
+            if len(self._links) >= _LINKS_MAX:
+                idle = (name for name, kept in self._links.items() if kept.is_idle)
+                self.forget(next(idle, next(iter(self._links))))
+            link = self._links[carrier] = RayLink(carrier)
+        return link
 
     def forget(self, carrier: str) -> None:
         link = self._links.pop(carrier, None)
@@ -89,15 +97,11 @@ class RayCarriers:
             self._closing.add(closing := asyncio.ensure_future(link.aclose()))
             closing.add_done_callback(self._closing.discard)
 
-    def _keep(self, carrier: str, handle: Any) -> RayLink:
-        """Return the one link to that carrier: others may have looked for it at the same time."""
-        link = self._links.get(carrier)
-        if link is None:
-            if len(self._links) >= _LINKS_MAX:
-                idle = (name for name, kept in self._links.items() if kept.is_idle)
-                self.forget(next(idle, next(iter(self._links))))
-            link = self._links[carrier] = RayLink(handle)
-        return link
+
+async def _endpoint(name: str) -> Endpoint:
+    """Return where a completion actor listens. Raises: CarrierLost, ActorAway."""
+    handle = await find_actor(name)
+    return await from_carrier(handle.endpoint.remote())
 
 
 def connect(location: str) -> tuple[ReplicaRuntime, Deployed]:

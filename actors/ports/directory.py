@@ -19,10 +19,13 @@ class CarrierLost(Exception):
 class Carriers(Protocol):
     """The ways to the carriers, by their names."""
 
-    async def link(self, carrier: str) -> CarrierLink:
+    def link(self, carrier: str) -> CarrierLink:
         """Return the way to that carrier; everybody here shares it.
 
-        Raises: CarrierLost: there is no such carrier any more. ActorAway: the cluster does not answer.
+        It looks for the carrier when it is first asked something, and after a break. Each of its calls
+        raises `CarrierLost` where there is no such carrier any more, `ActorAway` where that is not known.
+
+        Raises: CarrierLost: that is known already.
         """
         ...
 

@@ -1,14 +1,15 @@
-"""The upstream as a driver sees it: open, read in batches, close at once."""
+"""Providers as a driver sees them, open, read in batches, close at once, and as keepers of responses."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from actors.core.native import NativeAnswer, NativeCall
 from actors.core.request import StartCommand
 from actors.core.upstream import UpstreamBatch
 
-__all__ = ["Provider", "UpstreamStream"]
+__all__ = ["NativeProviders", "Provider", "UpstreamStream"]
 
 
 class UpstreamStream(Protocol):
@@ -38,4 +39,20 @@ class UpstreamStream(Protocol):
 class Provider(Protocol):
     def open(self, command: StartCommand) -> UpstreamStream:
         """Prepare a request; nothing is sent before `connect`."""
+        ...
+
+
+class NativeProviders(Protocol):
+    """Providers that can be asked about responses they keep."""
+
+    async def ask(self, provider: str, call: NativeCall) -> NativeAnswer:
+        """Make a call.
+
+        Raises:
+            UnknownProvider: nothing of that name is configured.
+            NativeUnsupported: the provider has no such operation.
+            CompletionNotFound: the provider has no such response.
+            UpstreamError: the provider refused, failed or was silent.
+        Cancel: the call may have been made.
+        """
         ...

@@ -147,8 +147,7 @@ class Mirrors:
         """Let the channel read the completion from its first event; False where it is not there."""
         try:
             async with asyncio.timeout(_ATTACH_TIMEOUT_S):
-                link = await self._carriers.link(carrier)
-                await link.attach(completion_id, self._channel, -1)
+                await self._carriers.link(carrier).attach(completion_id, self._channel, -1)
         except (CompletionNotFound, CarrierLost):
             return False
         except TimeoutError:
@@ -156,11 +155,10 @@ class Mirrors:
         return True
 
     async def _detach(self, carrier: str, completion_id: str, departure: Departure) -> None:
+        if completion_id in self._mirrors:
+            return  # Somebody came meanwhile, and must not be taken off.
         try:
-            link = await self._carriers.link(carrier)
-            if completion_id in self._mirrors:
-                return  # Somebody came meanwhile, and must not be taken off.
-            await link.detach(completion_id, self._channel, departure)
+            await self._carriers.link(carrier).detach(completion_id, self._channel, departure)
         except (CarrierLost, CompletionRuntimeError):
             pass  # The channel's lease tells the carrier the same, only later.
 
@@ -186,7 +184,7 @@ class Mirrors:
         began_s = now_s()
         try:
             async with asyncio.timeout(self._silence_timeout_s) as silence:
-                link = await self._carriers.link(carrier)
+                link = self._carriers.link(carrier)
                 stream = link.channel(self._channel, self._cursors(carrier))
                 async with aclosing(cast("AsyncGenerator[ChannelBatch, None]", stream)) as batches:
                     async for batch in batches:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from actors.core.errors import (
     NotCancellable,
     Overloaded,
     RequestError,
+    UnknownProvider,
 )
 from actors.core.events import CancelSource
 from actors.core.native import NativeAnswer, NativeCall
@@ -43,6 +44,7 @@ from actors.ports.ledger import (
     RateState,
     TeamState,
 )
+from actors.ports.provider import NativeProviders
 from actors.ports.registry import Registry
 from actors.ports.runtime import (
     CancelAnswer,
@@ -61,7 +63,6 @@ from actors.replica.records import settled_record
 from actors.replica.slots import Slots
 from actors.replica.starts import Starts
 from actors.settings import Settings
-from actors.upstream.native_responses import NativeProviders, NoNativeProviders
 
 __all__ = ["ReplicaRuntime"]
 
@@ -92,7 +93,7 @@ class ReplicaRuntime:
     Args:
         replica: its name, unique among all replicas that ever were; carriers know its readers by it.
         node_id: where it runs; carriers near it are preferred.
-        native: asks providers about responses that they keep; None asks nobody.
+        native: the providers that keep responses; None where there are none.
         simulator_url: what `describe` tells of it.
     """
 
@@ -114,7 +115,7 @@ class ReplicaRuntime:
         self._ledger = ledger
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._native = native or NoNativeProviders()
+        self._native = native
         self._simulator_url = simulator_url
         self._slots = Slots(registry, replica=replica, node_id=node_id)
         self._mirrors = Mirrors(
@@ -166,6 +167,8 @@ class ReplicaRuntime:
         )
 
     async def native(self, provider: str, call: NativeCall) -> NativeAnswer:
+        if self._native is None:
+            raise UnknownProvider(provider)
         return await self._native.ask(provider, call)
 
     # Accounts and administration.
@@ -272,7 +275,7 @@ class ReplicaRuntime:
     ) -> T | None:
         """Ask the carrier; None when the completion is not there any more, so the store must know."""
         try:
-            return await ask(await self._carriers.link(located.actor))
+            return await ask(self._carriers.link(located.actor))
         except (CompletionNotFound, CarrierLost):
             return None
 
@@ -280,6 +283,10 @@ class ReplicaRuntime:
 
     async def _subscribe(self, sought: _Sought) -> Subscription:
         located = await _found(sought.locate)
+        if located.completion_id in self._mirrors:
+            # Its carrier is not asked, who would know that it has ended: it may be deleted since.
+            with suppress(Overloaded):
+                located = await _found(sought.find)
         if not located.is_settled:
             subscription = await self._mirrors.join(located.actor, located.completion_id)
             if subscription is not None:

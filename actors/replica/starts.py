@@ -86,7 +86,7 @@ class Starts:
         await asyncio.gather(*self._leaving, return_exceptions=True)
 
     async def _start_on(self, slot: Slot, command: StartCommand) -> StartedCompletion:
-        link = await self._carriers.link(slot.carrier)
+        link = self._carriers.link(slot.carrier)
         subscription = self._mirrors.open(slot.carrier, command.completion_id)
         starting = asyncio.ensure_future(link.start(command, self._channel))
         try:

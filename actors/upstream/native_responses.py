@@ -24,7 +24,6 @@ import ssl
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import Protocol
 from urllib.parse import urlencode
 
 import httpx
@@ -43,7 +42,7 @@ from actors.settings import Settings
 from actors.upstream.config import ConfigError, ProviderConfig, ProviderKind
 from actors.upstream.wire_formats import WIRE_FORMATS
 
-__all__ = ["NativeProviders", "NativeResponses", "NoNativeProviders"]
+__all__ = ["NativeResponses"]
 
 _ROUTES: Mapping[NativeOperation, tuple[str, str]] = MappingProxyType(
     {
@@ -81,31 +80,8 @@ _BAD_KEY = Failure(
 )
 
 
-class NativeProviders(Protocol):
-    """Providers that can be asked about responses they keep."""
-
-    async def ask(self, provider: str, call: NativeCall) -> NativeAnswer:
-        """Make a call.
-
-        Raises:
-            UnknownProvider: nothing of that name is configured.
-            NativeUnsupported: the provider has no such operation.
-            CompletionNotFound: the provider has no such response.
-            UpstreamError: the provider refused, failed or was silent.
-        Cancel: the call may have been made.
-        """
-        ...
-
-
-class NoNativeProviders:
-    """Where no provider is configured."""
-
-    async def ask(self, provider: str, call: NativeCall) -> NativeAnswer:
-        raise UnknownProvider(provider)
-
-
 class NativeResponses:
-    """See `NativeProviders`.
+    """See `actors.ports.provider.NativeProviders`.
 
     Args:
         provider_of: resolves a name; raises ConfigError where there is none.

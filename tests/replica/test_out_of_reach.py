@@ -83,7 +83,7 @@ class CutOff:
         self._finds = finds
         self._link = link or SilentLink()
 
-    async def link(self, carrier: str) -> CarrierLink:
+    def link(self, carrier: str) -> CarrierLink:
         return self._link
 
     def forget(self, carrier: str) -> None:

@@ -93,6 +93,7 @@ class Bench:
         self.dead: set[str] = set()
         self.located: Located | None = None
         self.stored: Located | None = None
+        self.store_error: Exception | None = None
         self.runtime = ReplicaRuntime(
             self,
             self,
@@ -104,7 +105,7 @@ class Bench:
 
     # Carriers.
 
-    async def link(self, carrier: str) -> CarrierLink:
+    def link(self, carrier: str) -> CarrierLink:
         if carrier in self.dead:
             raise CarrierLost
         return self.carriers[carrier]
@@ -141,6 +142,8 @@ class Bench:
     # Ledger.
 
     async def find(self, key: CompletionKey) -> Located | None:
+        if self.store_error:
+            raise self.store_error
         return self.stored
 
 
@@ -293,6 +296,24 @@ def test_where_something_ran_once_is_no_proof_that_it_is_there() -> None:
         ):
             with pytest.raises(CompletionNotFound):
                 await ask
+
+    played(check)
+
+
+def test_what_was_deleted_is_not_found_although_somebody_here_reads_it_still() -> None:
+    async def check(bench: Bench) -> None:
+        started = await bench.runtime.start(command())
+        bench.located = bench.stored = Located(
+            command().completion_id, "c0", "n1", is_settled=False
+        )
+        again = await bench.runtime.subscribe(KEY)
+        await again.aclose(ReaderLeft.DETACHED)
+        bench.stored = None
+        with pytest.raises(CompletionNotFound):
+            await bench.runtime.subscribe(KEY)
+        bench.store_error = Overloaded("Away.")
+        again = await bench.runtime.subscribe(KEY)
+        assert again.completion_id == started.subscription.completion_id
 
     played(check)
 

@@ -28,7 +28,7 @@ from actors.simulator.app import create_simulator
 from actors.simulator.server import SimulatorServer
 from actors.upstream.catalogue import SIMULATOR, Catalogue
 from actors.upstream.config import Config, ConfigError, ProviderConfig, ProviderKind
-from actors.upstream.native_responses import NativeResponses, NoNativeProviders
+from actors.upstream.native_responses import NativeResponses
 
 KEY = "sk-of-the-provider"
 OBJECT = b'{"object":"response","id":"resp_1"}'
@@ -182,8 +182,6 @@ def test_who_keeps_no_responses_is_told_apart_from_who_is_unknown() -> None:
         await bench.refused(UnknownProvider, ALIEN, "nobody")
         await bench.refused(NativeUnsupported, ALIEN, "chat")
         assert bench.upstream.asked == []
-        with pytest.raises(UnknownProvider):
-            await NoNativeProviders().ask("keyed", ALIEN)
 
     tell(story)
 
