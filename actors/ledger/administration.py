@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from dataclasses import replace
 
 from actors.core.errors import (
@@ -40,8 +39,6 @@ __all__ = [
     "create_team",
     "ensure_demo",
     "grant_credits",
-    "new_grant_id",
-    "new_secret",
     "remember_cancellation",
     "revoke_key",
 ]
@@ -94,7 +91,7 @@ def create_team(
     memory.accounts.open_account(team, billing_mode=billing_mode)
     memory.teams[team] = row
     if credits_microcredits:
-        _grant(memory, transaction, team, credits_microcredits, new_grant_id())
+        _grant(memory, transaction, team, credits_microcredits, f"\x1ffirst/{team}")
     return TeamState(row.limits, row.policy)
 
 
@@ -143,16 +140,6 @@ def grant_credits(
     return Balance(
         account.credits_microcredits, account.held_microcredits, account.billing_mode.value
     )
-
-
-def new_secret() -> str:
-    """Return the secret of a key that is to be made."""
-    return f"al_live_{secrets.token_hex(32)}"
-
-
-def new_grant_id() -> str:
-    """Return an id for a grant whose caller names none; such a grant is never recognised again."""
-    return f"grant_{secrets.token_hex(12)}"
 
 
 def ensure_demo(
@@ -237,7 +224,9 @@ def _put_key(
     *,
     prefix: str = "key_",
 ) -> KeyOwner:
-    owner = KeyOwner(f"{prefix}{secrets.token_hex(12)}", digest, team, is_revoked=False)
+    # Of the digest, which nobody sees: the id says nothing of the secret.
+    name_of_it = hashlib.sha256(f"id of {digest}".encode()).hexdigest()[:24]
+    owner = KeyOwner(f"{prefix}{name_of_it}", digest, team, is_revoked=False)
     accounts.insert_key(transaction.connection, owner, name, now_s=transaction.now_s)
     memory.put_owner(owner)
     return owner

@@ -11,6 +11,7 @@ described there; what is said here is beyond it.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -75,6 +76,7 @@ class LedgerService:
         store: opened for this service, which closes it.
         clock: wall clock, seconds since 1970.
         threads: makes the thread that writes and those that read.
+        token_hex: makes what nobody can guess, of so many bytes: the secrets of keys.
         batch_max, queue_max: see `group_commit`.
     """
 
@@ -85,6 +87,7 @@ class LedgerService:
         settings: Settings,
         clock: Callable[[], float],
         threads: Threads = ThreadPoolExecutor,
+        token_hex: Callable[[int], str] = secrets.token_hex,
         batch_max: int = BATCH_MAX,
         queue_max: int = QUEUE_MAX,
     ) -> None:
@@ -102,6 +105,7 @@ class LedgerService:
         self._store = store
         self._settings = settings
         self._clock = clock
+        self._token_hex = token_hex
         self._is_draining = False
         self._is_closed = False
 
@@ -220,7 +224,7 @@ class LedgerService:
 
     async def create_key(self, team: str, name: str) -> IssuedKey:
         check_text(name, "name", length_min=0)
-        secret = administration.new_secret()
+        secret = f"al_live_{self._token_hex(32)}"
         change = partial(administration.create_key, team=team, name=name, secret=secret)
         return await self._commit(change)
 
@@ -240,7 +244,7 @@ class LedgerService:
                 administration.grant_credits,
                 team=team,
                 amount_microcredits=amount_microcredits,
-                grant_id=grant_id or administration.new_grant_id(),
+                grant_id=grant_id or f"grant_{self._token_hex(12)}",
             )
         )
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from actors.ledger.store import Store
 
-__all__ = ["Fault", "FaultyStore"]
+__all__ = ["Fault", "FaultyStore", "broken"]
 
 
 class Fault(Enum):
@@ -37,16 +37,17 @@ class FaultyStore(Store):
     def begin(self) -> Iterator[Connection]:
         fault = self.faults.pop(0) if self.faults else None
         if fault is Fault.AT_BEGIN:
-            raise _broken()
+            raise broken()
         with super().begin() as connection:
             yield connection
             self.committing.set()
             assert self.gate.wait(30), "the test forgot to open the gate"
             if fault is Fault.BEFORE_COMMIT:
-                raise _broken()
+                raise broken()
         if fault is Fault.AFTER_COMMIT:
-            raise _broken()
+            raise broken()
 
 
-def _broken() -> OperationalError:
+def broken() -> OperationalError:
+    """Return what a driver raises whose database went away."""
     return OperationalError("COMMIT", None, Exception("the connection was cut"))

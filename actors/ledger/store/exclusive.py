@@ -7,16 +7,17 @@ writes, so that nobody can write without it; a broken session has lost it and ta
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from actors.ledger.store.errors import StoreInUse, StoreUnavailable
 
-__all__ = ["APPLICATION_NAME", "LOCK_WAIT_S", "FileLock", "lock_session"]
+__all__ = ["APPLICATION_NAME", "LOCK_WAIT_S", "lock_file", "lock_session"]
 
 APPLICATION_NAME = "midstream-ledger-"
 """With the process id behind it: how a second opener learns who holds the session lock."""
@@ -30,39 +31,25 @@ LOCK_WAIT_S = 2.0
 _POLL_S = 0.05
 
 
-class FileLock:
-    """An exclusive lock on `path`, which also holds the process id of its owner."""
+def lock_file(path: Path, *, place: str, wait_s: float = LOCK_WAIT_S) -> FileLock:
+    """Lock a file, which then holds the process id of its owner. Blocks for at most `wait_s`.
 
-    def __init__(self, path: Path, *, place: str, wait_s: float = LOCK_WAIT_S) -> None:
-        """Take the lock. Blocks for at most `wait_s`.
+    It stays when the lock is released: removing it would race with the next owner.
 
-        Raises:
-            StoreInUse: someone kept it, be it this very process.
-            StoreUnavailable: the file cannot be made.
-        """
-        try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StoreUnavailable(f"{path} cannot be opened: {error.strerror}.") from None
-        if not _wait_for(self._try_lock, wait_s):
-            pid = _parse_pid(os.pread(self._descriptor, 32, 0))
-            self.release()
-            raise StoreInUse(place, pid)
-        os.truncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, b"%d\n" % os.getpid(), 0)
-
-    def _try_lock(self) -> bool:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
-
-    def release(self) -> None:
-        """Give it back. The file stays: removing it would race with the next owner."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+    Raises:
+        StoreInUse: someone kept it, be it this very process.
+        StoreUnavailable: the file cannot be made.
+    """
+    # Not a singleton, nor one lock per thread: it is released by whichever thread closes the store.
+    lock = FileLock(path, mode=0o600, thread_local=False)
+    try:
+        lock.acquire(timeout=wait_s, poll_interval=_POLL_S)
+    except Timeout:
+        raise StoreInUse(place, _parse_pid(path.read_bytes()[:32])) from None
+    except OSError as error:
+        raise StoreUnavailable(f"{path} cannot be opened: {error.strerror}.") from None
+    path.write_bytes(b"%d\n" % os.getpid())
+    return lock
 
 
 def lock_session(cursor: Any, *, place: str, wait_s: float = LOCK_WAIT_S) -> None:

@@ -24,16 +24,17 @@ from pathlib import Path
 from secrets import token_bytes
 from typing import Any, Protocol
 
+from filelock import BaseFileLock
 from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from actors.ledger.store.errors import StoreTooNew, StoreUnavailable
-from actors.ledger.store.exclusive import APPLICATION_NAME, LOCK_WAIT_S, FileLock, lock_session
+from actors.ledger.store.exclusive import APPLICATION_NAME, LOCK_WAIT_S, lock_file, lock_session
 from actors.ledger.store.migrations import migrate
 from actors.ledger.store.tables import SCHEMA_VERSION, metadata, schema_version, secrets
 
-__all__ = ["READERS", "Database", "Store"]
+__all__ = ["READERS", "Database", "Store", "configure_sqlite", "prepare_schema"]
 
 READERS = 2
 """Reading connections, and the threads that use them."""
@@ -101,7 +102,7 @@ class Store:
         self._writing: Connection | None = None
         try:
             with self.begin() as connection:
-                _prepare_schema(connection)
+                prepare_schema(connection)
                 self.seal_key = _seal_key(connection)
         except SQLAlchemyError as error:
             self.close()
@@ -160,7 +161,7 @@ class Store:
             self.url, pool_size=pool_size, max_overflow=0, hide_parameters=True, **options
         )
         if self.is_sqlite:
-            _configure_sqlite(engine, is_reader=is_reader)
+            configure_sqlite(engine, is_reader=is_reader)
         elif not is_reader:
             _configure_postgres_writer(engine, self.place, self._lock_wait_s)
         return engine
@@ -184,13 +185,13 @@ def _normal_url(text: str) -> URL:
     return url
 
 
-def _prepare_file(url: URL, place: str, wait_s: float) -> FileLock:
+def _prepare_file(url: URL, place: str, wait_s: float) -> BaseFileLock:
     path = Path(url.database or "")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StoreUnavailable(f"{path.parent} cannot be made: {error.strerror}.") from None
-    lock = FileLock(path.with_name(path.name + ".lock"), place=place, wait_s=wait_s)
+    lock = lock_file(path.with_name(path.name + ".lock"), place=place, wait_s=wait_s)
     try:
         # Made here and not by SQLite: records hold what people wrote, so nobody else may read them.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -200,7 +201,8 @@ def _prepare_file(url: URL, place: str, wait_s: float) -> FileLock:
     return lock
 
 
-def _configure_sqlite(engine: Engine, *, is_reader: bool) -> None:
+def configure_sqlite(engine: Engine, *, is_reader: bool) -> None:
+    """Set what makes a commit durable, and let each transaction begin as what it is."""
     begin = "BEGIN" if is_reader else "BEGIN IMMEDIATE"
 
     @event.listens_for(engine, "connect")
@@ -238,7 +240,8 @@ def _configure_postgres_writer(engine: Engine, place: str, wait_s: float) -> Non
         connection.commit()
 
 
-def _prepare_schema(connection: Connection) -> None:
+def prepare_schema(connection: Connection) -> None:
+    """Make the tables where there are none, or bring them up to date. Raises: StoreTooNew."""
     if inspect(connection).has_table(schema_version.name):
         found = connection.execute(select(schema_version.c.version)).scalar_one()
         if found > SCHEMA_VERSION:
