@@ -28,6 +28,7 @@ from actors.ports.ledger import (
     CompletionKey,
     CompletionRow,
     IssuedKey,
+    KeyRefusal,
     KeyRow,
     LimitsChange,
     Located,
@@ -143,9 +144,9 @@ class LedgerActor:
 
     # Accounts.
 
-    async def authenticate(self, digest: str) -> Principal:
+    async def authenticate(self, digests: list[str]) -> list[Principal | KeyRefusal]:
         await self._ready()
-        return await self._service.authenticate(digest)
+        return await self._service.authenticate(digests)
 
     async def draw_request(self, team: str) -> RateState | None:
         await self._ready()

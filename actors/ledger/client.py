@@ -19,6 +19,7 @@ from actors.ports.ledger import (
     HoldExtension,
     HoldPlacement,
     IssuedKey,
+    KeyRefusal,
     KeyRow,
     LimitsChange,
     Located,
@@ -102,8 +103,8 @@ class RayLedger:
     async def find_started(self, key: CompletionKey, again: IdempotencyKey) -> Located | None:
         return await self._read("find_started", key, again)
 
-    async def authenticate(self, digest: str) -> Principal:
-        return await self._read("authenticate", digest)
+    async def authenticate(self, digests: list[str]) -> list[Principal | KeyRefusal]:
+        return await self._read("authenticate", digests)
 
     async def draw_request(self, team: str) -> RateState | None:
         return await self._ask("draw_request", team)

@@ -16,7 +16,7 @@ from actors.core.money.rules import Account, Accounts, Hold
 from actors.ledger.store import accounts, claims, records
 from actors.ledger.store.accounts import KeyOwner, TeamRow
 from actors.ledger.store.records import OpenCompletion
-from actors.ports.ledger import CompletionKey, Principal
+from actors.ports.ledger import CompletionKey, KeyRefusal, Principal
 
 __all__ = ["Memory"]
 
@@ -70,7 +70,13 @@ class Memory:
         assert hold is not None, "Every open completion has a hold."
         return hold
 
-    def principal(self, owner: KeyOwner) -> Principal:
+    def principal(self, digest: str) -> Principal | KeyRefusal:
+        """Return whose key has this digest."""
+        owner = self.owners.get(digest)
+        if owner is None:
+            return KeyRefusal.INVALID
+        if owner.is_revoked:
+            return KeyRefusal.REVOKED
         team = self.teams[owner.team]
         return Principal(team.team, team.organization, owner.key_id, team.limits, team.policy)
 

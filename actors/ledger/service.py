@@ -18,7 +18,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from actors.core.errors import Overloaded, Unauthenticated
+from actors.core.errors import Overloaded
 from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey
 from actors.ledger import administration, deleting, placing, reads, settling, upkeep
@@ -46,6 +46,7 @@ from actors.ports.ledger import (
     HoldExtension,
     HoldPlacement,
     IssuedKey,
+    KeyRefusal,
     KeyRow,
     LimitsChange,
     Located,
@@ -179,14 +180,8 @@ class LedgerService:
 
     # Teams, keys and credit.
 
-    async def authenticate(self, digest: str) -> Principal:
-        memory = self._writer.memory
-        owner = memory.owners.get(digest)
-        if owner is None:
-            raise Unauthenticated("The API key is not valid.", reason="invalid")
-        if owner.is_revoked:
-            raise Unauthenticated("The API key was revoked.", reason="revoked")
-        return memory.principal(owner)
+    async def authenticate(self, digests: list[str]) -> list[Principal | KeyRefusal]:
+        return [self._writer.memory.principal(digest) for digest in digests]
 
     async def draw_request(self, team: str) -> RateState | None:
         return await self._commit(partial(placing.draw_request, team=team))

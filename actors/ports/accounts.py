@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "POLICY_UNCHANGED",
     "Balance",
     "IssuedKey",
+    "KeyRefusal",
     "KeyRow",
     "LimitsChange",
     "PolicyChange",
@@ -109,6 +110,13 @@ class Principal:
     key_id: str
     limits: TeamLimits = TeamLimits()
     policy: TeamPolicy = TeamPolicy()
+
+
+class KeyRefusal(StrEnum):
+    """Why a key is nobody's."""
+
+    INVALID = "invalid"
+    REVOKED = "revoked"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from actors.ports.accounts import (
     POLICY_UNCHANGED,
     Balance,
     IssuedKey,
+    KeyRefusal,
     KeyRow,
     LimitsChange,
     PolicyChange,
@@ -43,6 +44,7 @@ __all__ = [
     "HoldLedger",
     "HoldPlacement",
     "IssuedKey",
+    "KeyRefusal",
     "KeyRow",
     "Ledger",
     "LimitsChange",
@@ -312,10 +314,11 @@ class Ledger(HoldLedger, Protocol):
 
     # Teams, keys and credit.
 
-    async def authenticate(self, digest: str) -> Principal:
-        """Return whose key it is, by the SHA-256 of the key in hex.
+    async def authenticate(self, digests: list[str]) -> list[Principal | KeyRefusal]:
+        """Return whose keys these are, each by its SHA-256 in hex.
 
-        Raises: Unauthenticated: unknown or revoked.
+        For many at once: who has no key can make any number of them up, and a call costs the ledger
+        hundreds of times what a key in it does.
         """
         ...
 

@@ -23,6 +23,7 @@ from actors.ports.ledger import (
     CompletionKey,
     CompletionRow,
     IssuedKey,
+    KeyRefusal,
     KeyRow,
     LimitsChange,
     PolicyChange,
@@ -190,8 +191,8 @@ class CompletionRuntime(Protocol):
 
     # Accounts
 
-    async def authenticate(self, secret: str) -> Principal:
-        """Raises: Unauthenticated: unknown or revoked."""
+    async def authenticate(self, digests: list[str]) -> list[Principal | KeyRefusal]:
+        """Return whose keys these are, each by its SHA-256 in hex."""
         ...
 
     async def balance(self, team: str) -> Balance: ...

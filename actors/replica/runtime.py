@@ -8,7 +8,6 @@ start is `actors.replica.starts`', what is read of them `actors.replica.mirrors`
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from actors.ports.ledger import (
     POLICY_UNCHANGED,
     Balance,
     CompletionKey,
+    KeyRefusal,
     Ledger,
     LimitsChange,
     Located,
@@ -173,8 +173,8 @@ class ReplicaRuntime:
 
     # Accounts and administration.
 
-    async def authenticate(self, secret: str) -> Principal:
-        return await self._ledger.authenticate(hashlib.sha256(secret.encode()).hexdigest())
+    async def authenticate(self, digests: list[str]) -> list[Principal | KeyRefusal]:
+        return await self._ledger.authenticate(digests)
 
     async def draw_request(self, team: str) -> RateState | None:
         return await self._ledger.draw_request(team)

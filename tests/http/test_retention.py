@@ -38,6 +38,7 @@ from actors.ports.runtime import ReaderLeft, Subscription
 from actors.testing import ScriptedUpstream
 from serve_app.http.ulid import new_ulid
 from tests.http.rig import Rig, finish, rig, say, until
+from tests.support.principals import principal_of
 
 PROMPT, ANSWER, STOP, ECHO = "walrus-asked", "heron-answered", "otter-stops", "finch-echoed"
 WORDS = (PROMPT, ANSWER, STOP, ECHO)
@@ -87,7 +88,7 @@ async def begin(made: Rig) -> tuple[CompletionKey, Subscription]:
         request,
         completion_id=completion_id,
         wire_id=completion_id,
-        principal=await made.runtime.authenticate(made.key),
+        principal=await principal_of(made.runtime, made.key),
         dialect=Dialect.CHAT,
         created_at_s=time.time(),
         settings=made.settings,

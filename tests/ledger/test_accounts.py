@@ -39,6 +39,7 @@ from tests.support.ledger import (
     store_url,
 )
 from tests.support.postgres import postgres_server
+from tests.support.principals import principal_of
 
 __all__ = ["postgres_server", "store_url"]
 
@@ -54,19 +55,19 @@ def test_a_key_says_whose_it_is_until_it_is_revoked(store_url: str) -> None:
         assert re.fullmatch(r"al_live_[0-9a-f]{64}", key.secret)
         assert key.key_id.startswith("key_")
         principal = Principal(TEAM, "org_acme", key.key_id, TeamLimits())
-        assert await service.authenticate(digest(key.secret)) == principal
+        assert await principal_of(service, key.secret) == principal
         await ledger.make_team(requests_per_minute=5)
         limited = Principal(TEAM, "org_acme", key.key_id, TeamLimits(requests_per_minute=5))
-        assert await service.authenticate(digest(key.secret)) == limited
+        assert await principal_of(service, key.secret) == limited
 
-        for unknown in (digest("al_live_0"), key.secret, "", "\0"):
-            error = await refused(Unauthenticated, service.authenticate(unknown))
+        for unknown in ("al_live_0", digest(key.secret), "", "\0"):
+            error = await refused(Unauthenticated, principal_of(service, unknown))
             assert error.reason == "invalid"
         ledger.clock.now_s += 5
         await service.revoke_key(key.key_id)
         ledger.clock.now_s += 5
         await service.revoke_key(key.key_id)
-        error = await refused(Unauthenticated, service.authenticate(digest(key.secret)))
+        error = await refused(Unauthenticated, principal_of(service, key.secret))
         assert error.reason == "revoked"
         (row,) = [row for row in await service.list_keys(None) if row.name == "laptop"]
         assert row.revoked_at_s == ledger.clock.now_s - 5
@@ -137,7 +138,7 @@ def test_a_teams_policy_changes_where_something_is_said_of_it(store_url: str) ->
                 policy=PolicyChange(**members),
             )
             if team == TEAM:
-                principal = await ledger.service.authenticate(digest(ledger.secret))
+                principal = await principal_of(ledger.service, ledger.secret)
                 assert principal.policy == state.policy
             return state.policy
 
@@ -163,7 +164,7 @@ def test_a_policy_outlives_a_restart(store_url: str) -> None:
             )
             secret = ledger.secret
         async with open_ledger(store_url) as ledger:
-            principal = await ledger.service.authenticate(digest(secret))
+            principal = await principal_of(ledger.service, secret)
             assert principal.policy == TeamPolicy(stores_content=False)
 
     asyncio.run(whole())
@@ -176,7 +177,7 @@ def test_what_is_not_said_of_a_team_stays(store_url: str) -> None:
                 "beta", "org_beta", credits_microcredits=0, limits=limits, **members
             )
             key = await ledger.service.create_key("beta", "k")
-            principal = await ledger.service.authenticate(digest(key.secret))
+            principal = await principal_of(ledger.service, key.secret)
             assert principal.limits == state.limits
             return state.limits
 
@@ -218,12 +219,12 @@ def test_the_demo_team_gets_its_credits_once(store_url: str) -> None:
         for secret in ("al_live_a", "al_live_a", "al_live_b"):
             await service.ensure_demo("demo", "org_demo", 1_000_000_000, digest(secret))
         assert await service.balance("demo") == Balance(1_000_000_000, 0)
-        assert (await service.authenticate(digest("al_live_b"))).organization == "org_demo"
+        assert (await principal_of(service, "al_live_b")).organization == "org_demo"
         keys = await service.list_keys("demo")
         assert sorted(key.name for key in keys) == ["demo", "demo (replaced)"]
         await service.revoke_key(next(key.key_id for key in keys if key.name == "demo"))
         await service.ensure_demo("demo", "org_demo", 1, digest("al_live_b"))
-        await refused(Unauthenticated, service.authenticate(digest("al_live_b")))
+        await refused(Unauthenticated, principal_of(service, "al_live_b"))
 
     tell(store_url, story)
 
@@ -238,13 +239,13 @@ def test_a_changed_demo_key_ends_the_one_before_and_no_other(store_url: str) -> 
         await preset("al_live_a")
         other = await service.create_key("demo", "demo")
         await preset("al_live_b")
-        await refused(Unauthenticated, service.authenticate(digest("al_live_a")))
+        await refused(Unauthenticated, principal_of(service, "al_live_a"))
         for secret in ("al_live_b", other.secret):
-            await service.authenticate(digest(secret))
+            await principal_of(service, secret)
         await preset("al_live_a")
-        await service.authenticate(digest("al_live_a"))
-        await refused(Unauthenticated, service.authenticate(digest("al_live_b")))
-        await service.authenticate(digest(other.secret))
+        await principal_of(service, "al_live_a")
+        await refused(Unauthenticated, principal_of(service, "al_live_b"))
+        await principal_of(service, other.secret)
 
     tell(store_url, story)
 

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from tests.support.ledger import (
     key_of,
     open_ledger,
 )
+from tests.support.principals import principal_of
 
 
 class Gated:
@@ -305,7 +305,7 @@ def test_a_store_that_stays_away_refuses_and_comes_back(tmp_path: Path) -> None:
         for _ in range(4):
             await refused(Overloaded, ledger.place())
         # Keys are known from before: who asks is told that the ledger is away, not that he is unknown.
-        assert (await ledger.service.authenticate(_digest(ledger.secret))).team == "acme"
+        assert (await principal_of(ledger.service, ledger.secret)).team == "acme"
         await ledger.place()
         assert await ledger.balance() == (10 * HOLD, HOLD)
 
@@ -377,7 +377,3 @@ def test_a_service_needs_no_loop_to_be_made(tmp_path: Path) -> None:
         await service.close()
 
     asyncio.run(main())
-
-
-def _digest(secret: str) -> str:
-    return sha256(secret.encode()).hexdigest()

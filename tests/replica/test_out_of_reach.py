@@ -282,7 +282,7 @@ class SilentActor:
 def test_a_ledger_that_does_not_answer_is_away() -> None:
     async def whole() -> None:
         ledger = RayLedger(SilentActor(), read_timeout_s=0.05)
-        for asked in (ledger.authenticate("0" * 64), ledger.find(KEY)):
+        for asked in (ledger.authenticate(["0" * 64]), ledger.find(KEY)):
             with pytest.raises(Overloaded):
                 await asyncio.wait_for(asked, 20)
 

@@ -50,6 +50,7 @@ from actors.ports.runtime import (
 )
 from actors.settings import Settings
 from actors.upstream.catalogue import SIMULATOR, Catalogue
+from tests.support.principals import principal_of
 
 MICROCREDITS = 10_000_000
 DEADLINE_S = 60.0
@@ -73,7 +74,7 @@ class Bench:
             limits=limits or LIMITS_UNCHANGED,
         )
         issued = await self.runtime.create_key(self.team, "suite")
-        self.principal = await self.runtime.authenticate(issued.secret)
+        self.principal = await principal_of(self.runtime, issued.secret)
 
     def command(
         self,
