@@ -14,11 +14,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from actors.completion.carrier import Carrier, CarrierLink
+from actors.completion.carrier import Carrier
 from actors.completion.driver import CompletionDriver
 from actors.core.errors import CompletionRuntimeError, UpstreamError
 from actors.core.request import StartCommand
 from actors.core.upstream import UpstreamBatch
+from actors.ports.carrier import CarrierLink
 from actors.ports.clock import Clock, SystemClock, Timer
 from actors.ports.directory import CarrierLost
 from actors.ports.ledger import (
@@ -220,13 +221,12 @@ class InMemoryRuntime(ReplicaRuntime):
         simulator_url: str | None = None,
         native: NativeProviders | None = None,
     ) -> None:
-        clock = clock or SystemClock()
         self.carrier = Carrier(
             replace(_Here(), pid=os.getpid()),
             slots=_SLOTS,
             provider_of=providers,
             ledger=ledger,
-            clock=clock,
+            clock=clock or SystemClock(),
             settings=settings,
             on_began=_nothing,
             on_freed=_nothing,
@@ -238,7 +238,6 @@ class InMemoryRuntime(ReplicaRuntime):
             settings=settings,
             replica="in-memory",
             node_id=_Here().node_id,
-            clock=clock,
             native=native,
             simulator_url=simulator_url,
         )

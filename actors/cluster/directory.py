@@ -13,12 +13,12 @@ import ray
 
 from actors.cluster.calls import find_actor, from_carrier
 from actors.cluster.deployed import Deployed, provider_keys
-from actors.completion.channel import ChannelBatch
 from actors.core.completion.readers import Departure
 from actors.core.events import CancelSource
 from actors.core.record import CompletionRecord
 from actors.core.request import StartCommand
 from actors.ledger.client import LEDGER_NAME, RayLedger
+from actors.ports.carrier import ChannelBatch
 from actors.ports.ledger import Placed
 from actors.ports.registry import REGISTRY_NAME, Registry
 from actors.ports.runtime import CancelAnswer
@@ -37,7 +37,7 @@ when it is needed: the channel that it carried goes on over the next."""
 
 
 class RayLink:
-    """A completion actor as replicas call it; see `actors.completion.carrier.CarrierLink`.
+    """A completion actor as replicas call it; see `actors.ports.carrier.CarrierLink`.
 
     Ray says where it is and whether it lives; the calls are direct.
     """
@@ -53,10 +53,8 @@ class RayLink:
     async def start(self, command: StartCommand, channel: str) -> Placed:
         return cast(Placed, await self._direct.call("start", command, channel))
 
-    async def cancel(
-        self, completion_id: str, source: CancelSource, requested_at_s: float
-    ) -> CancelAnswer:
-        answer = await self._direct.call("cancel", completion_id, source, requested_at_s)
+    async def cancel(self, completion_id: str, source: CancelSource) -> CancelAnswer:
+        answer = await self._direct.call("cancel", completion_id, source)
         return cast(CancelAnswer, answer)
 
     async def record(self, completion_id: str) -> CompletionRecord:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,6 +145,7 @@ class CompletionActor:
             settings=settings,
             on_began=self._on_began,
             on_freed=self._on_freed,
+            thread=ThreadPoolExecutor(1, "records"),
         )
         self._server = DirectServer(
             {

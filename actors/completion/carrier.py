@@ -1,16 +1,17 @@
 """What carries completions: drivers by id, channels by name, and a number of slots.
 
 A `CompletionActor` is a carrier in a process of its own; `InMemoryRuntime` has one in this process.
-`CarrierLink` is a carrier as its callers see it, near or far. No Ray here.
+`actors.ports.carrier` has it as its callers see it. No Ray here.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Executor
 from typing import Protocol
 
-from actors.completion.channel import ChannelBatch, ChannelSource
+from actors.completion.channel import ChannelSource
 from actors.completion.driver import CompletionDriver
 from actors.core.completion.event_log import EventLog
 from actors.core.completion.readers import Departure
@@ -18,51 +19,18 @@ from actors.core.errors import CarrierBusy, CompletionNotFound
 from actors.core.events import CancelSource
 from actors.core.record import CompletionHeader, CompletionRecord
 from actors.core.request import StartCommand
+from actors.ports.carrier import ChannelBatch
 from actors.ports.clock import Clock
 from actors.ports.ledger import HoldLedger, Placed
 from actors.ports.provider import Provider
 from actors.ports.runtime import CancelAnswer, CancelOutcome
 from actors.settings import Settings
 
-__all__ = ["Carrier", "CarrierLink", "Owner"]
+__all__ = ["Carrier", "Owner"]
 
 _ANSWERS_MAX = 4_096
 """Latest starts whose answer is kept: one whose connection broke is made again, when the completion may
 have ended and been forgotten."""
-
-
-class CarrierLink(Protocol):
-    """A carrier, near or far. Far ones may raise `Overloaded` from every call."""
-
-    async def start(self, command: StartCommand, channel: str) -> Placed:
-        """Carry a completion, read by that channel from its first event; returns when its hold is durable.
-
-        Raises: CarrierBusy: no slot is free. RequestError, AdmissionError: the ledger refused.
-        Cancel: the completion goes on.
-        """
-        ...
-
-    async def cancel(
-        self, completion_id: str, source: CancelSource, requested_at_s: float
-    ) -> CancelAnswer:
-        """Cancel and wait for the settlement. Raises: CompletionNotFound: it is not here."""
-        ...
-
-    async def record(self, completion_id: str) -> CompletionRecord:
-        """Return the completion as it stands. Raises: CompletionNotFound."""
-        ...
-
-    async def attach(self, completion_id: str, channel: str, cursor: int) -> None:
-        """Let the channel read after that sequence. Raises: CompletionNotFound."""
-        ...
-
-    async def detach(self, completion_id: str, channel: str, departure: Departure) -> None:
-        """The channel's last reader has left; unknown ids are ignored."""
-        ...
-
-    def channel(self, channel: str, reading: Mapping[str, int]) -> AsyncIterator[ChannelBatch]:
-        """Open the channel's stream of batches for one lease; see `ChannelSource.batches`."""
-        ...
 
 
 class Owner(Protocol):
@@ -83,6 +51,7 @@ class Carrier:
         provider_of: resolves a command's provider name.
         on_began, on_freed: called with each completion that took a slot, and when it was settled or
             refused and the slot is free again.
+        thread: where long records are encoded; None encodes them where they are.
     """
 
     def __init__(
@@ -96,6 +65,7 @@ class Carrier:
         settings: Settings,
         on_began: Callable[[CompletionDriver], None],
         on_freed: Callable[[CompletionDriver], None],
+        thread: Executor | None = None,
     ) -> None:
         self._owner = owner
         self._slots = slots
@@ -105,6 +75,7 @@ class Carrier:
         self._settings = settings
         self._on_began = on_began
         self._on_freed = on_freed
+        self._thread = thread
         self._drivers: dict[str, CompletionDriver] = {}
         self._running: set[str] = set()
         self._channels: dict[str, ChannelSource] = {}
@@ -130,11 +101,9 @@ class Carrier:
             del self._answers[next(iter(self._answers))]
         return answer
 
-    async def cancel(
-        self, completion_id: str, source: CancelSource, requested_at_s: float
-    ) -> CancelAnswer:
+    async def cancel(self, completion_id: str, source: CancelSource) -> CancelAnswer:
         driver = self._driver(completion_id)
-        driver.cancel(source, requested_at_s=requested_at_s)
+        driver.cancel(source)
         return CancelAnswer(CancelOutcome.JOINED, await driver.settled())
 
     async def record(self, completion_id: str) -> CompletionRecord:
@@ -196,6 +165,7 @@ class Carrier:
             settings=self._settings,
             on_change=self._changed,
             on_settled=self._settled,
+            thread=self._thread,
         )
         self._drivers[command.completion_id] = driver
         self._running.add(command.completion_id)
@@ -240,9 +210,6 @@ class Carrier:
                 self._forget_if_read(completion_id)
 
     def _changed(self, driver: CompletionDriver) -> None:
-        log = driver.completion.log
-        if len(log) == 1 and log.finished is None:
-            return  # Nobody waits for `Started` alone: it travels with what comes next.
         for source in self._channels.values():
             source.mark(driver.header.completion_id)
 

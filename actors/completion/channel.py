@@ -1,9 +1,7 @@
-"""The channel between an actor and a replica: one stream of batches for all completions they share.
+"""The near end of a channel: one stream of batches for all completions that a replica reads here.
 
-A Ray call per token would cost more than the token. So a replica keeps one channel per actor, and a
-batch carries what is new in every completion that the replica reads there. The near end belongs to
-the carrier and keeps a cursor per completion, no events; the far end mirrors the logs for the
-replica's readers.
+It keeps a cursor per completion and no events; the far end, `actors.replica.mirrors`, has copies of the
+logs for the replica's readers.
 
 A channel is leased: its stream of batches ends after `CHANNEL_LEASE_S`, and a replica that still reads
 opens it again, saying what it reads and how far it has come. So whatever happened between two leases (a
@@ -16,20 +14,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from actors.core.completion.event_log import EventLog
 from actors.core.events import Finished, to_row
+from actors.ports.carrier import ABSENT, CHANNEL_LEASE_S, ChannelBatch
 
-__all__ = [
-    "ABSENT",
-    "CHANNEL_LEASE_S",
-    "CHANNEL_REOPEN_S",
-    "ChannelBatch",
-    "ChannelSource",
-]
+__all__ = ["CHANNEL_REOPEN_S", "ChannelSource"]
 
-CHANNEL_LEASE_S = 3.0
 CHANNEL_REOPEN_S = 2.0
 
 _FLUSH_PAUSE_S = 0.002
@@ -39,14 +31,12 @@ _FLUSH_PAUSE_S_MAX = 0.05
 between processes however little is in it; the more completions share the channel, the more of them have
 something to say in the same pause."""
 
+_STARTED_WAIT_S = 0.02
+"""How long `Started` alone waits for what comes next: an answer that begins at once travels with it, and
+one that does not holds back nobody's first frame."""
+
 _EVENTS_PER_FLUSH = 2_000
 """Per completion and flush; the rest goes with the next, so one long replay delays nobody."""
-
-ChannelBatch = list[tuple[str, int, list[list[Any]]]]
-"""(completion id, sequence of the first row, rows of `events.to_row`) per completion with news."""
-
-ABSENT = -1
-"""In place of a sequence: the completion is not here. It ended and was forgotten, or is on its way here."""
 
 
 class LogOwner(Protocol):
@@ -75,6 +65,7 @@ class ChannelSource:
         self._unnamed: set[str] = set()
         self._wake = asyncio.Event()
         self._opening = 0
+        self._started_wait: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._watch_from_now()
 
@@ -112,9 +103,14 @@ class ChannelSource:
     def mark(self, completion_id: str) -> None:
         """Say that the completion's log may have grown; what this channel has or reads not is ignored."""
         cursor, log = self._cursors.get(completion_id), self._owner.log_of(completion_id)
-        if cursor is not None and log is not None and len(log) > cursor + 1:
-            self._dirty[completion_id] = None
+        if cursor is None or log is None or len(log) <= cursor + 1:
+            return
+        self._dirty[completion_id] = None
+        if len(log) > 1 or log.finished is not None:
             self._wake.set()
+        elif self._started_wait is None:
+            loop = asyncio.get_running_loop()
+            self._started_wait = loop.call_later(_STARTED_WAIT_S, self._wake.set)
 
     async def batches(self, reading: Mapping[str, int]) -> AsyncIterator[ChannelBatch]:
         """Yield what is new until the lease ends; opening again ends an earlier stream.
@@ -176,6 +172,9 @@ class ChannelSource:
 
     def _collect(self) -> ChannelBatch:
         batch: ChannelBatch = []
+        if self._started_wait is not None:
+            self._started_wait.cancel()
+            self._started_wait = None
         dirty, self._dirty = self._dirty, {}
         for completion_id in dirty:
             log = self._owner.log_of(completion_id)

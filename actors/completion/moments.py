@@ -1,12 +1,12 @@
-"""When what happened to a completion, by the wall clock: what its timeline and its receipt are made of.
+"""When what happened to a completion, by its owner's wall clock: its timeline and its receipt.
 
-The driver notes; nothing here decides anything, and no clock is read.
+The driver notes; nothing here decides anything, and no clock is read. All of it is one clock's word: a
+request's own time would be another node's, and the two may be seconds apart.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from actors.core.events import CancelSource
 from actors.core.record import Receipt, Timeline
@@ -14,10 +14,9 @@ from actors.core.record import Receipt, Timeline
 __all__ = ["Moments"]
 
 
-@dataclass
+@dataclass(slots=True)
 class Moments:
-    """Wall-clock seconds of what has happened so far; `recent` are the latest segments, as (when, how
-    many tokens there were then)."""
+    """Wall-clock seconds of what has happened so far; `cancel_requested_s` is when the cancel came here."""
 
     hold_placed_s: float | None = None
     dispatched_s: float | None = None
@@ -26,7 +25,6 @@ class Moments:
     finished_s: float | None = None
     cancel_requested_s: float | None = None
     upstream_closed_s: float | None = None
-    recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=512))
 
     def timeline(self) -> Timeline:
         return Timeline(
@@ -37,15 +35,13 @@ class Moments:
             finished_at_s=self.finished_s,
         )
 
-    def receipt(self, source: CancelSource | None, tokens_output: int) -> Receipt | None:
+    def receipt(self, source: CancelSource | None) -> Receipt | None:
         """Return what a cancellation did; None where there was none."""
         requested_s = self.cancel_requested_s
         if source is None or requested_s is None:
             return None
-        before = max((tokens for at, tokens in self.recent if at <= requested_s), default=0)
         return Receipt(
             source=source,
             requested_at_s=requested_s,
             upstream_closed_at_s=self.upstream_closed_s,
-            tokens_after_request=tokens_output - before,
         )

@@ -96,8 +96,9 @@ class Timeline:
 class Receipt:
     """What a cancellation did.
 
-    `upstream_closed_at_s` is when the transport was closed, None where none was open;
-    `tokens_after_request` were logged between the request and the machine's taking it.
+    `requested_at_s` is when the request came to the completion's owner, `upstream_closed_at_s` when the
+    transport was closed, None where none was open: both by the owner's clock. `tokens_after_request` were
+    logged after the request came; the machine takes it at once, so there are none.
     """
 
     source: CancelSource

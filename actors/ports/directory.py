@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from actors.completion.carrier import CarrierLink
+from actors.ports.carrier import CarrierLink
 
 __all__ = ["CarrierLost", "Carriers"]
 

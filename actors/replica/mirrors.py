@@ -13,7 +13,6 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from actors.completion.channel import ABSENT, CHANNEL_LEASE_S, ChannelBatch
 from actors.core.completion.readers import Departure
 from actors.core.errors import (
     CompletionNotFound,
@@ -23,6 +22,7 @@ from actors.core.errors import (
     Overloaded,
 )
 from actors.core.events import Charge, Event, Finished, FinishReason, Status, Usage
+from actors.ports.carrier import ABSENT, CHANNEL_LEASE_S, ChannelBatch
 from actors.ports.directory import CarrierLost, Carriers
 from actors.ports.ledger import Ledger
 from actors.ports.runtime import ReaderLeft

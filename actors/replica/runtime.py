@@ -14,21 +14,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from actors.completion.carrier import CarrierLink
 from actors.core.errors import (
-    AdmissionError,
     CompletionNotFound,
     CompletionRuntimeError,
     NotCancellable,
     Overloaded,
-    RequestError,
     UnknownProvider,
 )
 from actors.core.events import CancelSource
 from actors.core.native import NativeAnswer, NativeCall
 from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey, StartCommand
-from actors.ports.clock import Clock, SystemClock
+from actors.ports.carrier import CarrierLink
 from actors.ports.directory import CarrierLost, Carriers
 from actors.ports.ledger import (
     LIMITS_UNCHANGED,
@@ -106,7 +103,6 @@ class ReplicaRuntime:
         settings: Settings,
         replica: str,
         node_id: str,
-        clock: Clock | None = None,
         native: NativeProviders | None = None,
         simulator_url: str | None = None,
     ) -> None:
@@ -114,7 +110,6 @@ class ReplicaRuntime:
         self._registry = registry
         self._ledger = ledger
         self._settings = settings
-        self._clock = clock or SystemClock()
         self._native = native
         self._simulator_url = simulator_url
         self._slots = Slots(registry, replica=replica, node_id=node_id)
@@ -144,13 +139,11 @@ class ReplicaRuntime:
         return await self._cancel(self._by_key(key), source)
 
     async def delete(self, key: CompletionKey) -> None:
-        sought, requested_at_s = self._by_key(key), self._clock.wall_s()
+        sought = self._by_key(key)
         async with self._within_cancel_timeout():
             located = await _found(sought.locate)
             if not located.is_settled:
-                await self._cancel_found(
-                    sought, located, CancelSource.CLIENT_REQUEST, requested_at_s
-                )
+                await self._cancel_found(sought, located, CancelSource.CLIENT_REQUEST)
             await self._ledger.delete(key)
 
     async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation:
@@ -321,10 +314,9 @@ class ReplicaRuntime:
 
     async def _cancel(self, sought: _Sought, source: CancelSource) -> CancelAnswer:
         """Find it and stop it, within `cancel_timeout_s` in all: whoever it is that does not answer."""
-        requested_at_s = self._clock.wall_s()
         async with self._within_cancel_timeout():
             located = await _found(sought.locate)
-            return await self._cancel_found(sought, located, source, requested_at_s)
+            return await self._cancel_found(sought, located, source)
 
     @asynccontextmanager
     async def _within_cancel_timeout(self) -> AsyncIterator[None]:
@@ -336,18 +328,16 @@ class ReplicaRuntime:
             raise NotCancellable(_NO_ANSWER) from None
 
     async def _cancel_found(
-        self, sought: _Sought, located: Located, source: CancelSource, requested_at_s: float
+        self, sought: _Sought, located: Located, source: CancelSource
     ) -> CancelAnswer:
         if located.is_settled:
             return await self._terminal_answer(located)
         try:
             answer = await self._at_carrier(
-                located, lambda link: link.cancel(located.completion_id, source, requested_at_s)
+                located, lambda link: link.cancel(located.completion_id, source)
             )
         except Overloaded:
             raise NotCancellable(_NO_ANSWER) from None
-        except (AdmissionError, RequestError):
-            answer = None  # Its hold was refused while the cancel waited for it: there is nothing.
         return answer or await self._answer_of_absent(sought)
 
     async def _answer_of_absent(self, sought: _Sought) -> CancelAnswer:

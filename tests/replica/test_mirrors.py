@@ -12,19 +12,14 @@ from typing import Any
 
 import pytest
 
-from actors.completion.carrier import CarrierLink
-from actors.completion.channel import (
-    ABSENT,
-    CHANNEL_REOPEN_S,
-    ChannelBatch,
-    ChannelSource,
-)
+from actors.completion.channel import CHANNEL_REOPEN_S, ChannelSource
 from actors.core.completion.event_log import EventLog
 from actors.core.completion.readers import Departure
 from actors.core.errors import ActorAway, CompletionNotFound, FailureCode, Overloaded
 from actors.core.events import CancelSource, Event, Finished, TextDelta, to_row
 from actors.core.record import CompletionRecord
 from actors.core.request import StartCommand
+from actors.ports.carrier import ABSENT, CarrierLink, ChannelBatch
 from actors.ports.directory import CarrierLost
 from actors.ports.ledger import Located, Placed
 from actors.ports.runtime import CancelAnswer, ReaderLeft
@@ -50,9 +45,7 @@ class PlayedLink:
     async def start(self, command: StartCommand, channel: str) -> Placed:
         raise AssertionError("nothing is started here")
 
-    async def cancel(
-        self, completion_id: str, source: CancelSource, requested_at_s: float
-    ) -> CancelAnswer:
+    async def cancel(self, completion_id: str, source: CancelSource) -> CancelAnswer:
         raise AssertionError("nothing is cancelled here")
 
     async def record(self, completion_id: str) -> CompletionRecord:

@@ -15,8 +15,7 @@ from typing import Any, cast
 
 import pytest
 
-from actors.completion.carrier import Carrier, CarrierLink
-from actors.completion.channel import ChannelBatch
+from actors.completion.carrier import Carrier
 from actors.core.completion.readers import Departure
 from actors.core.errors import (
     ActorAway,
@@ -29,6 +28,7 @@ from actors.core.events import CancelSource, Event, Finished, TextDelta, from_ro
 from actors.core.record import CompletionRecord
 from actors.core.request import Dialect, StartCommand
 from actors.ledger.client import RayLedger
+from actors.ports.carrier import CarrierLink, ChannelBatch
 from actors.ports.directory import CarrierLost
 from actors.ports.ledger import CompletionKey, Ledger, Located, Placed
 from actors.ports.registry import Slot
@@ -54,9 +54,7 @@ class SilentLink:
     async def start(self, command: StartCommand, channel: str) -> Placed:
         return await silence()  # type: ignore[no-any-return]
 
-    async def cancel(
-        self, completion_id: str, source: CancelSource, requested_at_s: float
-    ) -> CancelAnswer:
+    async def cancel(self, completion_id: str, source: CancelSource) -> CancelAnswer:
         return await silence()  # type: ignore[no-any-return]
 
     async def record(self, completion_id: str) -> CompletionRecord:
@@ -176,10 +174,8 @@ class BrokenOnce:
     async def start(self, command: StartCommand, channel: str) -> Placed:
         return await self._carrier.start(command, channel)
 
-    async def cancel(
-        self, completion_id: str, source: CancelSource, requested_at_s: float
-    ) -> CancelAnswer:
-        return await self._carrier.cancel(completion_id, source, requested_at_s)
+    async def cancel(self, completion_id: str, source: CancelSource) -> CancelAnswer:
+        return await self._carrier.cancel(completion_id, source)
 
     async def record(self, completion_id: str) -> CompletionRecord:
         return await self._carrier.record(completion_id)

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from actors.completion.carrier import CarrierLink
 from actors.completion.channel import ChannelBatch
 from actors.core.completion.readers import Departure
 from actors.core.errors import (
@@ -26,6 +25,7 @@ from actors.core.errors import (
 from actors.core.events import CancelSource
 from actors.core.record import CompletionRecord
 from actors.core.request import StartCommand
+from actors.ports.carrier import CarrierLink
 from actors.ports.directory import CarrierLost
 from actors.ports.ledger import CompletionKey, Located, Placed
 from actors.ports.registry import Slot
@@ -59,9 +59,7 @@ class PlayedCarrier:
             raise answer
         return await answer if isinstance(answer, asyncio.Future) else answer
 
-    async def cancel(
-        self, completion_id: str, source: CancelSource, requested_at_s: float
-    ) -> CancelAnswer:
+    async def cancel(self, completion_id: str, source: CancelSource) -> CancelAnswer:
         assert self.cancel_error is not None
         raise self.cancel_error
 
@@ -257,19 +255,6 @@ def test_a_start_that_nobody_waits_for_ends_with_the_replica() -> None:
 
 KEY = CompletionKey("acme", command().dialect, "there")
 OPEN = Located("cmp_1", "c0", "n1", is_settled=False)
-
-
-@pytest.mark.parametrize("error", REFUSALS, ids=lambda e: type(e).__name__)
-def test_a_cancel_of_what_was_refused_meanwhile_finds_nothing(error: Exception) -> None:
-    """It waited for a hold that the ledger then refused: it is a cancel, and is answered as one."""
-
-    async def check(bench: Bench) -> None:
-        bench.located = OPEN
-        bench.carriers["c0"].cancel_error = error
-        with pytest.raises(CompletionNotFound):
-            await bench.runtime.cancel(KEY, CancelSource.CLIENT_REQUEST)
-
-    played(check)
 
 
 def test_a_cancel_whose_owner_is_away_says_that_it_cannot() -> None:
