@@ -16,21 +16,14 @@ from actors.core.native import NativeAnswer, NativeCall
 from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey, StartCommand
 from actors.ports.ledger import (
-    LIMITS_UNCHANGED,
-    POLICY_UNCHANGED,
-    Balance,
     CompletionFilter,
     CompletionKey,
     CompletionRow,
     IssuedKey,
-    KeyRefusal,
     KeyRow,
-    LimitsChange,
-    PolicyChange,
-    Principal,
+    Ledger,
     RateState,
     RememberedCancellation,
-    TeamState,
 )
 
 __all__ = [
@@ -104,6 +97,11 @@ class CompletionRuntime(Protocol):
     call would do twice).
     """
 
+    @property
+    def ledger(self) -> Ledger:
+        """Balances, teams, keys, remembered cancellations: what is the ledger's alone is asked there."""
+        ...
+
     # Completions
 
     async def start(self, command: StartCommand) -> StartedCompletion:
@@ -154,13 +152,6 @@ class CompletionRuntime(Protocol):
         """
         ...
 
-    async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation:
-        """Keep a cancellation for a completion that is yet to start (5 minutes, 1,000 per team).
-
-        Raises: RateLimited: the team has as many as it may.
-        """
-        ...
-
     async def find_started(
         self, key: CompletionKey, again: IdempotencyKey
     ) -> CompletionRecord | None:
@@ -189,22 +180,6 @@ class CompletionRuntime(Protocol):
         """
         ...
 
-    # Accounts
-
-    async def authenticate(self, digests: list[str]) -> list[Principal | KeyRefusal]:
-        """Return whose keys these are, each by its SHA-256 in hex."""
-        ...
-
-    async def balance(self, team: str) -> Balance: ...
-
-    async def draw_request(self, team: str) -> RateState | None:
-        """Take one request from the team's bucket, for a call that starts nothing.
-
-        Returns: the bucket, None where the team has no limit.
-        Raises: RateLimited, CompletionNotFound: no such team.
-        """
-        ...
-
     # Administration
 
     async def list_completions(
@@ -218,45 +193,6 @@ class CompletionRuntime(Protocol):
     async def subscribe_by_id(self, completion_id: str) -> Subscription: ...
 
     async def cancel_by_id(self, completion_id: str, source: CancelSource) -> CancelAnswer: ...
-
-    async def create_team(
-        self,
-        team: str,
-        organization: str,
-        *,
-        credits_microcredits: int,
-        limits: LimitsChange = LIMITS_UNCHANGED,
-        policy: PolicyChange = POLICY_UNCHANGED,
-    ) -> TeamState:
-        """Create a team; of one that exists, change what is said of its limits and its policy.
-
-        Returns: what stands; a replica goes by it some seconds later at most.
-        Raises: InvalidRequest: the team exists with another organization.
-        """
-        ...
-
-    async def create_key(self, team: str, name: str) -> IssuedKey:
-        """Raises: CompletionNotFound: no such team."""
-        ...
-
-    async def list_keys(self, team: str | None) -> list[KeyRow]: ...
-
-    async def revoke_key(self, key_id: str) -> None:
-        """Raises: CompletionNotFound: no such key."""
-        ...
-
-    async def grant_credits(
-        self, team: str, amount_microcredits: int, grant_id: str | None = None
-    ) -> Balance:
-        """Add credits; once per grant id, where the caller gives one.
-
-        Raises: IdempotencyConflict: the id stands for another grant.
-        """
-        ...
-
-    async def audit(self) -> dict[str, Any]:
-        """Check every account against its entries and every hold against its resolution."""
-        ...
 
     async def describe(self) -> dict[str, Any]:
         """What runs where: pools, versions, the simulator's address."""

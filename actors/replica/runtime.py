@@ -28,18 +28,9 @@ from actors.core.request import IdempotencyKey, StartCommand
 from actors.ports.carrier import CarrierLink
 from actors.ports.directory import CarrierLost, Carriers
 from actors.ports.ledger import (
-    LIMITS_UNCHANGED,
-    POLICY_UNCHANGED,
-    Balance,
     CompletionKey,
-    KeyRefusal,
     Ledger,
-    LimitsChange,
     Located,
-    PolicyChange,
-    Principal,
-    RateState,
-    TeamState,
 )
 from actors.ports.provider import NativeProviders
 from actors.ports.registry import Registry
@@ -48,9 +39,6 @@ from actors.ports.runtime import (
     CancelOutcome,
     CompletionFilter,
     CompletionRow,
-    IssuedKey,
-    KeyRow,
-    RememberedCancellation,
     StartedCompletion,
     Subscription,
 )
@@ -108,7 +96,7 @@ class ReplicaRuntime:
     ) -> None:
         self._carriers = carriers
         self._registry = registry
-        self._ledger = ledger
+        self.ledger: Ledger = ledger
         self._settings = settings
         self._native = native
         self._simulator_url = simulator_url
@@ -144,19 +132,16 @@ class ReplicaRuntime:
             located = await _found(sought.locate)
             if not located.is_settled:
                 await self._cancel_found(sought, located, CancelSource.CLIENT_REQUEST)
-            await self._ledger.delete(key)
-
-    async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation:
-        return await self._ledger.remember_cancellation(key)
+            await self.ledger.delete(key)
 
     async def find_started(
         self, key: CompletionKey, again: IdempotencyKey
     ) -> CompletionRecord | None:
-        located = await self._ledger.find_started(key, again)
+        located = await self.ledger.find_started(key, again)
         if located is None:
             return None
         return await self._record_of(
-            located, partial(self._ledger.find_by_id, located.completion_id)
+            located, partial(self.ledger.find_by_id, located.completion_id)
         )
 
     async def native(self, provider: str, call: NativeCall) -> NativeAnswer:
@@ -164,21 +149,12 @@ class ReplicaRuntime:
             raise UnknownProvider(provider)
         return await self._native.ask(provider, call)
 
-    # Accounts and administration.
-
-    async def authenticate(self, digests: list[str]) -> list[Principal | KeyRefusal]:
-        return await self._ledger.authenticate(digests)
-
-    async def draw_request(self, team: str) -> RateState | None:
-        return await self._ledger.draw_request(team)
-
-    async def balance(self, team: str) -> Balance:
-        return await self._ledger.balance(team)
+    # Administration.
 
     async def list_completions(
         self, where: CompletionFilter, *, limit: int, cursor: str | None
     ) -> tuple[list[CompletionRow], str | None]:
-        rows, following = await self._ledger.list_completions(where, limit=limit, cursor=cursor)
+        rows, following = await self.ledger.list_completions(where, limit=limit, cursor=cursor)
         if all(row.status != "running" for row in rows):
             return rows, following
         living = {row.id: row for row in await self._registry.rows()}
@@ -193,42 +169,8 @@ class ReplicaRuntime:
     async def cancel_by_id(self, completion_id: str, source: CancelSource) -> CancelAnswer:
         return await self._cancel(self._by_id(completion_id), source)
 
-    async def create_team(
-        self,
-        team: str,
-        organization: str,
-        *,
-        credits_microcredits: int,
-        limits: LimitsChange = LIMITS_UNCHANGED,
-        policy: PolicyChange = POLICY_UNCHANGED,
-    ) -> TeamState:
-        return await self._ledger.create_team(
-            team,
-            organization,
-            credits_microcredits=credits_microcredits,
-            limits=limits,
-            policy=policy,
-        )
-
-    async def create_key(self, team: str, name: str) -> IssuedKey:
-        return await self._ledger.create_key(team, name)
-
-    async def list_keys(self, team: str | None) -> list[KeyRow]:
-        return await self._ledger.list_keys(team)
-
-    async def revoke_key(self, key_id: str) -> None:
-        await self._ledger.revoke_key(key_id)
-
-    async def grant_credits(
-        self, team: str, amount_microcredits: int, grant_id: str | None = None
-    ) -> Balance:
-        return await self._ledger.grant_credits(team, amount_microcredits, grant_id)
-
-    async def audit(self) -> dict[str, Any]:
-        return await self._ledger.audit()
-
     async def describe(self) -> dict[str, Any]:
-        pool, ledger = await asyncio.gather(self._registry.describe(), self._ledger.describe())
+        pool, ledger = await asyncio.gather(self._registry.describe(), self.ledger.describe())
         return {"simulator": self._simulator_url, "pool": pool, "ledger": ledger}
 
     async def aclose(self) -> None:
@@ -249,10 +191,10 @@ class ReplicaRuntime:
     # Finding.
 
     def _by_key(self, key: CompletionKey) -> _Sought:
-        return _Sought(partial(self._locate, key), partial(self._ledger.find, key))
+        return _Sought(partial(self._locate, key), partial(self.ledger.find, key))
 
     def _by_id(self, completion_id: str) -> _Sought:
-        find = partial(self._ledger.find_by_id, completion_id)
+        find = partial(self.ledger.find_by_id, completion_id)
         return _Sought(find, find)
 
     async def _locate(self, key: CompletionKey) -> Located | None:
@@ -261,7 +203,7 @@ class ReplicaRuntime:
                 return await self._registry.locate(key)
         except (TimeoutError, CompletionRuntimeError):
             # The registry is a cache: while it is away, the store knows as much.
-            return await self._ledger.find(key)
+            return await self.ledger.find(key)
 
     async def _at_carrier(
         self, located: Located, ask: Callable[[CarrierLink], Awaitable[T]]
@@ -284,7 +226,7 @@ class ReplicaRuntime:
             subscription = await self._mirrors.join(located.actor, located.completion_id)
             if subscription is not None:
                 return subscription
-        record = await settled_record(self._ledger, sought.find)
+        record = await settled_record(self.ledger, sought.find)
         mirror = Mirror(record.header.completion_id)
         mirror.extend(record.events)
         return MirrorSubscription(mirror, on_close=lambda _mirror, _reason: None)
@@ -294,7 +236,7 @@ class ReplicaRuntime:
 
     async def _record_of(self, located: Located, find: Find) -> CompletionRecord:
         record = None if located.is_settled else await self._running_record(located)
-        return record or await settled_record(self._ledger, find)
+        return record or await settled_record(self.ledger, find)
 
     async def _running_record(self, located: Located) -> CompletionRecord | None:
         try:
@@ -348,7 +290,7 @@ class ReplicaRuntime:
         raise NotCancellable("The completion's owner is lost; it is being settled.")
 
     async def _terminal_answer(self, located: Located) -> CancelAnswer:
-        record = await self._ledger.record(located.completion_id)
+        record = await self.ledger.record(located.completion_id)
         return CancelAnswer(CancelOutcome.TERMINAL, record)
 
 

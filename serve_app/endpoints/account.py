@@ -41,7 +41,7 @@ class AccountEndpoints:
         await exchange.json(200, _model_row(model))
 
     async def balance(self, exchange: Exchange) -> None:
-        balance = await self._shell.runtime.balance(await self._team(exchange))
+        balance = await self._shell.runtime.ledger.balance(await self._team(exchange))
         value = {
             "credits": credits(balance.credits_microcredits),
             "held_credits": credits(balance.held_microcredits),

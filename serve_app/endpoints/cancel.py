@@ -56,7 +56,7 @@ class CancellingEndpoints(DialectEndpoints):
                 raise  # No completion can ever have this name.
         remembered: RememberedCancellation | None = None
         with contextlib.suppress(CompletionIdInUse):
-            remembered = await self._shell.runtime.remember_cancellation(key)
+            remembered = await self._shell.runtime.ledger.remember_cancellation(key)
         try:
             # It may have started between the two; one that starts from now on is born cancelled.
             return await self._cancel(key)

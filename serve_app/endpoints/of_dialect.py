@@ -51,7 +51,7 @@ class DialectEndpoints:
         Raises: RateLimited.
         """
         if principal.limits.requests_per_minute is not None:
-            await self._shell.runtime.draw_request(principal.team)
+            await self._shell.runtime.ledger.draw_request(principal.team)
 
     def _key(self, exchange: Exchange, principal: Principal) -> CompletionKey:
         """Return the key of the completion that the path names.

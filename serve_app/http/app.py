@@ -56,7 +56,7 @@ def create_app(
         runtime=runtime,
         catalogue=catalogue,
         settings=settings,
-        authenticator=Authenticator(runtime, admin_key_digest=settings.admin_key_digest),
+        authenticator=Authenticator(runtime.ledger, admin_key_digest=settings.admin_key_digest),
         ids=ids,
         now_s=now_s,
         is_draining=is_draining,

@@ -27,8 +27,7 @@ from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 from actors.core.errors import CompletionRuntimeError, Overloaded, Unauthenticated
-from actors.ports.ledger import KeyRefusal, Principal
-from actors.ports.runtime import CompletionRuntime
+from actors.ports.ledger import KeyRefusal, Ledger, Principal
 
 __all__ = ["PRINCIPALS_MAX", "PRINCIPAL_TTL_S", "Authenticator", "secret_of"]
 
@@ -103,8 +102,8 @@ class Authenticator:
         admin_key_digest: SHA-256 in hex; "" is no admin key at all.
     """
 
-    def __init__(self, runtime: CompletionRuntime, *, admin_key_digest: str) -> None:
-        self._runtime = runtime
+    def __init__(self, ledger: Ledger, *, admin_key_digest: str) -> None:
+        self._ledger = ledger
         self._admin_key_digest = admin_key_digest
         self._principals: _Kept[Principal] = _Kept(PRINCIPAL_TTL_S, PRINCIPALS_MAX)
         self._refusals: _Kept[KeyRefusal] = _Kept(REFUSAL_TTL_S, REFUSALS_MAX)
@@ -180,7 +179,7 @@ class Authenticator:
         """Ask the ledger, and tell all who wait; return whether one of the keys is nobody's."""
         asked = self._asked.values()
         try:
-            answers = await self._runtime.authenticate(digests)
+            answers = await self._ledger.authenticate(digests)
         except Exception as error:
             if not isinstance(error, CompletionRuntimeError):
                 _log.exception("keys could not be looked up")

@@ -55,7 +55,7 @@ def story(folder: Path, tell: Callable[[Rig], Any], **changes: Any) -> None:
     async def body() -> None:
         async with rig(folder, **changes) as run:
             await tell(run)
-            assert (await run.runtime.audit())["ok"]
+            assert (await run.runtime.ledger.audit())["ok"]
 
     asyncio.run(body())
 
@@ -317,8 +317,8 @@ def test_a_key_out_of_bounds_is_refused(tmp_path: Path, key: str) -> None:
 
 def test_the_teams_do_not_share_keys(tmp_path: Path) -> None:
     async def tell(run: Rig) -> None:
-        await run.runtime.create_team("other", "org2", credits_microcredits=10**9)
-        key = (await run.runtime.create_key("other", "")).secret
+        await run.runtime.ledger.create_team("other", "org2", credits_microcredits=10**9)
+        key = (await run.runtime.ledger.create_key("other", "")).secret
         calls = [create(run, "chat", KEY)]
         await run.upstream(count=1)
         path, body = CREATES["chat"]

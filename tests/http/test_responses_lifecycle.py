@@ -13,7 +13,7 @@ import pytest
 from actors.core.errors import Failure, FailureCode
 from actors.core.events import TextDelta, ToolCallDelta, ToolCallStarted
 from actors.core.upstream import UpstreamBatch
-from actors.ports.ledger import LIMITS_UNCHANGED, LimitsChange, PolicyChange, TeamLimits
+from actors.ports.ledger import LIMITS_UNCHANGED, LimitsChange, PolicyChange
 from actors.settings import Settings, SettingsError
 from tests.http.responses_rig import PATH, answered, body, create, events, talking
 from tests.http.rig import Rig, finish, rig, say, until
@@ -298,7 +298,7 @@ def test_what_a_provider_is_asked_natively_draws_from_the_team_s_bucket(tmp_path
         async with httpx.AsyncClient(timeout=10) as upstream:
             made = (await upstream.post(url, json=body(model="sim-slow", background=True))).json()
         foreign = f"{PATH}/{made['id']}?provider=simulator-background"
-        key = await other_team(run, TeamLimits(requests_per_minute=2), native_passthrough=True)
+        key = await other_team(run, LimitsChange(requests_per_minute=2), native_passthrough=True)
         assert (await run.ask("GET", foreign, key=key)).status == 200
         native = body(model="sim@responses")
         assert (await run.ask("POST", f"{PATH}/compact", native, key=key)).status == 200

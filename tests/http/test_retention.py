@@ -88,7 +88,7 @@ async def begin(made: Rig) -> tuple[CompletionKey, Subscription]:
         request,
         completion_id=completion_id,
         wire_id=completion_id,
-        principal=await principal_of(made.runtime, made.key),
+        principal=await principal_of(made.ledger, made.key),
         dialect=Dialect.CHAT,
         created_at_s=time.time(),
         settings=made.settings,

@@ -100,7 +100,7 @@ class _Stage:
         order = _order(number, self.key_id)
         key = CompletionKey(order.team, order.dialect, order.wire_id)
         if phase is Phase.BEFORE_HOLD:
-            await self.runtime.remember_cancellation(key)
+            await self.runtime.ledger.remember_cancellation(key)
         starting = asyncio.ensure_future(self.runtime.start(order))
         answer = None
         if phase is not Phase.BEFORE_HOLD:

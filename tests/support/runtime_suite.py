@@ -67,14 +67,14 @@ class Bench:
         self.principal = Principal(self.team, "org_suite", "")
 
     async def open(self, *, limits: LimitsChange | None = None) -> None:
-        await self.runtime.create_team(
+        await self.runtime.ledger.create_team(
             self.team,
             "org_suite",
             credits_microcredits=MICROCREDITS,
             limits=limits or LIMITS_UNCHANGED,
         )
-        issued = await self.runtime.create_key(self.team, "suite")
-        self.principal = await principal_of(self.runtime, issued.secret)
+        issued = await self.runtime.ledger.create_key(self.team, "suite")
+        self.principal = await principal_of(self.runtime.ledger, issued.secret)
 
     def command(
         self,
@@ -145,7 +145,7 @@ async def runs_to_its_end_and_is_kept(bench: Bench) -> None:
     assert sum(isinstance(e, TextDelta) for e in events) == 10
     record = await bench.runtime.get(bench.key(command))
     assert list(record.events) == events
-    balance = await bench.runtime.balance(bench.team)
+    balance = await bench.runtime.ledger.balance(bench.team)
     assert balance.held_microcredits == 0
     charge = record.finished.charge.total_microcredits if record.finished else -1
     assert balance.credits_microcredits == MICROCREDITS - charge
@@ -209,7 +209,7 @@ async def tells_nobody_of_what_is_not_theirs(bench: Bench) -> None:
 
 async def is_born_cancelled_where_that_was_remembered(bench: Bench) -> None:
     command = bench.command()
-    await bench.runtime.remember_cancellation(bench.key(command))
+    await bench.runtime.ledger.remember_cancellation(bench.key(command))
     events = await read_all(await bench.start(command))
     end = events[-1]
     assert isinstance(end, Finished)
@@ -224,14 +224,14 @@ async def gives_an_id_once(bench: Bench) -> None:
     again = replace(bench.command(), wire_id=command.wire_id)
     with pytest.raises(CompletionIdInUse):
         await bench.start(again)
-    assert (await bench.runtime.balance(bench.team)).held_microcredits == 0
+    assert (await bench.runtime.ledger.balance(bench.team)).held_microcredits == 0
 
 
 async def refuses_what_cannot_be_paid(bench: Bench) -> None:
     command = replace(bench.command(), hold_microcredits=MICROCREDITS + 1)
     with pytest.raises(InsufficientCredit):
         await bench.start(command)
-    assert (await bench.runtime.balance(bench.team)).held_microcredits == 0
+    assert (await bench.runtime.ledger.balance(bench.team)).held_microcredits == 0
 
 
 async def holds_by_steps(bench: Bench) -> None:
@@ -253,7 +253,7 @@ async def stops_where_no_more_can_be_held(bench: Bench) -> None:
     held_microcredits = end.charge.held_microcredits
     assert MICROCREDITS - 4_096 * 450 < held_microcredits <= MICROCREDITS
     assert held_microcredits - 4_096 * 450 < end.charge.total_microcredits <= held_microcredits
-    balance = await bench.runtime.balance(bench.team)
+    balance = await bench.runtime.ledger.balance(bench.team)
     assert balance.credits_microcredits == MICROCREDITS - end.charge.total_microcredits
     await adds_up(bench)
 
@@ -271,7 +271,7 @@ async def keeps_a_teams_limits(bench: Bench) -> None:
 
 
 async def refuses_a_revoked_key(bench: Bench) -> None:
-    await bench.runtime.revoke_key(bench.principal.key_id)
+    await bench.runtime.ledger.revoke_key(bench.principal.key_id)
     with pytest.raises(Unauthenticated):
         await bench.start(bench.command())
 
@@ -310,12 +310,12 @@ async def deletes_what_has_ended(bench: Bench) -> None:
     command = bench.command(idempotency=key)
     await read_all(await bench.start(command))
     assert await bench.runtime.find_started(bench.key(command), key) is not None
-    paid = await bench.runtime.balance(bench.team)
+    paid = await bench.runtime.ledger.balance(bench.team)
     await bench.runtime.delete(bench.key(command))
     await is_gone(bench, command)
     with pytest.raises(IdempotencyKeyReused):
         await bench.runtime.find_started(bench.key(command), key)
-    assert await bench.runtime.balance(bench.team) == paid
+    assert await bench.runtime.ledger.balance(bench.team) == paid
     strictly = replace(key, fingerprint="another", is_strict=True)
     await read_all(await bench.start(bench.command(idempotency=strictly)))
 
@@ -330,7 +330,7 @@ async def takes_two_equal_starts_for_one(bench: Bench) -> None:
             bench.command(tokens=40, idempotency=again),
             wire_id=first.wire_id if by_id else "another",
         )
-        before = await bench.runtime.balance(bench.team)
+        before = await bench.runtime.ledger.balance(bench.team)
         answers = await asyncio.gather(
             bench.runtime.start(first), bench.runtime.start(second), return_exceptions=True
         )
@@ -345,7 +345,7 @@ async def takes_two_equal_starts_for_one(bench: Bench) -> None:
         assert events == same
         end = events[-1]
         assert isinstance(end, Finished)
-        after = await bench.runtime.balance(bench.team)
+        after = await bench.runtime.ledger.balance(bench.team)
         spent = before.credits_microcredits - after.credits_microcredits
         assert spent == end.charge.total_microcredits, "it is paid once"
 
@@ -406,7 +406,7 @@ async def asks_providers_about_their_own(bench: Bench) -> None:
 
 
 async def adds_up(bench: Bench) -> None:
-    audit = await bench.runtime.audit()
+    audit = await bench.runtime.ledger.audit()
     assert audit["ok"], audit
 
 

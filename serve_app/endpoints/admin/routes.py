@@ -106,14 +106,14 @@ class AdminEndpoints:
 
     async def create_team(self, exchange: Exchange) -> None:
         body = validate(TeamBody, await self._body(exchange))
-        state = await self._runtime.create_team(
+        state = await self._runtime.ledger.create_team(
             body.team,
             body.organization,
             credits_microcredits=_microcredits(body.credits, "credits"),
             limits=body.change(),
             policy=body.policy(),
         )
-        balance = await self._runtime.balance(body.team)
+        balance = await self._runtime.ledger.balance(body.team)
         value = {
             "team": body.team,
             "organization": body.organization,
@@ -126,26 +126,26 @@ class AdminEndpoints:
 
     async def create_key(self, exchange: Exchange) -> None:
         body = validate(KeyBody, await self._body(exchange, may_be_empty=True))
-        key = await self._runtime.create_key(exchange.path("team"), body.name)
+        key = await self._runtime.ledger.create_key(exchange.path("team"), body.name)
         value = {"key_id": key.key_id, "key": key.secret, "team": key.team}
         await exchange.json(200, value, [(b"cache-control", b"no-store")])
 
     async def list_keys(self, exchange: Exchange) -> None:
         """List keys, never their secrets; `?team=` for one team's."""
         self._require_admin(exchange)
-        rows = await self._runtime.list_keys(exchange.query.get("team"))
+        rows = await self._runtime.ledger.list_keys(exchange.query.get("team"))
         await exchange.json(200, {"data": [key_row(row) for row in rows], "next_cursor": None})
 
     async def revoke_key(self, exchange: Exchange) -> None:
         self._require_admin(exchange)
         key_id = exchange.path("key_id")
-        await self._runtime.revoke_key(key_id)
+        await self._runtime.ledger.revoke_key(key_id)
         await exchange.json(200, {"key_id": key_id, "revoked": True})
 
     async def grant_credits(self, exchange: Exchange) -> None:
         body = validate(GrantBody, await self._body(exchange))
         team = exchange.path("team")
-        balance = await self._runtime.grant_credits(
+        balance = await self._runtime.ledger.grant_credits(
             team, _microcredits(body.amount, "amount"), _grant_id(team, exchange.headers)
         )
         await exchange.json(200, balance_object(team, balance))
@@ -153,12 +153,12 @@ class AdminEndpoints:
     async def read_credits(self, exchange: Exchange) -> None:
         self._require_admin(exchange)
         team = exchange.path("team")
-        balance: Balance = await self._runtime.balance(team)
+        balance: Balance = await self._runtime.ledger.balance(team)
         await exchange.json(200, balance_object(team, balance))
 
     async def audit(self, exchange: Exchange) -> None:
         self._require_admin(exchange)
-        await exchange.json(200, await self._runtime.audit())
+        await exchange.json(200, await self._runtime.ledger.audit())
 
     # Parts of the above.
 
