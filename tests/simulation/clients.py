@@ -1,0 +1,400 @@
+"""Clients: each lives one small story - start, read, leave, resume, retry, cancel, look, delete.
+
+A client talks to any replica, as HTTP does on its behalf; a replica that dies ends what it was asked, and
+the client goes to another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from actors.core.completion.token_meter import hold_microcredits
+from actors.core.errors import (
+    AdmissionError,
+    AlreadyStarted,
+    CompletionIdInUse,
+    CompletionNotFound,
+    CompletionRuntimeError,
+    IdempotencyConflict,
+    IllegalTransition,
+    NotCancellable,
+    Overloaded,
+)
+from actors.core.events import CancelSource, Finished
+from actors.core.record import CompletionRecord
+from actors.core.request import Dialect, DisconnectPolicy, IdempotencyKey, StartCommand
+from actors.ports.ledger import CompletionFilter, CompletionKey
+from actors.ports.runtime import ReaderLeft
+from tests.simulation.processes import Role, SimProcess
+from tests.simulation.ring import NODES, Ring
+from tests.simulation.world import EPOCH_S
+from tests.support.commands import command
+
+__all__ = ["Clients"]
+
+_TEAMS = ("rich", "rich", "rich", "rich", "few", "few", "poor", "free")
+_TRIES = 3
+_SLACK_S = 1.0
+
+
+class _Gone(Exception):
+    """The replica died, or nobody answers for it."""
+
+
+class Clients:
+    """Keeps so many clients busy; `process` is where they all live, and no fault reaches it."""
+
+    def __init__(self, ring: Ring) -> None:
+        self.ring = ring
+        self.world = ring.world
+        self.invariants = ring.invariants
+        self.process = SimProcess(ring.world, "clients", Role.CLIENTS, NODES[0], 0)
+        ring.processes.by_loop[self.process.loop] = self.process
+        self.active: dict[str, str] = {}  # what each client waits for, by its name
+        self.target = 8
+        self.is_open = False
+        self.errors: dict[str, int] = {}
+        self._number = 0
+        self.process.run(self._keep_busy())
+
+    async def _keep_busy(self) -> None:
+        rng = self.world.rng
+        while True:
+            if self.is_open and len(self.active) < self.target:
+                self._number += 1
+                client = _Client(self, f"c{self._number}")
+                self.active[client.name] = "begins"
+                self.process.run(client.live())
+            await asyncio.sleep(rng.choice((0.001, 0.01, 0.05, 0.3)))
+
+    def replica(self) -> SimProcess | None:
+        standing = [p for p in self.ring.processes.of(Role.REPLICA) if p.stands]
+        return self.world.rng.choice(standing) if standing else None
+
+
+class _Client:
+    def __init__(self, clients: Clients, name: str) -> None:
+        self._all = clients
+        self._world = clients.world
+        self._ring = clients.ring
+        self._invariants = clients.invariants
+        self._rng = clients.world.rng
+        self.name = name
+        self._ids = 0
+        self._mine: list[str] = []
+        self._meddling: set[asyncio.Task[None]] = set()
+
+    async def live(self) -> None:
+        try:
+            await self._story()
+            if self._meddling:
+                self._waits("for what it did beside")
+                await asyncio.gather(*self._meddling)
+        finally:
+            del self._all.active[self.name]
+            for completion_id in self._mine:
+                self._world.later(200.0, lambda c=completion_id: self._invariants.forget(c))
+
+    def _waits(self, what: str) -> None:
+        self._all.active[self.name] = what
+
+    # The story.
+
+    async def _story(self) -> None:
+        rng = self._rng
+        order = self._order()
+        key = CompletionKey(order.team, order.dialect, order.wire_id)
+        if rng.random() < 0.04:
+            await self._asked("remember", lambda runtime: runtime.remember_cancellation(key))
+        for _ in range(rng.choice((0, 0, 1))):
+            self._beside(self._meddle(key, order))
+        for number in range(_TRIES):
+            if number:
+                order = replace(order, completion_id=self._new_id(), created_at_s=self._wall_s())
+                if not (order.idempotency and order.idempotency.names_id):
+                    order = replace(order, wire_id=order.completion_id)
+                key = CompletionKey(order.team, order.dialect, order.wire_id)
+            if await self._try(order, key, is_again=number > 0):
+                break
+            await asyncio.sleep(rng.choice((0.01, 0.3, 2.0)))
+        if rng.random() < 0.3:
+            await self._look(key, order.completion_id)
+        if rng.random() < 0.15:
+            await self._delete(key)
+
+    async def _try(self, order: StartCommand, key: CompletionKey, *, is_again: bool) -> bool:
+        """Start, or attach to what an earlier try started; True when there is nothing more to want."""
+        again = order.idempotency
+        if again is not None and (is_again or self._rng.random() < 0.2):
+            found = await self._asked("find", lambda runtime: runtime.find_started(key, again))
+            if isinstance(found, CompletionRecord):
+                header = found.header
+                there = CompletionKey(header.team, header.dialect, header.wire_id)
+                return await self._read_by(there, header.completion_id)
+        if await self._start_and_read(order):
+            return True
+        if again is None and self._rng.random() < 0.5:
+            return await self._read_by(key, order.completion_id)
+        return False
+
+    async def _start_and_read(self, order: StartCommand) -> bool:
+        rng = self._rng
+        self._mine.append(order.completion_id)
+        leaves_s = rng.choice((None, None, None, 0.0, 0.002, 0.01, 0.2, 2.0))
+
+        async def start(runtime: Any, process: SimProcess) -> bool:
+            self._invariants.starting[process] += 1
+            try:
+                started = await runtime.start(order)
+            finally:
+                self._invariants.starting[process] -= 1
+            return await self._read(started.subscription)
+
+        return await self._served("start", start, leaves_s)
+
+    async def _read_by(self, key: CompletionKey, completion_id: str) -> bool:
+        async def read(runtime: Any, _process: SimProcess) -> bool:
+            if self._rng.random() < 0.2:
+                return await self._read(await runtime.subscribe_by_id(completion_id))
+            return await self._read(await runtime.subscribe(key))
+
+        leaves_s = self._rng.choice((None, None, 0.01, 1.0))
+        return await self._served("resume", read, leaves_s)
+
+    async def _read(self, subscription: Any) -> bool:
+        """Read to the end, in the replica."""
+        count = 0
+        reason = ReaderLeft.CLIENT_GONE
+        try:
+            while True:
+                events = await subscription.read()
+                self._world.step("read", subscription.completion_id)
+                self._invariants.read(subscription.completion_id, count, events)
+                count += len(events)
+                if isinstance(events[-1], Finished):
+                    reason = ReaderLeft.FINISHED
+                    return True
+        finally:
+            await subscription.aclose(reason)
+
+    # What is done beside it.
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._meddling.add(task)
+
+    async def _meddle(self, key: CompletionKey, order: StartCommand) -> None:
+        rng = self._rng
+        await asyncio.sleep(rng.choice((0.0, 0.003, 0.02, 0.1, 0.5, 2.0)))
+        what = rng.random()
+        if what < 0.5:
+            await self._cancel(key, order.completion_id)
+        elif what < 0.65:
+            await self._read_by(key, order.completion_id)
+        elif what < 0.8:
+            await self._look(key, order.completion_id)
+        elif what < 0.85:
+            await self._delete(key)
+        elif what < 0.9 and order.idempotency is not None:
+            other = replace(order, completion_id=self._new_id(), created_at_s=self._wall_s())
+            await self._start_and_read(other)
+        elif what < 0.95:
+            grant = f"g{rng.randrange(10**9)}"
+            await self._asked("grant", lambda runtime: runtime.grant_credits("poor", 20_000, grant))
+        else:
+            await self._asked(
+                "list",
+                lambda runtime: runtime.list_completions(
+                    CompletionFilter(team=order.team), limit=5, cursor=None
+                ),
+            )
+
+    async def _cancel(self, key: CompletionKey, completion_id: str) -> None:
+        source = self._rng.choice((CancelSource.CLIENT_REQUEST, CancelSource.ADMIN))
+        is_by_id = self._rng.random() < 0.3
+        timeout_s = self._ring.settings.cancel_timeout_s
+
+        async def cancel(runtime: Any, process: SimProcess) -> Any:
+            began_s, frozen_s = self._world.now_s, process.frozen_s
+            try:
+                if is_by_id:
+                    return await runtime.cancel_by_id(completion_id, source)
+                return await runtime.cancel(key, source)
+            finally:
+                took_s = self._world.now_s - began_s - (process.frozen_s - frozen_s)
+                if took_s > timeout_s + _SLACK_S:
+                    self._invariants.broken(f"a cancel took {took_s:.1f} s")
+
+        answer = await self._served("cancel", cancel, None)
+        if answer and not isinstance(answer, bool):
+            found = answer.record
+            if found.finished is None:
+                self._invariants.broken("a cancel was answered with a record without an end")
+            self._invariants.record(found.header.completion_id, found)
+
+    async def _look(self, key: CompletionKey, completion_id: str) -> None:
+        is_by_id = self._rng.random() < 0.3
+        found = await self._asked(
+            "get",
+            lambda runtime: runtime.get_by_id(completion_id) if is_by_id else runtime.get(key),
+        )
+        if isinstance(found, CompletionRecord):
+            self._invariants.record(found.header.completion_id, found)
+
+    async def _delete(self, key: CompletionKey) -> None:
+        async def delete(runtime: Any, _process: SimProcess) -> bool:
+            await runtime.delete(key)
+            return True
+
+        if await self._served("delete", delete, None):
+            self._waits("after delete")
+            found = await self._asked("get deleted", lambda runtime: runtime.get(key))
+            if isinstance(found, CompletionRecord) and not self._was_started_anew(key, found):
+                self._invariants.broken(f"{key.wire_id} is shown after it was deleted")
+
+    def _was_started_anew(self, key: CompletionKey, found: CompletionRecord) -> bool:
+        return found.finished is None or found.header.completion_id != key.wire_id
+
+    # Asking a replica.
+
+    async def _asked(self, what: str, act: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Return what the runtime answers; None where it refuses or is away."""
+
+        async def ask(runtime: Any, _process: SimProcess) -> Any:
+            return await act(runtime)
+
+        return await self._served(what, ask, None)
+
+    async def _served(
+        self,
+        what: str,
+        act: Callable[[Any, SimProcess], Coroutine[Any, Any, Any]],
+        leaves_s: float | None,
+    ) -> Any:
+        """Do it in a replica; False where it was refused, or the client left or lost it."""
+        self._waits(what)
+        replica = self._all.replica()
+        if replica is None:
+            await asyncio.sleep(0.2)
+            return False
+        self._world.step("act", f"{what} {self.name} {replica.name}")
+        request = _Request(self._all.process, replica)
+        replica.run(request.serve(act))
+        if leaves_s is not None:
+            self._world.later(leaves_s, request.leave)
+        try:
+            return await request.answer
+        except _Gone:
+            return False
+        except CompletionRuntimeError as error:
+            self._refused(what, error)
+            return False
+
+    def _refused(self, what: str, error: CompletionRuntimeError) -> None:
+        name = f"{what}: {type(error).__name__}"
+        self._all.errors[name] = self._all.errors.get(name, 0) + 1
+        if isinstance(error, IllegalTransition):
+            self._invariants.broken(f"{what} raised {error!r}")
+        if what == "cancel" and isinstance(error, AdmissionError):
+            self._invariants.broken(f"a cancel was answered with {error!r}")
+        if not isinstance(error, _EXPECTED):
+            self._invariants.broken(f"{what} raised {error!r}")
+
+    # The order.
+
+    def _new_id(self) -> str:
+        self._ids += 1
+        return f"cmp_{self.name}_{self._ids}"
+
+    def _wall_s(self) -> float:
+        return EPOCH_S + self._world.now_s
+
+    def _order(self) -> StartCommand:
+        rng = self._rng
+        completion_id = self._new_id()
+        team = rng.choice(_TEAMS)
+        made = command(
+            completion_id=completion_id,
+            team=team,
+            max_output_tokens=rng.choice((8, 16, 24)),
+            on_disconnect=rng.choice((DisconnectPolicy.CANCEL, DisconnectPolicy.CONTINUE)),
+            background=rng.random() < 0.2,
+            stream=rng.random() < 0.7,
+            total_timeout_s=rng.choice((1.0, 10.0, 30.0)),
+            created_at_s=self._wall_s(),
+        )
+        made = replace(
+            made,
+            key_id=self._ring.key_ids[team],
+            dialect=rng.choice((Dialect.CHAT, Dialect.CHAT, Dialect.RESPONSES)),
+        )
+        if rng.random() < 0.6:
+            step = rng.choice((1, 2, 4))
+            held = hold_microcredits(made.prices, made.prompt_tokens_estimated, step)
+            made = replace(made, hold_microcredits=held, hold_step_tokens=step)
+        how = rng.random()
+        if how < 0.25:
+            made = replace(made, idempotency=IdempotencyKey(f"k-{completion_id}", "f" * 64))
+        elif how < 0.4:
+            chosen = f"mine-{self.name}"
+            made = replace(
+                made,
+                wire_id=chosen,
+                idempotency=IdempotencyKey(None, "f" * 64, names_id=True),
+            )
+        return made
+
+
+_EXPECTED = (
+    AdmissionError,
+    AlreadyStarted,
+    CompletionIdInUse,
+    CompletionNotFound,
+    IdempotencyConflict,
+    NotCancellable,
+    Overloaded,
+)
+
+
+class _Request:
+    """One request of a client at a replica: its answer crosses to the client, or the replica's end does."""
+
+    def __init__(self, clients: SimProcess, replica: SimProcess) -> None:
+        self._replica = replica
+        self._task: asyncio.Task[Any] | None = None
+        self._has_left = False
+        self.answer: asyncio.Future[Any] = clients.loop.create_future()
+        replica.on_death.append(self._lost)
+
+    async def serve(self, act: Callable[[Any, SimProcess], Coroutine[Any, Any, Any]]) -> None:
+        if self._has_left:
+            return
+        runtime = self._replica.service
+        self._task = asyncio.get_running_loop().create_task(act(runtime, self._replica))
+        try:
+            result, error = await self._task, None
+        except CompletionRuntimeError as raised:
+            result, error = None, raised
+        except asyncio.CancelledError:
+            result, error = None, _Gone()
+        self._replica.on_death.remove(self._lost)
+        if not self.answer.done():
+            if error is not None:
+                self.answer.set_exception(error)
+            else:
+                self.answer.set_result(result)
+
+    def leave(self) -> None:
+        """The client goes: the replica sees it at once, or when it is awake again."""
+        self._has_left = True
+        if self._task is not None and not self._replica.is_dead:
+            self._task.cancel()
+        elif self._task is None:
+            self._lost()
+
+    def _lost(self) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(_Gone())

@@ -1,0 +1,311 @@
+"""What must hold after every step, kept up with every change instead of looked up; and what is left at rest.
+
+The books here are a fold over the journal entries that were committed, independent of the ledger's own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from actors.completion.driver import CompletionDriver
+from actors.core.completion.machine import Completion
+from actors.core.completion.transitions import TRANSITIONS
+from actors.core.events import Event, Finished
+from actors.core.money.journal import Entry, EntryKind
+from actors.core.record import CompletionRecord
+from actors.ledger.service import LedgerService
+from actors.ledger.store.transaction import Transaction
+from tests.simulation.process_loop import ProcessLoop
+from tests.simulation.processes import Role, SimProcess
+from tests.simulation.world import World
+
+if TYPE_CHECKING:
+    from tests.simulation.ring import Ring
+
+__all__ = ["Invariants"]
+
+_VERDICT_S_MAX = 120.0
+"""How long a completion may be without an owner while faults go on."""
+
+_LOOK_EVERY = 64
+
+
+class Invariants:
+    """Told of what happens by hooks in the product's own classes; see `watching`."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.ring: Ring
+        self.transitions: Counter[tuple[Any, type]] = Counter()
+        self.completions: Counter[str] = Counter()  # resolved holds, by kind
+        self.credits: Counter[str] = Counter()
+        self.held: Counter[str] = Counter()
+        self.placed: dict[str, tuple[str, int]] = {}  # open holds: team, amount
+        self.resolved: dict[str, int] = {}
+        self.owners: dict[str, tuple[SimProcess, CompletionDriver]] = {}
+        self.unowned: dict[str, float] = {}  # open holds that nobody carries, since when
+        self.terminals: dict[str, Finished] = {}
+        self.logs: dict[str, Any] = {}
+        self.starting: Counter[SimProcess] = Counter()  # starts under way, by replica
+        self._pending: list[Entry] = []
+        self._exempt = {"free"}
+        self._looks = 0
+
+    def broken(self, message: str) -> None:
+        self.world.trouble.append(message)
+
+    # Hooks.
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        add_entries, handle = Transaction.add_entries, Completion.handle
+
+        def add(transaction: Transaction, journal: list[Entry]) -> None:
+            self._pending += journal
+            add_entries(transaction, journal)
+
+        def handled(completion: Completion, input: Any, *, now_ns: int) -> Any:
+            before, length = completion.stream, len(completion.log)
+            was_finished = completion.log.finished is not None
+            effects = handle(completion, input, now_ns=now_ns)
+            if (before, type(input)) in TRANSITIONS:
+                self.transitions[before, type(input)] += 1
+            if before.is_terminal and completion.stream is not before:
+                self.broken(f"a terminal state changed: {before} to {completion.stream}")
+            if was_finished and len(completion.log) != length:
+                self.broken("a log grew after its end")
+            return effects
+
+        Transaction.add_entries = add  # type: ignore[method-assign]
+        Completion.handle = handled  # type: ignore[method-assign]
+        self.world.after_turn.append(self.after_turn)
+        try:
+            yield
+        finally:
+            Transaction.add_entries = add_entries  # type: ignore[method-assign]
+            Completion.handle = handle  # type: ignore[method-assign]
+
+    # Money.
+
+    def committed(self, is_kept: bool) -> None:
+        """A transaction ended: what it wrote stands, or never was."""
+        entries, self._pending = self._pending, []
+        if not is_kept:
+            return
+        for entry in entries:
+            self._fold(entry)
+        for team in {entry.team for entry in entries}:
+            self._check_team(team)
+
+    def _fold(self, entry: Entry) -> None:
+        team, amount, hold = entry.team, entry.amount_microcredits, entry.hold_id
+        match entry.kind:
+            case EntryKind.GRANT:
+                self.credits[team] += amount
+                return
+            case EntryKind.PLACE:
+                assert hold is not None
+                if hold in self.placed or hold in self.resolved:
+                    self.broken(f"{hold} was placed twice")
+                self.placed[hold] = (team, amount)
+                self.held[team] += amount
+                if hold not in self.owners:
+                    self.unowned[hold] = self.world.now_s
+                return
+        assert hold is not None
+        if hold not in self.placed:
+            self.broken(f"{entry.kind.value} of {hold}, whose hold was resolved or never was")
+            return
+        _, before = self.placed[hold]
+        if entry.kind is EntryKind.EXTEND:
+            self.placed[hold] = (team, before + amount)
+            self.held[team] += amount
+            return
+        if entry.kind is EntryKind.POST:
+            if amount > before:
+                self.broken(f"{hold} was charged {amount}, and {before} was held")
+            self.credits[team] -= amount
+        elif amount != before:
+            self.broken(f"{amount} of {before} came back of {hold}")
+        if entry.kind is EntryKind.VOID and self._runs(hold):
+            self.broken(f"{hold} was given up while {self.owners[hold][0].name} carries it")
+        self.held[team] -= before
+        del self.placed[hold]
+        self.unowned.pop(hold, None)
+        self.resolved[hold] = amount if entry.kind is EntryKind.POST else 0
+        self.completions[entry.kind.value] += 1
+
+    def _runs(self, completion_id: str) -> bool:
+        """Whether a living carrier has it and its stream has not ended."""
+        process, driver = self.owners.get(completion_id, (None, None))
+        if process is None or driver is None or process.is_dead:
+            return False
+        return not driver.completion.stream.is_terminal
+
+    def _check_team(self, team: str) -> None:
+        row = self.ring.store.balance_row(team)
+        ours = (self.credits[team], self.held[team])
+        if row != ours:
+            self.broken(f"the books of {team} say {row}, the entries {ours}")
+        if team not in self._exempt and not 0 <= ours[1] <= ours[0]:
+            self.broken(f"{team} holds {ours[1]} of {ours[0]}")
+
+    def ledger_stands(self, service: LedgerService) -> None:
+        self._pending = []
+
+    # Owners.
+
+    def began(self, process: SimProcess, driver: CompletionDriver) -> None:
+        completion_id = driver.header.completion_id
+        self.owners[completion_id] = (process, driver)
+        self.logs[completion_id] = driver.completion.log
+        self.unowned.pop(completion_id, None)
+
+    def freed(self, process: SimProcess, driver: CompletionDriver) -> None:
+        completion_id = driver.header.completion_id
+        self.owners.pop(completion_id, None)
+        if completion_id in self.placed:
+            self.unowned[completion_id] = self.world.now_s
+
+    def died(self, process: SimProcess) -> None:
+        if process.role is not Role.CARRIER:
+            return
+        for completion_id in [c for c, (p, _) in self.owners.items() if p is process]:
+            del self.owners[completion_id]
+            if completion_id in self.placed:
+                self.unowned[completion_id] = self.world.now_s
+
+    # Readers.
+
+    def read(self, completion_id: str, first: int, events: Sequence[Event]) -> None:
+        """A reader got these events; the first of them is number `first` of what it read."""
+        log = self.logs.get(completion_id)
+        if log is None:
+            self.broken(f"{completion_id} is read, and nobody ever began it")
+            return
+        if not events:
+            self.broken(f"a reader of {completion_id} was woken for nothing")
+        *before, last = events
+        if any(isinstance(event, Finished) for event in before):
+            self.broken(f"{completion_id} goes on after its end")
+        theirs = before if isinstance(last, Finished) else events
+        if theirs and tuple(log.read_after(first - 1, len(theirs))) != tuple(theirs):
+            self.broken(f"a reader of {completion_id} read from {first} what is not in the log")
+        if isinstance(last, Finished):
+            self.ended(completion_id, last)
+
+    def ended(self, completion_id: str, end: Finished) -> None:
+        """Somebody was told that it ended so."""
+        known = self.terminals.setdefault(completion_id, end)
+        if known != end:
+            self.broken(f"{completion_id} ended twice: {known} and {end}")
+        charged = self.resolved.get(completion_id)
+        if charged is None:
+            self.broken(f"{completion_id} was told as ended before it was settled")
+        elif end.charge.total_microcredits != charged:
+            self.broken(
+                f"{completion_id} says {end.charge.total_microcredits}, and was charged {charged}"
+            )
+        if end.usage.completion_tokens > self.ring.told[completion_id]:
+            self.broken(f"{completion_id} counts more tokens than its provider sent")
+
+    def record(self, completion_id: str, record: CompletionRecord) -> None:
+        if record.header.completion_id != completion_id:
+            self.broken(f"{completion_id} was asked for, {record.header.completion_id} given")
+        if record.finished is not None:
+            self.ended(completion_id, record.finished)
+
+    def forget(self, completion_id: str) -> None:
+        """Nobody asks for it any more."""
+        self.logs.pop(completion_id, None)
+        self.terminals.pop(completion_id, None)
+
+    # After each turn.
+
+    def after_turn(self, loop: ProcessLoop) -> None:
+        process = self.ring.processes.by_loop.get(loop)
+        if process is None or process.is_dead or process.service is None:
+            return
+        if process.role is Role.REPLICA:
+            self._check_slots(process)
+        elif process.role is Role.CARRIER:
+            running = len(process.service.carrier.running)
+            if running > self.ring.settings.slots_max:
+                self.broken(f"{process.name} carries {running}")
+        elif process.role is Role.REGISTRY:
+            self._check_leases(process)
+        self._looks += 1
+        if self._looks % _LOOK_EVERY == 0:
+            self._check_verdicts()
+
+    def _check_slots(self, process: SimProcess) -> None:
+        runtime = process.service
+        leases = runtime._slots._leases
+        held, idle = leases._held, leases._idle
+        used = runtime._starts._slots_used
+        in_use = sum(held.values()) - len(idle)
+        known = len(used) + self.starting[process] + len(runtime._starts._leaving)
+        if in_use > known:
+            self.broken(f"{process.name} lost a slot: {in_use} in use, {known} known")
+        if in_use < 0:
+            self.broken(f"{process.name} has more idle slots than it holds")
+        for carrier, count in Counter(slot.carrier for slot in used.values()).items():
+            if carrier in held and count > held[carrier]:
+                self.broken(f"{process.name} uses {count} slots of {carrier}, has {held[carrier]}")
+
+    def _check_leases(self, process: SimProcess) -> None:
+        for state in process.service._pool.carriers:
+            if sum(state.leased.values()) > max(state.slots_max, state.slots):
+                self.broken(f"more slots of {state.name} are leased than there are")
+
+    def _check_verdicts(self) -> None:
+        now_s = self.world.now_s
+        for completion_id, since_s in self.unowned.items():
+            if now_s - since_s > _VERDICT_S_MAX:
+                self.broken(f"{completion_id} is open and nobody's for {_VERDICT_S_MAX} s")
+                return
+
+    # At rest.
+
+    def left_over(self) -> list[str]:
+        """Return what is still held, waited for or remembered, although nothing runs."""
+        left: list[str] = []
+        processes = self.ring.processes
+        if self.placed:
+            left.append(f"open holds: {sorted(self.placed)[:3]}")
+        for replica in processes.of(Role.REPLICA):
+            if not replica.stands:
+                left.append(f"{replica.name} does not stand")
+                continue
+            runtime = replica.service
+            leases = runtime._slots._leases
+            if leases._held or leases._idle or leases._waiting:
+                left.append(f"{replica.name}: {leases!r}")
+            if runtime._mirrors._mirrors or runtime._mirrors._reading:
+                left.append(f"{replica.name}: {runtime._mirrors!r}")
+            if runtime._starts._slots_used:
+                left.append(f"{replica.name} uses slots: {runtime._starts._slots_used}")
+        for carrier in processes.of(Role.CARRIER):
+            if carrier.stands:
+                inner = carrier.service.carrier
+                if inner._drivers or inner._running:
+                    left.append(f"{carrier.name}: {inner!r} {sorted(inner._drivers)[:2]}")
+        for registry in processes.of(Role.REGISTRY):
+            if not registry.stands:
+                left.append("no registry")
+                continue
+            service = registry.service
+            for state in service._pool.carriers:
+                if state.leased or state.running:
+                    left.append(f"the registry has {state}")
+            located = len(service._locations)
+            if located:
+                left.append(f"the registry still locates {located}")
+        return left
+
+    def audit(self, found: dict[str, Any]) -> None:
+        if not found["ok"]:
+            self.broken(f"the audit says {found}")

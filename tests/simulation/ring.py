@@ -1,0 +1,348 @@
+"""The ring itself: what each process runs, out of the product's own classes, over the hostile network."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from functools import partial
+from typing import Any
+
+from actors.completion.carrier import Carrier
+from actors.completion.driver import CompletionDriver
+from actors.core.errors import CompletionRuntimeError, Overloaded
+from actors.ledger.service import LedgerService
+from actors.ports.clock import SystemClock
+from actors.ports.cluster import CarrierFacts
+from actors.ports.directory import CarrierLost
+from actors.ports.ledger import CompletionKey, LimitsChange, TeamLimits
+from actors.ports.registry import REGISTRY_NAME, Began, CarrierReport
+from actors.ports.threads import InlineExecutor
+from actors.registry.service import RegistryService
+from actors.replica.runtime import ReplicaRuntime
+from actors.rpc.contracts import REGISTRY
+from actors.rpc.peer import Peer
+from actors.rpc.serving import Server
+from actors.settings import Settings
+from tests.simulation.calls import Caller, serve
+from tests.simulation.invariants import Invariants
+from tests.simulation.network import Network, SimTransport
+from tests.simulation.processes import Processes, Role, SimProcess
+from tests.simulation.sim_store import SimStore
+from tests.simulation.upstream import SimProvider
+from tests.simulation.world import World
+from tests.support.faulty_store import Fault
+
+__all__ = ["LEDGER", "NODES", "TEAMS", "Ring"]
+
+LEDGER = "completion-ledger"
+NODES = ("n1", "n2")
+FINGERPRINT = "this-deploy"
+
+TEAMS: dict[str, tuple[int, TeamLimits, str]] = {
+    "rich": (10**12, TeamLimits(), "metered"),
+    "poor": (150_000, TeamLimits(), "metered"),
+    "few": (10**12, TeamLimits(completions_concurrent=10), "metered"),
+    "free": (0, TeamLimits(), "exempt"),
+}
+
+_HOUSEKEEPING_S = 5.0
+_REPORT_PAUSE_S = 0.05
+_CHANNEL = frozenset({"channel"})
+
+
+class Ring:
+    """Args: invariants: is told of what happens inside."""
+
+    def __init__(self, world: World, invariants: Invariants) -> None:
+        self.world = world
+        self.invariants = invariants
+        self.network = Network(world)
+        self.settings = Settings(
+            actors_per_node=4,
+            actors_warm=1,
+            streams_per_actor=world.rng.choice((1, 2, 4)),
+            streams_per_actor_max=world.rng.choice((1, 8, 16)),
+            admission_timeout_s=10.0,
+            connect_timeout_s=4.0,
+            first_token_timeout_s=6.0,
+            idle_timeout_s=5.0,
+            reader_grace_s=5.0,
+            record_ttl_s=60.0,
+            responses_ttl_s=60.0,
+            cancel_timeout_s=5.0,
+        )
+        self.commit_faults = 0.0
+        self.store = SimStore(self._draw_fault, invariants.committed)
+        self.told: Counter[str] = Counter()  # tokens that providers sent, by completion
+        self.key_ids: dict[str, str] = {}
+        self.processes = Processes(
+            world,
+            self.network,
+            {
+                Role.LEDGER: self._boot_ledger,
+                Role.REGISTRY: self._boot_registry,
+                Role.CARRIER: self._boot_carrier,
+                Role.REPLICA: self._boot_replica,
+            },
+        )
+
+    def start(self) -> None:
+        self.processes.on_death.append(self.invariants.died)
+        start = self.processes.start
+        start(LEDGER, Role.LEDGER, "n1")
+        start(REGISTRY_NAME, Role.REGISTRY, "n1")
+        for node_id in NODES:
+            start(f"replica-{node_id}-1", Role.REPLICA, node_id)
+
+    def _draw_fault(self) -> Fault | None:
+        if self.commit_faults and self.world.chance(self.commit_faults):
+            self.world.step("fault", "commit")
+            return self.world.rng.choice(list(Fault))
+        return None
+
+    # What each process does first.
+
+    async def _boot_ledger(self, process: SimProcess) -> None:
+        service = LedgerService(
+            self.store, settings=self.settings, clock=lambda: time.time(), threads=InlineExecutor
+        )
+        process.service = service
+        if not self.key_ids:
+            for team, (credit, limits, mode) in TEAMS.items():
+                await service.create_team(
+                    team,
+                    f"org_{team}",
+                    credits_microcredits=credit,
+                    limits=LimitsChange(completions_concurrent=limits.completions_concurrent),
+                    billing_mode=mode,
+                )
+                self.key_ids[team] = (await service.create_key(team, "sim")).key_id
+        self.invariants.ledger_stands(service)
+        process.address = serve(self.network, process, service)
+        process.run(self._keep_books(service))
+
+    async def _keep_books(self, service: LedgerService) -> None:
+        while True:
+            await asyncio.sleep(_HOUSEKEEPING_S)
+            try:
+                await service.housekeeping()
+            except CompletionRuntimeError:
+                pass
+
+    async def _boot_registry(self, process: SimProcess) -> None:
+        bits = self.world.rng.getrandbits(64)
+        service = RegistryService(
+            SimCluster(self, process),
+            self.ledger_of(process),
+            settings=self.settings,
+            fingerprint=FINGERPRINT,
+            clock=SystemClock(),
+            randbits=random.Random(bits).getrandbits,
+        )
+        await service.open()
+        process.service = service
+        listener = await Server(self.transport(process), {REGISTRY: service}).start("sim")
+        process.address = listener
+
+    async def _boot_carrier(self, process: SimProcess) -> None:
+        service = SimCarrier(self, process)
+        process.service = service
+        process.address = serve(self.network, process, service, _CHANNEL)
+        process.run(service.keep_reporting())
+
+    async def _boot_replica(self, process: SimProcess) -> None:
+        runtime = ReplicaRuntime(
+            SimCarriers(self, process),
+            self.registry_of(process),
+            self.ledger_of(process),
+            settings=self.settings,
+            replica=process.name,
+            node_id=process.node_id,
+        )
+        process.service = runtime
+        process.address = self.network.listen(process, lambda _end: None)
+
+    # The ways from one process to another.
+
+    def ledger_of(self, process: SimProcess) -> Any:
+        return Caller(self.network, process, lambda: self._find_singleton(LEDGER))
+
+    def registry_of(self, process: SimProcess) -> Any:
+        find = partial(self._find_singleton, REGISTRY_NAME)
+        return REGISTRY.client(Peer(self.transport(process), find))
+
+    def transport(self, process: SimProcess) -> Any:
+        return SimTransport(self.network, process)
+
+    async def _find_singleton(self, name: str) -> Any:
+        return await self.processes.address_of(name)
+
+
+class SimCarriers:
+    """See `actors.ports.directory.Carriers`."""
+
+    def __init__(self, ring: Ring, process: SimProcess) -> None:
+        self._ring = ring
+        self._process = process
+        self._links: dict[str, Any] = {}
+
+    def link(self, carrier: str) -> Any:
+        link = self._links.get(carrier)
+        if link is None:
+            find = partial(self._ring.processes.address_of, carrier)
+            link = Caller(self._ring.network, self._process, find, _CHANNEL)
+            self._links[carrier] = link
+        return link
+
+    def forget(self, carrier: str) -> None:
+        self._links.pop(carrier, None)
+
+
+class SimCluster:
+    """See `actors.ports.cluster.Cluster`: what the registry asks of Ray, here of `Processes`."""
+
+    def __init__(self, ring: Ring, process: SimProcess) -> None:
+        self._ring = ring
+        self._process = process
+        self._links: dict[str, Any] = {}
+
+    async def nodes(self) -> list[str]:
+        await asyncio.sleep(0.002)
+        return list(NODES)
+
+    async def living(self) -> list[str]:
+        await asyncio.sleep(0.002)
+        return [p.name for p in self._ring.processes.by_name.values() if p.role is Role.CARRIER]
+
+    async def start(self, name: str, node_id: str) -> None:
+        await asyncio.sleep(0.005)
+        self._ring.processes.start(name, Role.CARRIER, node_id)
+
+    async def end(self, name: str) -> None:
+        await asyncio.sleep(0.002)
+        process = self._ring.processes.by_name.get(name)
+        if process is not None:
+            self._ring.processes.kill(process, is_fault=False)
+
+    async def died(self, name: str) -> None:
+        await self._ring.processes.died(name)
+        self._links.pop(name, None)
+
+    async def describe(self, name: str) -> CarrierFacts:
+        facts: CarrierFacts = await (await self._link(name)).describe()
+        return facts
+
+    async def shut_down(self, name: str, timeout_s: float) -> None:
+        await (await self._link(name)).shut_down(timeout_s)
+
+    async def wake_simulator(self) -> None:
+        pass
+
+    async def _link(self, name: str) -> Any:
+        while True:  # Waits for one that is starting.
+            process = self._ring.processes.by_name.get(name)
+            if process is None or process.is_known_dead:
+                raise CarrierLost
+            if process.stands:
+                break
+            await asyncio.sleep(0.05)
+        link = self._links.get(name)
+        if link is None:
+            find = self._ring.processes.address_of
+            link = Caller(self._ring.network, self._process, lambda: find(name))
+            self._links[name] = link
+        return link
+
+
+class SimCarrier:
+    """A carrier and the reports of it."""
+
+    def __init__(self, ring: Ring, process: SimProcess) -> None:
+        self._ring = ring
+        self._process = process
+        settings = ring.settings
+        provider = SimProvider(ring.world, process, ring.told)
+        self.carrier = Carrier(
+            _Owner(process),
+            slots=settings.slots_max,
+            provider_of=lambda _name: provider,
+            ledger=ring.ledger_of(process),
+            clock=SystemClock(),
+            settings=settings,
+            on_began=self._on_began,
+            on_freed=self._on_freed,
+        )
+        self._registry = ring.registry_of(process)
+        self._began: list[Began] = []
+        self._ended: list[str] = []
+        self._number = 0
+        self._is_whole = True
+        self._news = asyncio.Event()
+        for name in ("start", "cancel", "record", "attach", "detach", "channel", "shut_down"):
+            setattr(self, name, getattr(self.carrier, name))
+
+    async def describe(self) -> CarrierFacts:
+        settings, process = self._ring.settings, self._process
+        return CarrierFacts(
+            actor=process.name,
+            node_id=process.node_id,
+            pid=process.pid,
+            fingerprint=FINGERPRINT,
+            slots=settings.streams_per_actor,
+            slots_max=settings.slots_max,
+            report=self._whole(),
+            rows=tuple(driver.row() for driver in self.carrier.running),
+        )
+
+    async def keep_reporting(self) -> None:
+        while True:
+            await self._news.wait()
+            await asyncio.sleep(_REPORT_PAUSE_S)
+            self._news.clear()
+            report = self._report()
+            try:
+                await self._registry.report(report)
+                self._is_whole = False
+            except Overloaded:
+                self._is_whole = True
+                self._news.set()
+                await asyncio.sleep(0.2)
+
+    def _report(self) -> CarrierReport:
+        began, ended = tuple(self._began), tuple(self._ended)
+        self._began, self._ended = [], []
+        if self._is_whole:
+            return self._whole()
+        self._number += 1
+        return CarrierReport(
+            self._process.name, self._number, len(self.carrier.running), began, ended
+        )
+
+    def _whole(self) -> CarrierReport:
+        self._number += 1
+        running = tuple(_began(driver) for driver in self.carrier.running)
+        return CarrierReport(self._process.name, self._number, len(running), running, is_whole=True)
+
+    def _on_began(self, driver: CompletionDriver) -> None:
+        self._ring.invariants.began(self._process, driver)
+        self._began.append(_began(driver))
+        self._news.set()
+
+    def _on_freed(self, driver: CompletionDriver) -> None:
+        self._ring.invariants.freed(self._process, driver)
+        self._ended.append(driver.header.completion_id)
+        self._news.set()
+
+
+class _Owner:
+    def __init__(self, process: SimProcess) -> None:
+        self.actor = process.name
+        self.node_id = process.node_id
+        self.pid = process.pid
+
+
+def _began(driver: CompletionDriver) -> Began:
+    header = driver.header
+    return Began(header.completion_id, CompletionKey(header.team, header.dialect, header.wire_id))
