@@ -5,7 +5,7 @@ It owns the queue before the writing thread. It does not know what a change is.
 Rules:
 
 1. Idle, it commits at once: the first change waits for nothing but the others of its own loop turn.
-   Busy, it gathers: whatever came meanwhile is the next batch.
+   Busy, it gathers: whatever came meanwhile, and a millisecond later, is the next batch.
 2. A caller is answered after the commit that has its change, never before.
 3. The queue is bounded: at the bound a change is refused with `Overloaded`, unseen.
 """
@@ -30,6 +30,11 @@ BATCH_MAX = 256
 
 QUEUE_MAX = 8_192
 """Changes that wait; at some 2,000 a second that is all that a caller's patience holds."""
+
+_GATHER_S = 0.001
+_BUSY_FROM = 4
+"""After a batch of so many changes the next is gathered for a moment: its callers wait behind each other
+anyhow, and each commit costs as much as several changes."""
 
 C = TypeVar("C")
 
@@ -57,6 +62,7 @@ class GroupCommit(Generic[C]):
         self._queue: deque[tuple[C, asyncio.Future[Any]]] = deque()
         self._runner: asyncio.Task[None] | None = None
         self._is_closed = False
+        self._is_busy = False
         self.batches = 0
         self.changes = 0
 
@@ -101,8 +107,11 @@ class GroupCommit(Generic[C]):
     async def _run(self) -> None:
         try:
             while self._queue:
+                if self._is_busy and len(self._queue) < self._batch_max:
+                    await asyncio.sleep(_GATHER_S)
                 size = min(len(self._queue), self._batch_max)
                 await self._commit([self._queue.popleft() for _ in range(size)])
+                self._is_busy = size >= _BUSY_FROM
         finally:
             self._runner = None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, bindparam, delete, insert, null, update
 
 from actors.core.money.journal import Entry
@@ -212,11 +213,11 @@ class Transaction:
                 "actor": header.actor,
                 "node_id": header.node_id,
                 "pid": header.pid,
-                "tags": json.dumps(header.tags, separators=(",", ":")),
+                "tags": json.dumps(header.tags, separators=(",", ":")) if header.tags else "[]",
                 "status": RUNNING,
                 "is_cancelled_at_birth": is_cancelled_at_birth,
                 "created_at_s": header.created_at_s,
-                "header": json.dumps(header.to_json(), separators=(",", ":")),
+                "header": _json(header.to_json()),
                 "tokens_output": 0,
                 "charge_microcredits": 0,
                 "record_bytes": 0,
@@ -288,3 +289,11 @@ class Transaction:
         self._balances.clear()
         if moves:
             _MOVE_BALANCE.run(self.connection, moves)
+
+
+def _json(value: dict[str, Any]) -> str:
+    """Return the value as JSON text that any database can hold."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:  # Half of a surrogate pair, which a client sent: it is escaped.
+        return json.dumps(value, separators=(",", ":"))
