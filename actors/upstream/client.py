@@ -10,8 +10,9 @@ Rules:
   where it is above 5 s, not waited for. A kept connection that turned out to be dead counts as one
   that could not be made, and is replaced at once, as browsers and curl do.
 - No timeout is set: whoever waits cancels.
-- An answer that its provider would go on with (`native_background`) is cancelled there before its
-  connection is closed, unless it ended by itself; for that there is a bound, and no second try.
+- An answer that its provider would go on with (`native_background`) is cancelled there beside the close of
+  its connection, unless it ended by itself; for that there is a bound, and no second try. Nobody who
+  leaves cuts it short.
 - What a provider says when it refuses a request is told, without keys and addresses; of any other error
   its status alone.
 """
@@ -176,6 +177,7 @@ class _HttpStream:
         self._cancel_url = cancel_url
         self._phase = _Phase.NEW
         self._answer: Answer | None = None
+        self._telling: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<_HttpStream {self._request_id} {self._phase.value}>"
@@ -198,7 +200,7 @@ class _HttpStream:
     def batches(self) -> AsyncIterator[UpstreamBatch]:
         """Yield what each segment brought; ends after a batch with `is_end` or `failure`.
 
-        Cancel: the connection is closed, or `aclose` does it after it told the provider to stop.
+        Cancel: the connection is closed.
         """
         return self
 
@@ -214,8 +216,7 @@ class _HttpStream:
         except TransportError as error:
             return self._broken(error)
         except asyncio.CancelledError:
-            if self._cancel_url is None:
-                await self._answer.aclose()
+            await self._answer.aclose()
             raise
         if not data:
             batch = self._safe(self._decoder.receive_eof())
@@ -225,33 +226,35 @@ class _HttpStream:
         if batch.is_end:
             self._phase = _Phase.ENDED
         elif batch.failure is not None:
-            self._phase = _Phase.OVER
+            # What could not be read says nothing of whether the provider goes on.
+            self._phase = _Phase.BROKEN if batch.failure == BROKEN_STREAM else _Phase.OVER
         return batch
 
     async def aclose(self) -> None:
         """Close the connection now, or give it back to the pool if the answer was read to its end.
 
         Where the stream ended and only the body's end is missing, waits a moment for it; where the
-        provider would go on, tells it to stop first. Idempotent.
+        provider would go on, tells it to stop meanwhile. Idempotent: who comes second waits for that too.
 
-        Cancel: the connection is closed.
+        Cancel: the connection is closed, and the provider is told all the same.
         """
         phase, self._phase = self._phase, _Phase.CLOSED
         if self._answer is None:
             return
+        if phase in (_Phase.OPEN, _Phase.BROKEN):
+            url = None if self._cancel_url is None else self._cancel_url()
+            if url is not None:
+                self._telling = asyncio.get_running_loop().create_task(self._cancel_natively(url))
         try:
             if phase is _Phase.ENDED:
                 await _drain(self._answer)
-            elif phase in (_Phase.OPEN, _Phase.BROKEN):
-                await self._cancel_natively()
         finally:
             await self._answer.aclose()
+        if self._telling is not None:
+            await asyncio.shield(self._telling)
 
-    async def _cancel_natively(self) -> None:
+    async def _cancel_natively(self, url: str) -> None:
         """Tell the provider to stop an answer that outlives its connection; a refusal is only logged."""
-        url = None if self._cancel_url is None else self._cancel_url()
-        if url is None:
-            return
         try:
             async with asyncio.timeout(_NATIVE_CANCEL_S):
                 answer = await self._connections.post(self._request_id, b"", url=url)

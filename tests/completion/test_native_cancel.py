@@ -1,4 +1,4 @@
-"""A provider that would go on is told to stop, over real sockets, before its connection is closed."""
+"""A provider that would go on is told to stop, over real sockets, beside the close of its connection."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from actors.core.events import BlockFinished, FinishReason, TextDelta
+from actors.completion.driver import CompletionDriver
+from actors.core.events import BlockFinished, CancelSource, FinishReason, Status, TextDelta
+from actors.core.record import CompletionHeader
 from actors.core.wire.responses.format import ResponsesStreamWriter
+from actors.settings import Settings
+from actors.testing import ManualClock, ScriptedLedger, settle_loop
 from tests.upstream.test_provider_client import (
     SECRET,
     Request,
@@ -39,12 +44,10 @@ class Provider:
         self.rest = b"".join(writer.finish_block(BlockFinished(0, True)))
         self.rest += writer.response("response.completed", {"id": response_id})
         self.cancel_status = cancel_status
-        self.was_open_at_cancel: list[bool] = []
         self.closed = asyncio.Event()
 
     async def __call__(self, request: Request) -> None:
         if request.line.startswith("POST /v1/responses/"):
-            self.was_open_at_cancel.append(not self.closed.is_set())
             await self.answer_cancel(request)
             return
         await request.start_chunked()
@@ -83,13 +86,12 @@ def lines(upstream: Upstream) -> list[str]:
     return [request.line for request in upstream.requests]
 
 
-def test_a_cancel_tells_the_provider_and_then_closes(run: Run) -> None:
+def test_a_cancel_tells_the_provider_and_closes(run: Run) -> None:
     async def main() -> None:
         script = Provider("resp_up/1")
         async with upstream_and_client(script, api_key="sk-1", **MEMBERS) as (upstream, client):
             await cancelled(client)
             await script.closed.wait()
-            assert script.was_open_at_cancel == [True]
             create, cancel = upstream.requests
             assert json.loads(create.body)["background"] is True
             assert cancel.line == "POST /v1/responses/resp_up%2F1/cancel HTTP/1.1"
@@ -184,6 +186,53 @@ def test_a_response_whose_stream_broke_is_cancelled_too(run: Run) -> None:
 
         async with upstream_and_client(cut, **MEMBERS) as (upstream, client):
             assert joined(await read(client)).failure is not None
+            assert len(lines(upstream)) == 2
+
+    run(main())
+
+
+@pytest.mark.parametrize("end", ["cut", "garbage", "cancelled"])
+def test_a_driver_tells_the_provider_however_the_stream_ended(run: Run, end: str) -> None:
+    """The failure that ends the stream closes it as well, while it closes itself: neither cuts the other."""
+
+    async def main() -> None:
+        script = Provider()
+        seen, told = asyncio.Event(), asyncio.Event()
+
+        async def answer(request: Request) -> None:
+            if request.line.startswith("POST /v1/responses/"):
+                await settle_loop(50)
+                await script.answer_cancel(request)
+                told.set()
+                return
+            await request.start_chunked()
+            await request.send_chunk(script.opening)
+            if end == "cut":
+                request.writer.close()
+                return
+            if end == "garbage":
+                await request.send_chunk(b"data: {\n\n")
+            await request.peer_closed()
+
+        async with upstream_and_client(answer, **MEMBERS) as (upstream, client):
+            order = replace(command(), hold_microcredits=1_000_000)
+            driver = CompletionDriver(
+                order,
+                CompletionHeader.of(order),
+                provider=client,
+                ledger=ScriptedLedger(),
+                clock=ManualClock(),
+                settings=Settings(),
+                on_change=lambda driver: seen.set() if driver.completion.has_token else None,
+                on_settled=lambda driver: None,
+            )
+            driver.start()
+            await seen.wait()
+            if end == "cancelled":
+                driver.cancel(CancelSource.CLIENT_REQUEST)
+            record = await driver.settled()
+            assert record.status is (Status.CANCELLED if end == "cancelled" else Status.FAILED)
+            await told.wait()
             assert len(lines(upstream)) == 2
 
     run(main())
