@@ -8,6 +8,7 @@ import argparse
 import os
 import random
 import sys
+import warnings
 
 from tests.simulation.faults import Kind
 from tests.simulation.planted import PLANTED
@@ -81,4 +82,6 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    warnings.simplefilter("ignore")  # The dead still have coroutines that nobody will await.
+    sys.exit(status)

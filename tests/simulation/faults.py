@@ -27,7 +27,10 @@ class Kind(StrEnum):
 _PRESENT = 0.6
 """How likely a kind of fault is to be of a storm."""
 
-_GAP_STEPS = (40, 150)
+_GAP_STEPS = (60, 190)
+_OTHERS = 0.4
+"""How often another fault comes beside a death of each role."""
+
 _ROLES = {
     Kind.KILL_REPLICA: Role.REPLICA,
     Kind.KILL_REGISTRY: Role.REGISTRY,
@@ -60,8 +63,8 @@ class Faults:
         if not self.is_on or world.steps < self._next_at_step or not self._kinds:
             return
         self._next_at_step = world.steps + world.rng.randrange(*_GAP_STEPS)
-        kind = world.rng.choice(self._kinds)
-        self._do(kind)
+        weights = [1.0 if kind in _ROLES else _OTHERS for kind in self._kinds]
+        self._do(world.rng.choices(self._kinds, weights)[0])
 
     def stop(self) -> None:
         """Make everything well again, but for what died."""

@@ -26,7 +26,7 @@ __all__ = ["Processes", "Role", "SimProcess"]
 _log = logging.getLogger(__name__)
 
 _WORD_S = (0.02, 1.5)
-_RESTART_S = (0.05, 2.0)
+_RESTART_S = (0.05, 0.05, 0.3, 0.3, 1.0, 4.0)
 _START_S = (0.1, 0.6)
 
 
@@ -52,6 +52,7 @@ class SimProcess:
         self.connections: dict[SimConnection, None] = {}
         self.address: Address | None = None
         self.service: Any = None
+        self.ledger: Any = None  # a replica's way to it
         self.died_at_s: float | None = None
         self.born_at_s = world.now_s
         self.is_known_dead = False
@@ -135,7 +136,7 @@ class Processes:
             look(process)
         self.world.later(self.world.rng.uniform(*_WORD_S), lambda: self._word(process))
         if process.role in (Role.REGISTRY, Role.LEDGER, Role.REPLICA):
-            delay_s = self.world.rng.uniform(*_RESTART_S)
+            delay_s = self.world.rng.choice(_RESTART_S)
             self.world.later(delay_s, lambda: self._restart(process))
 
     def _restart(self, process: SimProcess) -> None:

@@ -42,7 +42,7 @@ FINGERPRINT = "this-deploy"
 
 TEAMS: dict[str, tuple[int, TeamLimits, str]] = {
     "rich": (10**12, TeamLimits(), "metered"),
-    "poor": (150_000, TeamLimits(), "metered"),
+    "poor": (12_000, TeamLimits(), "metered"),
     "few": (10**12, TeamLimits(completions_concurrent=10), "metered"),
     "free": (0, TeamLimits(), "exempt"),
 }
@@ -153,10 +153,11 @@ class Ring:
         process.run(service.keep_reporting())
 
     async def _boot_replica(self, process: SimProcess) -> None:
+        process.ledger = self.ledger_of(process)
         runtime = ReplicaRuntime(
             SimCarriers(self, process),
             self.registry_of(process),
-            self.ledger_of(process),
+            process.ledger,
             settings=self.settings,
             replica=process.name,
             node_id=process.node_id,

@@ -66,8 +66,8 @@ class _SimUpstream:
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._news = asyncio.Event()
         self._is_closed = False
-        self._pace_s = rng.choice((0.01, 0.05, 0.3, 1.0))
-        self._left = rng.randrange(1, 5)  # segments of text
+        self._pace_s = rng.choice((0.001, 0.01, 0.05, 0.5))
+        self._left = rng.randrange(1, 4)  # segments of text
 
     async def connect(self) -> None:
         if self._story is not Story.SILENT_HEAD:
