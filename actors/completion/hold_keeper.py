@@ -24,6 +24,7 @@ from actors.core.completion.transitions import (
     HoldExtended,
 )
 from actors.core.errors import (
+    CompletionNotFound,
     CompletionRuntimeError,
     Failure,
     FailureCode,
@@ -120,7 +121,8 @@ class HoldKeeper:
             except Overloaded:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, pause_max_s)
-            except InsufficientCredit:
+            except (InsufficientCredit, CompletionNotFound):
+                # The second is of a hold that was resolved meanwhile: an earlier asking came late.
                 return ExtensionRefused()
             except Exception:
                 _log.exception("%s is not extended", self._header.completion_id)
