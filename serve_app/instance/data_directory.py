@@ -14,7 +14,6 @@ this user alone and is found again by the digest of the data directory's path.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -26,6 +25,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from filelock import FileLock, Timeout
 
 from serve_app.instance.processes import ProcessId, find_marked
 
@@ -62,22 +63,22 @@ class Keys:
 class InstanceNote:
     """What a running instance tells of itself.
 
-    `mark` is in the environment of what it started, `noted` are the ids and start ticks of the same;
+    `mark` is in the environment of what it started, `noted` are the ids and starts of the same;
     `address` is of the cluster that it joined, if it did.
     """
 
     pid: int
-    start_ticks: int
+    started_at_s: float
     host: str
     port: int
     mark: str
     drain_timeout_s: float
     address: str = ""
-    noted: tuple[tuple[int, int], ...] = ()
+    noted: tuple[tuple[int, float], ...] = ()
 
     @property
     def process(self) -> ProcessId:
-        return ProcessId(self.pid, self.start_ticks)
+        return ProcessId(self.pid, self.started_at_s)
 
     def leftovers(self) -> list[ProcessId]:
         """Return what still lives of what it started."""
@@ -93,7 +94,7 @@ class InstanceNote:
 class DataDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        self._lock: int | None = None
+        self._lock = self._new_lock()
 
     @property
     def log_path(self) -> Path:
@@ -116,37 +117,32 @@ class DataDirectory:
 
         Raises: InstanceError: another instance has it.
         """
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
+            self._lock.acquire(blocking=False)
+        except Timeout:
             note = self.read_note()
             holder = f" by process {note.pid} ({note.url})" if note else ""
             raise InstanceError(
                 f"The data directory {self.path} is in use{holder}: "
                 f"stop that instance with `midstream down --data-dir {self.path}` first."
             ) from None
-        self._lock = descriptor
 
     def release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def is_locked(self) -> bool:
         """Whether an instance holds the lock, this process included."""
-        try:
-            descriptor = os.open(self.path / "lock", os.O_RDWR)
-        except OSError:
+        if not self.path.is_dir():
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            with self._new_lock().acquire(blocking=False):
+                return False
+        except Timeout:
             return True
-        finally:
-            os.close(descriptor)
-        return False
+
+    def _new_lock(self) -> FileLock:
+        # The kernel gives it back however the process ends.
+        return FileLock(self.path / "lock", mode=0o600, is_singleton=False)
 
     def keys(self, environment: Mapping[str, str]) -> Keys:
         """Return the keys: those that the environment presets, else those kept, else new ones.

@@ -257,7 +257,7 @@ class Instance:
         if not self._plan.address:
             reaper = self._reaper.pid if self._reaper else 0
             noted = tuple(
-                (p.pid, p.start_ticks) for p in descendants(os.getpid()) if p.pid != reaper
+                (p.pid, p.started_at_s) for p in descendants(os.getpid()) if p.pid != reaper
             )
             self._note = replace(self._note, noted=noted)
             self._directory.write_note(self._note)
@@ -315,7 +315,7 @@ def _first_note(plan: Plan) -> InstanceNote:
     assert process is not None, "this process lives"
     return InstanceNote(
         pid=process.pid,
-        start_ticks=process.start_ticks,
+        started_at_s=process.started_at_s,
         host=plan.settings.host,
         port=plan.settings.port,
         mark=secrets.token_hex(8),

@@ -121,7 +121,7 @@ def test_a_data_directory_that_is_in_use(data_dir: str, free: int) -> None:
     process = identify(os.getpid())
     assert process is not None
     directory.write_note(
-        InstanceNote(process.pid, process.start_ticks, "127.0.0.1", 8123, "mark", 10.0)
+        InstanceNote(process.pid, process.started_at_s, "127.0.0.1", 8123, "mark", 10.0)
     )
     try:
         said = refusal("up", "--data-dir", data_dir, "--port", str(free))
