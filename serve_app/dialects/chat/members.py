@@ -1,7 +1,7 @@
 """The members of a chat request, and what each may be: pydantic models, strictly typed.
 
-They take what clients of this wire format send to any of its providers; `strict_members` has what the
-primary page takes. What depends on more than one member is checked in `request`. A member that is null
+They take what clients of this wire format send to any of its providers; `strict` has what the primary
+page takes. What depends on more than one member is checked in `request`. A member that is null
 counts as not sent, as OpenAI's clients send it. Lists stop at their first fault: a body of ten million
 faults costs no more than one. Members that are not named here are kept: a provider of the same wire
 format sees them.
@@ -28,9 +28,11 @@ from serve_app.dialects.members import (
 )
 
 __all__ = [
+    "CalledFunction",
     "ChatBody",
     "CustomTool",
     "FileMember",
+    "FunctionMember",
     "FunctionTool",
     "ImageUrl",
     "MessageMember",
@@ -111,7 +113,7 @@ Content = Annotated[
 ]
 
 
-class _CalledFunction(Members):
+class CalledFunction(Members):
     """`arguments` is JSON text; some clients send the value itself."""
 
     name: Annotated[str, Field(min_length=1)]
@@ -126,7 +128,7 @@ class _CalledCustom(Members):
 class ToolCallMember(Members):
     id: Annotated[str, Field(min_length=1)]
     type: str | None = None
-    function: _CalledFunction | None = None
+    function: CalledFunction | None = None
     custom: _CalledCustom | None = None
 
 
@@ -146,7 +148,7 @@ class MessageMember(Members):
 # Tools and the form of the answer.
 
 
-class _FunctionMember(Members):
+class FunctionMember(Members):
     name: Name
     description: str | None = None
     parameters: dict[str, Any] | None = None
@@ -155,7 +157,7 @@ class _FunctionMember(Members):
 
 class FunctionTool(Members):
     type: Literal["function"]
-    function: _FunctionMember
+    function: FunctionMember
 
 
 class _CustomMember(Members):

@@ -1,35 +1,165 @@
 """What the primary page refuses in a chat request beyond what no provider takes: for strict contracts.
 
-It only checks; what a request means is `request`'s to say.
+The models here narrow those of `members`: what they do not name is as it is there. They only check; what
+a request means is `request`'s to say.
 
 Source: contract of the chat dialect, section 2.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Discriminator, Field, Tag
 
 from actors.core.errors import InvalidRequest
-from serve_app.dialects.chat.strict_members import (
+from serve_app.dialects.chat.members import (
+    CalledFunction,
+    ChatBody,
+    FunctionMember,
+    FunctionTool,
     ImageUrl,
     MessageMember,
     RefusalMember,
-    StrictChatBody,
     TextMember,
+    ToolCallMember,
     VideoUrl,
 )
-from serve_app.dialects.json_body import validate
+from serve_app.dialects.json_body import tag, validate
+from serve_app.dialects.members import Limit, Members, Url, by_json_kind, type_tag
 
 __all__ = ["check_strictly"]
 
+
+class _Text(TextMember):
+    type: Literal["text"]
+
+
+class _ImageLocation(Members):
+    url: Url
+    detail: Literal["low", "high", "auto"] | None = None
+
+
+class _Image(ImageUrl):
+    image_url: _ImageLocation
+
+
+class _VideoLocation(Members):
+    url: Url
+
+
+class _Video(VideoUrl):
+    video_url: _VideoLocation
+
+
+_Part = Annotated[
+    Annotated[_Text, Tag(tag("text"))]
+    | Annotated[_Image, Tag(tag("image_url"))]
+    | Annotated[_Video, Tag(tag("video_url"))]
+    | Annotated[RefusalMember, Tag(tag("refusal"))],
+    Discriminator(type_tag),
+]
+
+_Content = Annotated[
+    Annotated[str, Tag(tag("string"))]
+    | Annotated[list[_Part], Field(min_length=1, fail_fast=True), Tag(tag("array"))],
+    by_json_kind("Input should be a string or an array of parts"),
+]
+
+
+class _CalledWithText(CalledFunction):
+    arguments: str
+
+
+class _ToolCall(ToolCallMember):
+    type: Literal["function"]
+    function: _CalledWithText
+    custom: Any = None
+
+
+class _Message(MessageMember):
+    content: _Content | None = None
+    tool_calls: Annotated[list[_ToolCall], Field(fail_fast=True)] | None = None
+
+
+class _Function(FunctionMember):
+    name: Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class _Tool(FunctionTool):
+    function: _Function
+
+
+class _ChosenFunction(Members):
+    name: Annotated[str, Field(min_length=1)]
+
+
+class _NamedChoice(Members):
+    type: Literal["function"]
+    function: _ChosenFunction
+
+
+_ToolChoice = Annotated[
+    Annotated[Literal["auto", "none", "required"], Tag(tag("string"))]
+    | Annotated[_NamedChoice, Tag(tag("object"))],
+    by_json_kind("Input should be auto, none, required or a named function"),
+]
+
+
+class _PlainFormat(Members):
+    type: Literal["text", "json_object"]
+
+
+class _JsonSchema(Members):
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    strict: bool | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+
+
+class _SchemaFormat(Members):
+    type: Literal["json_schema"]
+    json_schema: _JsonSchema
+
+
+_ResponseFormat = Annotated[
+    Annotated[_PlainFormat, Tag(tag("text"))]
+    | Annotated[_PlainFormat, Tag(tag("json_object"))]
+    | Annotated[_SchemaFormat, Tag(tag("json_schema"))],
+    Discriminator(type_tag),
+]
+
+_StopText = Annotated[str, Field(min_length=1)]
+
+_Stop = Annotated[
+    Annotated[_StopText, Tag(tag("string"))]
+    | Annotated[list[_StopText], Field(max_length=4, fail_fast=True), Tag(tag("array"))],
+    by_json_kind("Input should be a string or an array of strings"),
+]
+
+_Penalty = Annotated[float, Field(ge=-2, le=2)]
+
+
+class _Body(ChatBody):
+    messages: Annotated[list[_Message], Field(min_length=1, max_length=200, fail_fast=True)]
+    max_tokens: Limit | None = None
+    max_completion_tokens: Limit | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    presence_penalty: _Penalty | None = None
+    frequency_penalty: _Penalty | None = None
+    tools: Annotated[list[_Tool], Field(fail_fast=True)] | None = None
+    tool_choice: _ToolChoice | None = None
+    response_format: _ResponseFormat | None = None
+    reasoning_effort: Literal["minimal", "low", "medium", "high"] | None = None
+    stop: _Stop | None = None
+
+
 _PARTS_ALLOWED: dict[str, tuple[type[BaseModel], ...]] = {
-    "system": (TextMember,),
-    "developer": (TextMember,),
-    "user": (TextMember, ImageUrl, VideoUrl),
-    "assistant": (TextMember, RefusalMember),
-    "tool": (TextMember,),
+    "system": (_Text,),
+    "developer": (_Text,),
+    "user": (_Text, _Image, _Video),
+    "assistant": (_Text, RefusalMember),
+    "tool": (_Text,),
 }
 
 _REFUSED = {"functions": "use tools", "function_call": "use tool_choice"}
@@ -37,7 +167,7 @@ _REFUSED = {"functions": "use tools", "function_call": "use tool_choice"}
 
 def check_strictly(value: dict[str, Any]) -> None:
     """Raises: InvalidRequest: names the member at fault."""
-    body = validate(StrictChatBody, value)
+    body = validate(_Body, value)
     for name, instead in _REFUSED.items():
         if value.get(name) is not None:
             raise InvalidRequest(f"{name} is not supported; {instead}.", param=name)
@@ -54,13 +184,13 @@ def check_strictly(value: dict[str, Any]) -> None:
         _check_message(f"messages[{index}]", member)
 
 
-def _check_choice(body: StrictChatBody) -> None:
+def _check_choice(body: _Body) -> None:
     choice = body.tool_choice
     if choice is not None and choice != "none" and not body.tools:
         raise InvalidRequest("tool_choice needs tools.", param="tool_choice")
 
 
-def _check_message(path: str, member: MessageMember) -> None:
+def _check_message(path: str, member: _Message) -> None:
     said_otherwise = member.role == "assistant" and (
         member.tool_calls or member.refusal is not None
     )

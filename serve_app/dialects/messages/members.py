@@ -1,7 +1,7 @@
 """The members of a messages request, and what each may be: pydantic models, strictly typed.
 
-They take what clients of this wire format send to any of its providers; `strict_members` has what the
-primary page takes. What depends on more than one member is checked in `request`. A member that is null
+They take what clients of this wire format send to any of its providers; `strict` has what the primary
+page takes. What depends on more than one member is checked in `request`. A member that is null
 counts as not sent. Lists stop at their first fault. Members that are not named here are kept: a provider
 of the same wire format sees them.
 
@@ -39,6 +39,7 @@ __all__ = [
     "MessageMember",
     "MessagesBody",
     "OtherMember",
+    "OutputConfig",
     "RedactedMember",
     "SearchResultMember",
     "SystemMember",
@@ -307,7 +308,7 @@ class FormatMember(Members):
     json_schema: dict[str, Any] | None = None
 
 
-class _OutputConfig(Members):
+class OutputConfig(Members):
     format: FormatMember | None = None
     effort: Effort | None = None
 
@@ -321,7 +322,7 @@ class CountBody(Members):
     tools: Annotated[list[_TaggedTool], Field(max_length=10_000, fail_fast=True)] | None = None
     tool_choice: _ToolChoice | None = None
     thinking: ThinkingConfig | None = None
-    output_config: _OutputConfig | None = None
+    output_config: OutputConfig | None = None
 
 
 class MessagesBody(CountBody):

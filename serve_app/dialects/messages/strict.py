@@ -1,41 +1,176 @@
 """What the primary page refuses in a messages request beyond what no provider takes: for strict contracts.
 
-It only checks; what a request means is `request`'s to say.
+The models here narrow those of `members`: what they do not name is as it is there. They only check; what
+a request means is `request`'s to say.
 
-Source: contract of the messages dialect, section 2.
+Source: contract of the messages dialect, section 2; the parameter types of Anthropic's Python SDK
+2.12, read 2026-11-22.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Discriminator, Field, Tag
 
 from actors.core.errors import InvalidRequest
-from serve_app.dialects.json_body import validate
-from serve_app.dialects.messages.strict_members import (
+from serve_app.dialects.json_body import tag, validate
+from serve_app.dialects.members import Limit, Members, by_json_kind, type_tag
+from serve_app.dialects.messages.members import (
+    Base64Source,
+    CountBody,
     ImageMember,
+    MessageMember,
+    MessagesBody,
+    OutputConfig,
     RedactedMember,
-    StrictCountBody,
-    StrictMessagesBody,
+    SystemMember,
     TextMember,
+    ThinkingConfig,
     ThinkingMember,
+    ToolMember,
     ToolResultMember,
     ToolUseMember,
+    UrlSource,
 )
 
 __all__ = ["check_count_strictly", "check_strictly"]
 
+_Name = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class _ImageData(Base64Source):
+    media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
+
+
+class _ImageUrl(UrlSource):
+    url: Annotated[str, Field(pattern=r"^https?://[^\s]")]
+
+
+class _Image(ImageMember):
+    source: Annotated[
+        Annotated[_ImageData, Tag(tag("base64"))] | Annotated[_ImageUrl, Tag(tag("url"))],
+        Discriminator(type_tag),
+    ]
+
+
+class _ToolUse(ToolUseMember):
+    id: _Name
+    name: _Name
+    input: dict[str, Any]
+
+
+_TaggedPart = Annotated[
+    Annotated[TextMember, Tag(tag("text"))] | Annotated[_Image, Tag(tag("image"))],
+    Discriminator(type_tag),
+]
+
+
+class _ToolResult(ToolResultMember):
+    tool_use_id: _Name
+    content: (
+        Annotated[
+            Annotated[str, Tag(tag("string"))]
+            | Annotated[list[_TaggedPart], Field(fail_fast=True), Tag(tag("array"))],
+            by_json_kind("Input should be a string or an array of blocks"),
+        ]
+        | None
+    ) = None
+
+
+class _Thinking(ThinkingMember):
+    signature: str
+
+
+_Block = Annotated[
+    Annotated[TextMember, Tag(tag("text"))]
+    | Annotated[_Image, Tag(tag("image"))]
+    | Annotated[_ToolUse, Tag(tag("tool_use"))]
+    | Annotated[_ToolResult, Tag(tag("tool_result"))]
+    | Annotated[_Thinking, Tag(tag("thinking"))]
+    | Annotated[RedactedMember, Tag(tag("redacted_thinking"))],
+    Discriminator(type_tag),
+]
+
+
+class _Message(MessageMember):
+    content: Annotated[
+        Annotated[str, Field(min_length=1), Tag(tag("string"))]
+        | Annotated[list[_Block], Field(min_length=1, fail_fast=True), Tag(tag("array"))],
+        by_json_kind("Input should be a string or an array of blocks"),
+    ]
+
+
+class _SystemBlock(SystemMember):
+    type: Literal["text"] | None = None
+
+
+_System = Annotated[
+    Annotated[str, Tag(tag("string"))]
+    | Annotated[_SystemBlock, Tag(tag("object"))]
+    | Annotated[list[_SystemBlock], Field(fail_fast=True), Tag(tag("array"))],
+    by_json_kind("Input should be a string, an object or an array of blocks"),
+]
+
+
+class _Tool(ToolMember):
+    """`type` is of tools that the provider runs itself; none of those can be honoured here."""
+
+    name: _Name
+
+
+_Effort = Literal["low", "medium", "high", "xhigh", "max"]
+
+
+class _ThinkingMode(ThinkingConfig):
+    type: Literal["enabled", "disabled", "adaptive"] | None = None
+    budget_tokens: Limit | None = None
+    effort: _Effort | None = None
+
+
+class _Output(OutputConfig):
+    effort: _Effort | None = None
+
+
+class _Metadata(Members):
+    user_id: str | None = None
+
+
+class _CountBody(CountBody):
+    messages: Annotated[list[_Message], Field(min_length=1, max_length=10_000, fail_fast=True)]
+    system: _System | None = None
+    tools: Annotated[list[_Tool], Field(fail_fast=True)] | None = None
+    thinking: _ThinkingMode | None = None
+    output_config: _Output | None = None
+
+
+class _Body(_CountBody, MessagesBody):
+    max_tokens: Annotated[int, Field(le=2**31 - 1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    presence_penalty: Annotated[float, Field(le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(le=2)] | None = None
+    stop_sequences: (
+        Annotated[
+            list[Annotated[str, Field(min_length=1)]], Field(max_length=8_191, fail_fast=True)
+        ]
+        | None
+    ) = None
+    metadata: _Metadata | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None
+
+
 _BLOCKS_ALLOWED: dict[str, tuple[type[BaseModel], ...]] = {
     "system": (TextMember,),
-    "user": (TextMember, ImageMember, ToolResultMember),
-    "assistant": (TextMember, ToolUseMember, ThinkingMember, RedactedMember),
+    "user": (TextMember, _Image, _ToolResult),
+    "assistant": (TextMember, _ToolUse, _Thinking, RedactedMember),
 }
 
 
 def check_strictly(value: dict[str, Any]) -> None:
     """Raises: InvalidRequest: names the member at fault."""
-    body = validate(StrictMessagesBody, value)
+    body = validate(_Body, value)
     _check_messages(body)
     choice = body.tool_choice
     if choice is not None and choice.type != "none" and not body.tools:
@@ -51,10 +186,10 @@ def check_strictly(value: dict[str, Any]) -> None:
 
 def check_count_strictly(value: dict[str, Any]) -> None:
     """Check a body whose tokens are counted. Raises: InvalidRequest."""
-    _check_messages(validate(StrictCountBody, value))
+    _check_messages(validate(_CountBody, value))
 
 
-def _check_messages(body: StrictCountBody) -> None:
+def _check_messages(body: _CountBody) -> None:
     if body.messages[-1].role == "system":
         raise InvalidRequest(
             "The last message must be the user's or the assistant's.",
