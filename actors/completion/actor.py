@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import ray
 from setproctitle import setproctitle
@@ -20,13 +20,12 @@ from actors.cluster.calls import find_actor, has_failed
 from actors.cluster.deployed import Deployed, provider_keys
 from actors.completion.carrier import Carrier
 from actors.completion.driver import CompletionDriver
-from actors.core.errors import CompletionRuntimeError
+from actors.completion.reporter import Reporter
 from actors.ledger.client import LEDGER_NAME, RayLedger
 from actors.ports.clock import SystemClock
 from actors.ports.cluster import CarrierFacts
-from actors.ports.ledger import CompletionKey
 from actors.ports.provider import Provider
-from actors.ports.registry import REGISTRY_NAME, Began, CarrierReport
+from actors.ports.registry import REGISTRY_NAME, Registry
 from actors.registry.client import RayRegistry
 from actors.rpc.frames import Endpoint
 from actors.rpc.server import DirectServer
@@ -37,10 +36,6 @@ from actors.upstream.tokenizer import count_text
 __all__ = ["CompletionActor"]
 
 _TITLE_S = 1.0
-
-_REPORT_PAUSE_S = 0.05
-"""What there is to report gathers for as long: nobody waits for it, since replicas keep their slots and
-the store knows what the registry has not heard of yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +64,7 @@ class CompletionActor:
         self._catalogue = self._deployed.catalogue()
         self._clients: dict[str, ProviderClient] = {}
         self._keys: Mapping[str, str] = {}
-        self._reports = 0
-        self._is_behind = False
-        self._begun: list[Began] = []
-        self._ended: list[str] = []
-        self._news = asyncio.Event()
+        self._reporter = Reporter(self._identity.actor)
         self._show()
 
     def __repr__(self) -> str:
@@ -112,7 +103,7 @@ class CompletionActor:
             fingerprint=self._deployed.fingerprint,
             slots=settings.streams_per_actor,
             slots_max=settings.slots_max,
-            report=self._whole_report(),
+            report=self._reporter.whole(),
             rows=tuple(driver.row() for driver in carrier.running),
         )
 
@@ -158,7 +149,9 @@ class CompletionActor:
             {"channel": carrier.channel},
         )
         self._endpoint = await self._server.start(ray.util.get_node_ip_address())
-        self._reporting = asyncio.ensure_future(self._keep_reporting(registry))
+        self._housekeeping = asyncio.gather(
+            self._reporter.run(cast(Registry, registry)), self._keep_title()
+        )
         return carrier
 
     def _provider(self, name: str) -> Provider:
@@ -176,16 +169,18 @@ class CompletionActor:
         return client
 
     def _on_began(self, driver: CompletionDriver) -> None:
-        self._begun.append(_began(driver))
-        self._changed()
+        self._reporter.began(driver)
+        self._show()
 
     def _on_freed(self, driver: CompletionDriver) -> None:
-        self._ended.append(driver.header.completion_id)
-        self._changed()
-
-    def _changed(self) -> None:
+        self._reporter.ended(driver)
         self._show()
-        self._news.set()
+
+    async def _keep_title(self) -> None:
+        """Show what is carried again and again: Ray puts its own title there with every call."""
+        while True:
+            self._show()
+            await asyncio.sleep(_TITLE_S)
 
     def _show(self) -> None:
         setproctitle(f"midstream {self._identity.actor} {self._carries()}")
@@ -195,55 +190,3 @@ class CompletionActor:
         if len(running) == 1:
             return running[0].header.completion_id
         return f"{len(running)} completions" if running else "idle"
-
-    def _whole_report(self) -> CarrierReport:
-        running = self._carrier.running if self._carrier else ()
-        return CarrierReport(
-            self._identity.actor,
-            self._reports,
-            len(running),
-            began=tuple(map(_began, running)),
-            is_whole=True,
-        )
-
-    def _next_report(self) -> CarrierReport:
-        """Take what there is to report; after a report that failed that is all that runs."""
-        begun, ended = self._begun, self._ended
-        self._begun, self._ended = [], []
-        self._reports += 1
-        if self._is_behind:
-            return self._whole_report()
-        running = len(self._carrier.running) if self._carrier else 0
-        return CarrierReport(
-            self._identity.actor, self._reports, running, tuple(begun), tuple(ended)
-        )
-
-    async def _has_news(self) -> None:
-        """Wait for news, and meanwhile keep the title: Ray puts its own there with every call."""
-        while not self._news.is_set():
-            self._show()
-            try:
-                async with asyncio.timeout(_TITLE_S):
-                    await self._news.wait()
-            except TimeoutError:
-                pass
-
-    async def _keep_reporting(self, registry: RayRegistry) -> None:
-        """Tell the registry what runs here, after each change and at most every few milliseconds."""
-        while True:
-            await self._has_news()
-            await asyncio.sleep(_REPORT_PAUSE_S)
-            self._news.clear()
-            try:
-                await registry.report(self._next_report())
-                self._is_behind = False
-            except CompletionRuntimeError:
-                # It is being restarted: it is told all that runs then, and nothing gathers meanwhile.
-                self._is_behind = True
-                self._news.set()
-
-
-def _began(driver: CompletionDriver) -> Began:
-    header = driver.header
-    key = CompletionKey(header.team, header.dialect, header.wire_id)
-    return Began(header.completion_id, key)
