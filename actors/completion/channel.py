@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 
 from actors.core.completion.event_log import EventLog
-from actors.core.events import Finished, to_row
+from actors.core.events import Finished
 from actors.ports.carrier import ABSENT, CHANNEL_LEASE_S, ChannelBatch
 
 __all__ = ["CHANNEL_REOPEN_S", "ChannelSource"]
@@ -184,7 +184,7 @@ class ChannelSource:
             events = log.read_after(cursor, _EVENTS_PER_FLUSH)
             if not events:
                 continue
-            batch.append((completion_id, cursor + 1, [to_row(event) for event in events]))
+            batch.append((completion_id, cursor + 1, list(events)))
             self._cursors[completion_id] = cursor + len(events)
             if isinstance(events[-1], Finished):
                 self.detach(completion_id)

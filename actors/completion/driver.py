@@ -17,6 +17,8 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace as replace_members
+
 from actors.completion.hold_keeper import HoldKeeper
 from actors.completion.moments import Moments
 from actors.completion.upstream_pump import UpstreamPump
@@ -306,7 +308,7 @@ class CompletionDriver:
     async def _settle(self, finished: Finished) -> None:
         if finished.status is Status.FAILED:
             await self._pump.close()
-        finished = replace(
+        finished = replace_members(
             finished,
             charge=finished.charge if self._hold.is_charged else finished.charge.waived(),
             finished_at_s=self._moments.finished_s or 0.0,

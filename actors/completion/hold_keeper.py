@@ -17,7 +17,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from actors.core.completion.transitions import (
     ExtensionRefused,

@@ -31,9 +31,10 @@ Cancellation is an outcome, not an error. Every class survives pickling, because
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
+
+import msgspec
 
 __all__ = [
     "ActorAway",
@@ -80,8 +81,7 @@ class FailureCode(StrEnum):
     INTERNAL = "internal_error"  # our bug
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a FAILED completion records. `message` is safe to show.
 
     Of a refusal (UPSTREAM_REJECTED) it is the provider's own, without keys and addresses, and

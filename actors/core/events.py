@@ -5,27 +5,20 @@ Every delta carries `tokens`, set when it is logged and never computed again. `b
 content blocks of the answer from 0; a text, a refusal, a stretch of reasoning and each tool call is a block,
 opened by its first event and closed by `BlockFinished`.
 
-`to_row` and `from_row` turn an event into a flat list of JSON values and back; the record in the
-store and the channel between actor and replica are made of such rows.
+As JSON, in records, and as msgpack, between processes, an event is the array `[tag, member...]`. Stored
+ones are read for as long as records live: a new member goes to the end and has a default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from actors.core.completion.charge import (
-    Charge,
-    ChargeBasis,
-    Usage,
-    charge_from,
-    charge_row,
-    usage_from,
-    usage_row,
-)
-from actors.core.errors import Failure, FailureCode
+import msgspec
+
+from actors.core.completion.charge import Charge, ChargeBasis, Usage
+from actors.core.errors import Failure
 from actors.core.request import Dialect, ToolKind
 
 __all__ = [
@@ -47,8 +40,6 @@ __all__ = [
     "ToolCallStarted",
     "Usage",
     "UsageReported",
-    "from_row",
-    "to_row",
 ]
 
 
@@ -81,36 +72,31 @@ class CancelSource(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(msgspec.Struct, frozen=True, array_like=True, tag="start", gc=False):
     """Dispatched: the hold is durable and the provider is being asked."""
 
     prompt_tokens_estimated: int
 
 
-@dataclass(frozen=True, slots=True)
-class TextDelta:
+class TextDelta(msgspec.Struct, frozen=True, array_like=True, tag="text", gc=False):
     block: int
     text: str
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReasoningDelta:
+class ReasoningDelta(msgspec.Struct, frozen=True, array_like=True, tag="reasoning", gc=False):
     block: int
     text: str
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class RefusalDelta:
+class RefusalDelta(msgspec.Struct, frozen=True, array_like=True, tag="refusal", gc=False):
     block: int
     text: str
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallStarted:
+class ToolCallStarted(msgspec.Struct, frozen=True, array_like=True, tag="call", gc=False):
     """`kind` and `namespace` are the called tool's, as the client defined it."""
 
     block: int
@@ -121,8 +107,7 @@ class ToolCallStarted:
     namespace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallDelta:
+class ToolCallDelta(msgspec.Struct, frozen=True, array_like=True, tag="arguments", gc=False):
     """A piece of the call's arguments, JSON text as the model writes it; of a CUSTOM tool its input."""
 
     block: int
@@ -130,8 +115,7 @@ class ToolCallDelta:
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Opaque:
+class Opaque(msgspec.Struct, frozen=True, array_like=True, tag="opaque"):
     """What only readers of the same wire format are shown, as it came.
 
     Args:
@@ -148,8 +132,7 @@ class Opaque:
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class BlockFinished:
+class BlockFinished(msgspec.Struct, frozen=True, array_like=True, tag="block", gc=False):
     """`is_complete` is False for a block that a cancel or a failure cut: such a call is never callable.
 
     `signature` is the provider's seal on a block of reasoning, opaque; it may be asked to see it again.
@@ -160,15 +143,13 @@ class BlockFinished:
     signature: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UsageReported:
+class UsageReported(msgspec.Struct, frozen=True, array_like=True, tag="usage"):
     """The provider's own running or final figures; a later one replaces an earlier."""
 
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True, array_like=True, tag="end"):
     """The terminal event: always last, exactly one, and only after its record is durable.
 
     `stop_sequence` is the one that ended the answer, where the provider told. `finished_at_s` is wall
@@ -187,119 +168,3 @@ class Finished:
 
 Delta = TextDelta | ReasoningDelta | RefusalDelta | ToolCallStarted | ToolCallDelta
 Event = Started | Delta | Opaque | BlockFinished | UsageReported | Finished
-
-
-def to_row(event: Event) -> list[Any]:
-    """Return the event as `[tag, field...]` of JSON values."""
-    return _WRITE[type(event)](event)
-
-
-def from_row(row: Sequence[Any]) -> Event:
-    """Rebuild an event from `to_row`'s answer.
-
-    Raises:
-        KeyError, TypeError, ValueError: the row was not written by `to_row`: our own bug.
-    """
-    return _READ[row[0]](*row[1:])
-
-
-def _call_row(event: ToolCallStarted) -> list[Any]:
-    row = ["call", event.block, event.call_id, event.name, event.tokens]
-    if event.kind is ToolKind.FUNCTION and event.namespace is None:
-        return row
-    return [*row, event.kind.value, event.namespace]
-
-
-def _call_from(
-    block: int,
-    call_id: str,
-    name: str,
-    tokens: int,
-    kind: str = ToolKind.FUNCTION,
-    namespace: str | None = None,
-) -> ToolCallStarted:
-    return ToolCallStarted(block, call_id, name, tokens, ToolKind(kind), namespace)
-
-
-def _opaque_from(block: int, format: str, payload: Mapping[str, Any], tokens: int) -> Opaque:
-    return Opaque(block, Dialect(format), payload, tokens)
-
-
-def _block_row(event: BlockFinished) -> list[Any]:
-    row = ["block", event.block, event.is_complete]
-    return row if event.signature is None else [*row, event.signature]
-
-
-def _failure_row(failure: Failure) -> list[Any]:
-    return [
-        failure.code.value,
-        failure.message,
-        failure.upstream_status,
-        failure.retry_after_s,
-        failure.upstream_type,
-        failure.upstream_code,
-        failure.param,
-    ]
-
-
-def _finished_row(event: Finished) -> list[Any]:
-    return [
-        "end",
-        event.status.value,
-        event.finish_reason.value,
-        event.source.value if event.source else None,
-        _failure_row(event.error) if event.error else None,
-        usage_row(event.usage),
-        charge_row(event.charge),
-        event.stop_sequence,
-        event.finished_at_s,
-    ]
-
-
-def _finished_from(
-    status: str,
-    finish_reason: str,
-    source: str | None,
-    error: list[Any] | None,
-    usage: list[Any],
-    charge: list[Any],
-    stop_sequence: str | None = None,  # Rows of the first schema end before it.
-    finished_at_s: float = 0.0,
-) -> Finished:
-    return Finished(
-        Status(status),
-        FinishReason(finish_reason),
-        CancelSource(source) if source else None,
-        Failure(FailureCode(error[0]), *error[1:]) if error else None,
-        usage_from(usage),
-        charge_from(charge),
-        stop_sequence,
-        finished_at_s,
-    )
-
-
-_WRITE: dict[type, Callable[[Any], list[Any]]] = {
-    Started: lambda e: ["start", e.prompt_tokens_estimated],
-    TextDelta: lambda e: ["text", e.block, e.text, e.tokens],
-    ReasoningDelta: lambda e: ["reasoning", e.block, e.text, e.tokens],
-    RefusalDelta: lambda e: ["refusal", e.block, e.text, e.tokens],
-    ToolCallStarted: _call_row,
-    ToolCallDelta: lambda e: ["arguments", e.block, e.arguments, e.tokens],
-    Opaque: lambda e: ["opaque", e.block, e.format.value, dict(e.payload), e.tokens],
-    BlockFinished: _block_row,
-    UsageReported: lambda e: ["usage", usage_row(e.usage)],
-    Finished: _finished_row,
-}
-
-_READ: dict[str, Callable[..., Event]] = {
-    "start": Started,
-    "text": TextDelta,
-    "reasoning": ReasoningDelta,
-    "refusal": RefusalDelta,
-    "call": _call_from,
-    "arguments": ToolCallDelta,
-    "opaque": _opaque_from,
-    "block": BlockFinished,
-    "usage": lambda row: UsageReported(usage_from(row)),
-    "end": _finished_from,
-}

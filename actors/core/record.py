@@ -5,13 +5,15 @@ A record is also how a running completion is shown: the same header with the eve
 
 from __future__ import annotations
 
-import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from actors.core.events import CancelSource, Event, Finished, Status, from_row, to_row
+from msgspec.structs import replace as replace_members
+
+from actors.core.events import CancelSource, Event, Finished, Status
+from actors.core.json_values import JsonReader, to_json
 from actors.core.request import Dialect, Prices, Retention, StartCommand
 
 __all__ = ["CompletionHeader", "CompletionRecord", "Receipt", "Timeline"]
@@ -64,21 +66,12 @@ class CompletionHeader:
         """Return what of it may be written down."""
         return replace(self, echo={}) if self.retention is Retention.RECEIPT else self
 
-    def to_json(self) -> dict[str, Any]:
-        return {**_members(self), "prices": self.prices.to_json()}
+    def to_json(self) -> bytes:
+        return to_json(self)
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> CompletionHeader:
-        return cls(
-            **{
-                **value,
-                "dialect": Dialect(value["dialect"]),
-                "prices": Prices.from_json(value["prices"]),
-                "tags": tuple((k, v) for k, v in value["tags"]),
-                # Headers of schema 1 do not say it.
-                "retention": Retention(value.get("retention", Retention.FULL)),
-            }
-        )
+    def from_json(cls, text: str | bytes) -> CompletionHeader:
+        return _HEADERS.read(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +127,7 @@ class CompletionRecord:
     def without_content(self) -> CompletionRecord:
         """Return what may be kept after a DELETE: header, receipt and the terminal event."""
         kept = tuple(
-            replace(event, stop_sequence=None)  # The caller chose its words.
+            replace_members(event, stop_sequence=None)  # The caller chose its words.
             for event in self.events
             if isinstance(event, Finished)
         )
@@ -142,32 +135,12 @@ class CompletionRecord:
 
     def to_bytes(self) -> bytes:
         """Return the record as zlib-compressed JSON, the form in which it is stored."""
-        value = {
-            "header": self.header.to_json(),
-            "events": [to_row(event) for event in self.events],
-            "timeline": _members(self.timeline),
-            "receipt": _members(self.receipt) if self.receipt else None,
-        }
-        return zlib.compress(json.dumps(value, separators=(",", ":")).encode(), 1)
+        return zlib.compress(to_json(self), 1)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> CompletionRecord:
-        value = json.loads(zlib.decompress(data))
-        receipt = value["receipt"]
-        return cls(
-            header=CompletionHeader.from_json(value["header"]),
-            events=_events(value["events"]),
-            timeline=Timeline(**value["timeline"]),
-            receipt=Receipt(**{**receipt, "source": CancelSource(receipt["source"])})
-            if receipt
-            else None,
-        )
+        return _RECORDS.read(zlib.decompress(data))
 
 
-def _members(value: Any) -> dict[str, Any]:
-    """Return the members as they are; `asdict` copies deeply, at 15 times the cost."""
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
-
-
-def _events(rows: Sequence[Sequence[Any]]) -> tuple[Event, ...]:
-    return tuple(from_row(row) for row in rows)
+_HEADERS = JsonReader(CompletionHeader)
+_RECORDS = JsonReader(CompletionRecord)

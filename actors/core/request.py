@@ -2,8 +2,8 @@
 
 A dialect builds a `CompletionRequest`; admission resolves it against the catalogue and the
 tokenizer into a `StartCommand`; a completion actor carries that out. Both are immutable values
-that pickle. Provider addresses and keys are never in either: a command names a provider, and the
-actor looks the name up in its own configuration.
+that cross between processes. Provider addresses and keys are never in either: a command names a
+provider, and the actor looks the name up in its own configuration.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 from actors.core.money.prices import Prices
 
@@ -72,26 +74,22 @@ class Retention(StrEnum):
     RECEIPT = "receipt"  # neither input nor output: receipt, usage and charge alone
 
 
-@dataclass(frozen=True, slots=True)
-class TextPart:
+class TextPart(msgspec.Struct, frozen=True, array_like=True, tag="text", gc=False):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ImagePart:
+class ImagePart(msgspec.Struct, frozen=True, array_like=True, tag="image", gc=False):
     """`url` is http(s) or a data URL; it is the provider who fetches it, never we."""
 
     url: str
     detail: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class VideoPart:
+class VideoPart(msgspec.Struct, frozen=True, array_like=True, tag="video", gc=False):
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class FilePart:
+class FilePart(msgspec.Struct, frozen=True, array_like=True, tag="file", gc=False):
     """A document; `url` is http(s) or a data URL with its media type; `name` is what it is called."""
 
     url: str
@@ -112,8 +110,7 @@ class ToolKind(StrEnum):
     HOSTED = "hosted"  # the provider runs it: a web search, a code interpreter
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallPart:
+class ToolCallPart(msgspec.Struct, frozen=True, array_like=True, tag="call", gc=False):
     """A call that the assistant made earlier.
 
     `arguments` is JSON text as the model wrote it; of a CUSTOM tool it is the input itself.
@@ -127,8 +124,7 @@ class ToolCallPart:
     namespace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ToolResultPart:
+class ToolResultPart(msgspec.Struct, frozen=True, array_like=True, tag="result"):
     """`is_error` says that the tool failed; a wire format without the member leaves it out.
 
     `media` are the images and documents of the result, in their order, after its text. `kind` is the
@@ -142,8 +138,7 @@ class ToolResultPart:
     kind: ToolKind = ToolKind.FUNCTION
 
 
-@dataclass(frozen=True, slots=True)
-class ReasoningPart:
+class ReasoningPart(msgspec.Struct, frozen=True, array_like=True, tag="reasoning", gc=False):
     """What an assistant thought earlier; `signature` is the provider's own seal on it, opaque.
 
     The seal is good at the provider that made it alone: `core.wire.seals` says whose it is.
@@ -153,8 +148,7 @@ class ReasoningPart:
     signature: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RefusalPart:
+class RefusalPart(msgspec.Struct, frozen=True, array_like=True, tag="refusal", gc=False):
     text: str
 
 

@@ -7,10 +7,10 @@ would cost more than the token. A batch has what is new in each of them.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from actors.core.completion.readers import Departure
-from actors.core.events import CancelSource
+from actors.core.events import CancelSource, Event
 from actors.core.record import CompletionRecord
 from actors.core.request import StartCommand
 from actors.ports.ledger import Placed
@@ -22,8 +22,8 @@ CHANNEL_LEASE_S = 3.0
 """A channel's stream ends after as long, and a replica that still reads opens it again, saying what it has:
 so whatever was lost between two leases is made good by the next one."""
 
-ChannelBatch = list[tuple[str, int, list[list[Any]]]]
-"""(completion id, sequence of the first row, rows of `events.to_row`) per completion with news."""
+ChannelBatch = list[tuple[str, int, list[Event]]]
+"""(completion id, sequence of the first event, events) per completion with news."""
 
 ABSENT = -1
 """In place of a sequence: the completion is not here. It ended and was forgotten, or is on its way here."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from actors.core.events import Event, Finished, from_row
+from actors.core.events import Event, Finished
 from actors.ports.runtime import ReaderLeft
 
 __all__ = ["Mirror", "MirrorSubscription"]
@@ -34,14 +33,14 @@ class Mirror:
     def is_finished(self) -> bool:
         return bool(self.events) and isinstance(self.events[-1], Finished)
 
-    def receive(self, first: int, rows: Sequence[Sequence[Any]]) -> bool:
-        """Add rows; repeats are dropped. False if rows are missing in between: attach again."""
+    def receive(self, first: int, events: Sequence[Event]) -> bool:
+        """Add events; repeats are dropped. False if some are missing in between: attach again."""
         have = len(self.events)
         if first > have:
             return False
-        news = rows[have - first :]
+        news = events[have - first :]
         if news and not self.is_finished:
-            self.extend([from_row(row) for row in news])
+            self.extend(news)
         return True
 
     def extend(self, events: Sequence[Event]) -> None:

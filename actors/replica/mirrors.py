@@ -212,13 +212,13 @@ class Mirrors:
 
     def _deliver(self, batch: ChannelBatch) -> bool:
         """Fill the mirrors; False where events in between are missing."""
-        for completion_id, first, rows in batch:
+        for completion_id, first, events in batch:
             mirror = self._mirrors.get(completion_id)
             if mirror is None:
                 continue
             if first == ABSENT:
                 self._spawn(self._end_absent(mirror))
-            elif not mirror.receive(first, rows):
+            elif not mirror.receive(first, events):
                 return False
             elif mirror.is_finished:
                 self._on_ended(mirror)

@@ -15,6 +15,7 @@ import msgspec
 
 from actors.core import errors
 from actors.core.errors import CompletionRuntimeError
+from actors.core.json_values import mended
 
 __all__ = ["ErrorRow", "decoder", "encode", "error_from", "error_row"]
 
@@ -28,7 +29,7 @@ def encode(value: Any) -> bytes:
     try:
         return _encode(value)
     except (OverflowError, UnicodeEncodeError):
-        return _encode(_mended(msgspec.to_builtins(value, builtin_types=(bytes,))))
+        return _encode(mended(value, _big_integer))
 
 
 def decoder(of: Any) -> msgspec.msgpack.Decoder[Any]:
@@ -36,17 +37,8 @@ def decoder(of: Any) -> msgspec.msgpack.Decoder[Any]:
     return msgspec.msgpack.Decoder(of, ext_hook=_extension)
 
 
-def _mended(value: Any) -> Any:
-    match value:
-        case str():
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        case int() if not -(2**63) <= value < 2**64:
-            return msgspec.msgpack.Ext(_BIG_INTEGER, b"%d" % value)
-        case dict():
-            return {_mended(key): _mended(member) for key, member in value.items()}
-        case list() | tuple():
-            return [_mended(member) for member in value]
-    return value
+def _big_integer(value: int) -> msgspec.msgpack.Ext:
+    return msgspec.msgpack.Ext(_BIG_INTEGER, b"%d" % value)
 
 
 def _extension(code: int, data: memoryview) -> int:

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, islice
+
+from msgspec.structs import replace as replace_members
 
 from actors.core.events import (
     Delta,
@@ -145,7 +147,9 @@ def _plain_words(seed: int) -> Iterator[str]:
 
 def _joined(words: Iterator[_Words], per_delta: int) -> Iterator[Delta]:
     while group := list(islice(words, per_delta)):
-        yield replace(group[0], text="".join(word.text for word in group), tokens=len(group))
+        yield replace_members(
+            group[0], text="".join(word.text for word in group), tokens=len(group)
+        )
 
 
 def _table(

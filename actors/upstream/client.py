@@ -29,6 +29,8 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
+from msgspec.structs import replace as replace_members
+
 from actors.core.errors import Failure, FailureCode, UpstreamError
 from actors.core.request import StartCommand
 from actors.core.upstream import StreamDecoder, TokenCount, UpstreamBatch
@@ -309,7 +311,7 @@ class _HttpStream:
         failure = batch.failure
         if failure is None or failure.code is not FailureCode.UPSTREAM_REJECTED:
             return batch
-        told = replace(failure, message=scrubbed(failure.message, self._secrets))
+        told = replace_members(failure, message=scrubbed(failure.message, self._secrets))
         return replace(batch, failure=told)
 
     def _broken(self, error: TransportError) -> UpstreamBatch:

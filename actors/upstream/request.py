@@ -23,6 +23,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from msgspec.structs import replace as replace_members
+
 from actors.core.errors import InvalidRequest
 from actors.core.request import (
     CompletionRequest,
@@ -281,7 +283,7 @@ def _opened_parts(
         if signature is None and (part.signature is not None or is_useless):
             left_out[_SIGNATURES[dialect]] = None
         if not is_useless:
-            yield replace(part, signature=signature)
+            yield replace_members(part, signature=signature)
 
 
 def _silent(request: CompletionRequest, wire: WireFormat) -> Iterator[str]:

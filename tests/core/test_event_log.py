@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from actors.core.completion.event_log import EventLog
@@ -23,8 +24,6 @@ from actors.core.events import (
     ToolCallStarted,
     Usage,
     UsageReported,
-    from_row,
-    to_row,
 )
 
 FAILED = Finished(
@@ -59,7 +58,8 @@ ONE_OF_EACH: list[Event] = [
 
 @pytest.mark.parametrize("event", ONE_OF_EACH, ids=lambda e: type(e).__name__)
 def test_a_row_comes_back_as_the_event_it_was(event: Event) -> None:
-    assert from_row(to_row(event)) == event
+    assert msgspec.json.decode(msgspec.json.encode(event), type=Event) == event
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(event), type=Event) == event
 
 
 def test_sequences_are_dense_and_reads_follow_the_cursor() -> None:

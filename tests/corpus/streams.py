@@ -12,6 +12,8 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import msgspec
+
 from actors.completion.driver import CompletionDriver
 from actors.core.events import Finished, Opaque, Status, Usage
 from actors.core.record import CompletionHeader, CompletionRecord
@@ -128,8 +130,8 @@ def _inflated(value: dict[str, Any], pieces: list[bytes]) -> Iterator[bytes]:
 
 def command_of(value: dict[str, Any]) -> StartCommand:
     limit = value.get("limit", 200)
-    prices = Prices.from_json(
-        {"input_microcredits": 75, "output_microcredits": 450, **value.get("prices", {})}
+    prices = msgspec.convert(
+        {"input_microcredits": 75, "output_microcredits": 450, **value.get("prices", {})}, Prices
     )
     request = CompletionRequest(
         model="m",

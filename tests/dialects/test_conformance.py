@@ -14,10 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors.core.errors import IllegalTransition, Overloaded
-from actors.core.events import Finished, Status, TextDelta, from_row, to_row
+from actors.core.events import Event, Finished, Status, TextDelta
 from serve_app.dialects.answer import Answer, BlockKind
 from serve_app.dialects.base import Dialect, Snapshot
 from serve_app.dialects.chat import CHAT, ChatDialect
@@ -126,7 +127,7 @@ def test_each_frame_is_one_whole_server_sent_event(client: Client, name: str) ->
 @every_recording
 def test_the_same_log_gives_the_same_frames_in_another_process(client: Client, name: str) -> None:
     encoder = client.dialect.encoder(HEADER, request_id="req_1")
-    stored = [from_row(json.loads(json.dumps(to_row(event)))) for event in RECORDINGS[name]]
+    stored = msgspec.json.decode(msgspec.json.encode(RECORDINGS[name]), type=list[Event])
     again = [frame for event in stored for frame in encoder.encode(event)]
     assert again == frames_of(client, name)
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors.core.errors import (
@@ -246,7 +247,7 @@ def test_what_nobody_paid_for_is_summed_up(store_url: str) -> None:
             record = failed(await ledger.place(header(model=model)))
             assert record.finished is not None
             charge = Charge(absorbed_microcredits=absorbed)
-            end = replace(record.finished, charge=charge)
+            end = msgspec.structs.replace(record.finished, charge=charge)
             await ledger.settle(replace(record, events=(*record.events[:-1], end)))
         assert (await ledger.service.audit())["absorbed"] == [
             {

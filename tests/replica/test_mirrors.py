@@ -16,7 +16,7 @@ from actors.completion.channel import CHANNEL_REOPEN_S, ChannelSource
 from actors.core.completion.event_log import EventLog
 from actors.core.completion.readers import Departure
 from actors.core.errors import ActorAway, CompletionNotFound, FailureCode, Overloaded
-from actors.core.events import CancelSource, Event, Finished, TextDelta, to_row
+from actors.core.events import CancelSource, Event, Finished, TextDelta
 from actors.core.record import CompletionRecord
 from actors.core.request import StartCommand
 from actors.ports.carrier import ABSENT, CarrierLink, ChannelBatch
@@ -118,8 +118,8 @@ def played(check: Any) -> None:
     asyncio.run(run())
 
 
-def rows(*texts: str) -> list[list[Any]]:
-    return [to_row(TextDelta(0, text, 1)) for text in texts]
+def rows(*texts: str) -> list[Event]:
+    return [TextDelta(0, text, 1) for text in texts]
 
 
 def test_rows_that_come_again_wake_nobody() -> None:
@@ -363,7 +363,7 @@ def test_a_lease_that_ends_as_it_begins_is_not_opened_again_at_once() -> None:
 def test_the_slot_is_free_when_the_end_comes_and_not_when_a_slow_reader_has_read_it() -> None:
     async def run() -> None:
         end = completed(header(completion_id=NAME), tokens=0).events[-1]
-        link = ScriptedLink([[(NAME, 0, [to_row(end)])]])
+        link = ScriptedLink([[(NAME, 0, [end])]])
         ended: list[bool] = []
         reading = mirrors(
             PlayedCarriers(link), on_ended=lambda mirror: ended.append(mirror.is_finished)

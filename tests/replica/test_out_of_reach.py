@@ -24,7 +24,7 @@ from actors.core.errors import (
     NotCancellable,
     Overloaded,
 )
-from actors.core.events import CancelSource, Event, Finished, TextDelta, from_row
+from actors.core.events import CancelSource, Event, Finished, TextDelta
 from actors.core.record import CompletionRecord
 from actors.core.request import Dialect, StartCommand
 from actors.ledger.client import RayLedger
@@ -214,7 +214,7 @@ async def is_lost_in_between(carrier: Carrier, channel: str, batches: Batches) -
 async def swallows_the_end(carrier: Carrier, channel: str, batches: Batches) -> None:
     """The carrier hands over all there is, and what it handed over never arrives."""
     async for batch in batches:
-        if any(isinstance(from_row(row), Finished) for _, _, rows in batch for row in rows):
+        if any(isinstance(event, Finished) for _, _, events in batch for event in events):
             raise ActorAway("Away.")
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors.core.completion.token_meter import hold_microcredits
@@ -313,12 +313,7 @@ def test_prices_are_exact_decimals() -> None:
     assert prices.input_picocredits == prices.cache_write_5m_picocredits == 150_000
     assert prices.cache_read_picocredits == 15_000
     assert prices.cache_write_1h_picocredits == 300_001
-    assert Prices.from_json(json.loads(json.dumps(prices.to_json()))) == prices
-    assert Prices(75, 450).to_json() == {
-        "input_microcredits": 75,
-        "output_microcredits": 450,
-        "version": 1,
-    }
+    assert msgspec.json.decode(msgspec.json.encode(prices), type=Prices) == prices
 
 
 def test_a_models_own_terms_travel_with_its_command() -> None:

@@ -1,13 +1,15 @@
-"""The figures of a completion: tokens used, and what they cost; and both as rows of a record."""
+"""The figures of a completion: tokens used, and what they cost.
+
+A record has both as JSON arrays, so a new member goes to the end and has a default.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
-__all__ = ["Charge", "ChargeBasis", "Usage", "charge_from", "charge_row", "usage_from", "usage_row"]
+import msgspec
+
+__all__ = ["Charge", "ChargeBasis", "Usage"]
 
 
 class ChargeBasis(StrEnum):
@@ -19,8 +21,7 @@ class ChargeBasis(StrEnum):
     NONE = "none"  # nothing was dispatched, or the completion failed
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, array_like=True):
     """Tokens. `completion_tokens` excludes reasoning; the cache figures are part of the prompt.
 
     `cache_write_1h_tokens` are those of `cache_write_tokens` that are kept for an hour. A figure of 0 says
@@ -59,8 +60,7 @@ class Usage:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a completion cost, in micro-credits; `total` = the three parts and never above the hold.
 
     The whole is rounded up once: a part is what the running sum, rounded up, grew by. Where the actual
@@ -93,54 +93,3 @@ class Charge:
             reasoning_basis=self.reasoning_basis,
             held_microcredits=self.held_microcredits,
         )
-
-
-def usage_row(usage: Usage) -> list[Any]:
-    row = [
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        usage.reasoning_tokens,
-        usage.cached_tokens,
-        usage.cache_write_tokens,
-        [list(figure) for figure in usage.raw],
-    ]
-    return [*row, usage.cache_write_1h_tokens] if usage.cache_write_1h_tokens else row
-
-
-def usage_from(row: Sequence[Any]) -> Usage:
-    prompt, completion, reasoning, cached, *later = row
-    # Rows of the first schema end before these, and those without a cache of an hour before the last.
-    cache_write, raw, *hour = later or (0, ())
-    pairs = tuple((name, figure) for name, figure in raw)
-    return Usage(prompt, completion, reasoning, cached, cache_write, pairs, *hour)
-
-
-def charge_row(charge: Charge) -> list[Any]:
-    row = [
-        charge.input_microcredits,
-        charge.output_microcredits,
-        charge.reasoning_microcredits,
-        charge.absorbed_microcredits,
-        charge.prompt_basis.value,
-        charge.output_basis.value,
-        charge.pricing_version,
-    ]
-    if charge.reasoning_basis is ChargeBasis.NONE and not charge.held_microcredits:
-        return row
-    return [*row, charge.reasoning_basis.value, charge.held_microcredits]
-
-
-def charge_from(row: Sequence[Any]) -> Charge:
-    input_u, output_u, reasoning_u, absorbed_u, prompt_basis, output_basis, version, *later = row
-    reasoning_basis, held_u = later or (ChargeBasis.NONE, 0)  # Most rows end before them.
-    return Charge(
-        input_u,
-        output_u,
-        reasoning_u,
-        absorbed_u,
-        ChargeBasis(prompt_basis),
-        ChargeBasis(output_basis),
-        version,
-        ChargeBasis(reasoning_basis),
-        held_u,
-    )

@@ -17,7 +17,7 @@ to what the whole limit costs, so the meter knows two ends: the request's limit,
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from actors.core.events import Charge, ChargeBasis, Delta, Opaque, ReasoningDelta, Status, Usage
 from actors.core.money.prices import PICOCREDITS, Prices

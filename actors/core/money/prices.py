@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 __all__ = ["PICOCREDITS", "Price", "Prices", "whole_price"]
 
@@ -54,34 +52,6 @@ class Prices:
     def _of_input(self, price: Price | None) -> int:
         return _picocredits(self.input_microcredits if price is None else price)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the members as JSON: whole prices as numbers, others as text, which keeps them exact."""
-        value: dict[str, Any] = {
-            "input_microcredits": _json_price(self.input_microcredits),
-            "output_microcredits": _json_price(self.output_microcredits),
-            "version": self.version,
-        }
-        for name in _CACHE_PRICES:
-            price = getattr(self, name)
-            if price is not None:
-                value[name] = _json_price(price)
-        return value
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Prices:
-        members: dict[str, Any] = {
-            name: Decimal(member) if isinstance(member, str) else member
-            for name, member in value.items()
-        }
-        return cls(**members)
-
-
-_CACHE_PRICES = (
-    "cache_read_microcredits",
-    "cache_write_5m_microcredits",
-    "cache_write_1h_microcredits",
-)
-
 
 def whole_price(price: Decimal) -> Price:
     """Return the price as an integer where it is one."""
@@ -90,7 +60,3 @@ def whole_price(price: Decimal) -> Price:
 
 def _picocredits(price: Price) -> int:
     return int(price * PICOCREDITS)
-
-
-def _json_price(price: Price) -> int | str:
-    return price if isinstance(price, int) else str(price)

@@ -33,6 +33,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from msgspec.structs import replace as replace_members
+
 from actors.core.events import (
     BlockFinished,
     Delta,
@@ -210,7 +212,7 @@ def _part(part: Part, names: Names) -> Part:
         arguments = _encode({"input": part.arguments}) if is_text else part.arguments
         return ToolCallPart(part.call_id, names.flat(part.name, part.namespace), arguments)
     if isinstance(part, ToolResultPart):
-        return replace(part, kind=ToolKind.FUNCTION)
+        return replace_members(part, kind=ToolKind.FUNCTION)
     return part
 
 
@@ -324,7 +326,9 @@ class Restoring:
             return event
         if original.kind is ToolKind.CUSTOM:
             self._inputs[event.block] = InputReader()
-        return replace(event, name=original.name, kind=original.kind, namespace=original.namespace)
+        return replace_members(
+            event, name=original.name, kind=original.kind, namespace=original.namespace
+        )
 
 
 def _encode(value: Any) -> str:

@@ -23,6 +23,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from msgspec.structs import replace as replace_members
+
 from actors.core.errors import Failure, FailureCode
 from actors.core.wire.failures import failure_of_status
 
@@ -84,13 +86,13 @@ def told(failure: Failure, error: Any, *, secrets: Sequence[str] = ()) -> Failur
     operators = next((code for word, code in _OPERATORS if word.search(plain)), None)
     if operators is not None:
         ours = failure_of_status(_STATUS[operators])
-        return replace(ours, upstream_status=failure.upstream_status)
+        return replace_members(ours, upstream_status=failure.upstream_status)
     if failure.upstream_status == 404 and _ABOUT_MODEL.search(plain):
         return failure
     message = scrubbed(said.message, secrets)
     if not message:
         return failure
-    return replace(
+    return replace_members(
         failure,
         message=message,
         upstream_type=_word(said.type, secrets),

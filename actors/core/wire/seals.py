@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from msgspec.structs import replace as replace_members
+
 from actors.core.events import BlockFinished
 from actors.core.request import Dialect
 from actors.core.upstream import StreamDecoder, UpstreamBatch
@@ -66,7 +68,7 @@ class Sealing:
         if not any(isinstance(event, BlockFinished) and event.signature for event in batch.events):
             return batch
         events = tuple(
-            replace(event, signature=self._seal(event.signature))
+            replace_members(event, signature=self._seal(event.signature))
             if isinstance(event, BlockFinished) and event.signature
             else event
             for event in batch.events

@@ -149,7 +149,7 @@ def headers(connection: Connection, completion_ids: Sequence[str]) -> Iterator[C
         completions.c.completion_id.in_(completion_ids), completions.c.header.is_not(None)
     )
     for text in connection.execute(query).scalars():
-        yield CompletionHeader.from_json(json.loads(text))
+        yield CompletionHeader.from_json(text)
 
 
 def _located(connection: Connection, query: Any) -> Located | None:

@@ -7,10 +7,8 @@ transaction calls `flush` first. The rows' order within a table is the order of 
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, bindparam, delete, insert, null, update
 
 from actors.core.money.journal import Entry
@@ -217,7 +215,7 @@ class Transaction:
                 "status": RUNNING,
                 "is_cancelled_at_birth": is_cancelled_at_birth,
                 "created_at_s": header.created_at_s,
-                "header": _json(header.to_json()),
+                "header": header.to_json().decode(),
                 "tokens_output": 0,
                 "charge_microcredits": 0,
                 "record_bytes": 0,
@@ -289,11 +287,3 @@ class Transaction:
         self._balances.clear()
         if moves:
             _MOVE_BALANCE.run(self.connection, moves)
-
-
-def _json(value: dict[str, Any]) -> str:
-    """Return the value as JSON text that any database can hold."""
-    try:
-        return msgspec.json.encode(value).decode()
-    except UnicodeEncodeError:  # Half of a surrogate pair, which a client sent: it is escaped.
-        return json.dumps(value, separators=(",", ":"))

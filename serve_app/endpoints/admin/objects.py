@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from msgspec import Struct, structs
+
 from actors.core.errors import CompletionRuntimeError
-from actors.core.events import Event, Finished, to_row
+from actors.core.events import Event, Finished
 from actors.core.record import CompletionRecord, Timeline
 from actors.ports.ledger import Balance
 from actors.ports.runtime import CompletionRow, KeyRow
@@ -93,7 +95,7 @@ def key_row(row: KeyRow) -> dict[str, Any]:
 class EventRows:
     """The log itself as server-sent events: one frame per event, numbered by its sequence.
 
-    `event:` is the tag that `events.to_row` writes; `data` is the event's own fields.
+    `event:` is the event's tag in records; `data` is its own members.
     """
 
     def __init__(self, request_id: str) -> None:
@@ -103,13 +105,21 @@ class EventRows:
     def encode(self, event: Event) -> list[bytes]:
         sequence = self._sequence
         self._sequence = sequence + 1
-        tag = to_row(event)[0]
-        value = {"sequence": sequence, "type": tag, **asdict(event)}
+        tag = type(event).__struct_config__.tag
+        assert isinstance(tag, str)
+        value = {"sequence": sequence, "type": tag, **_members(event)}
         return [b"id: %d\nevent: %b\ndata: %b\n\n" % (sequence, tag.encode("ascii"), render(value))]
 
     def interrupted(self, error: CompletionRuntimeError) -> bytes:
         value = envelope(error, Operation.READ, self._request_id, is_strict=False)
         return b"event: error\ndata: %b\n\n" % render(value)
+
+
+def _members(value: Any) -> Any:
+    """Return a struct's members by their names; in records it is an array of them."""
+    if not isinstance(value, Struct):
+        return value
+    return {name: _members(member) for name, member in structs.asdict(value).items()}
 
 
 def _timeline(timeline: Timeline) -> dict[str, Any]:

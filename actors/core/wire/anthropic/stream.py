@@ -26,8 +26,9 @@ all read 2026-11-22.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace as replace_members
 
 from actors.core.events import (
     Opaque,
@@ -114,7 +115,7 @@ class MessagesStreamDecoder(WireStreamDecoder):
         if isinstance(usage, dict):
             known = usage_from(usage)
             # Of the output it has a token or so of the start, which is no report of it.
-            self._usage = replace(known, completion_tokens=0, reasoning_tokens=0)
+            self._usage = replace_members(known, completion_tokens=0, reasoning_tokens=0)
             if known.prompt_tokens:
                 batch.events.append(UsageReported(self._usage))
 
