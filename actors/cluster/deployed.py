@@ -14,7 +14,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ray.experimental.internal_kv import (
     _internal_kv_del,
@@ -22,6 +22,8 @@ from ray.experimental.internal_kv import (
     _internal_kv_put,
 )
 
+from actors.rpc.contracts import fingerprint as contracts_fingerprint
+from actors.rpc.tcp import TcpTransport
 from actors.settings import NAMESPACE, PROTOCOL_VERSION, Settings
 from actors.upstream.catalogue import Catalogue
 from actors.upstream.config import Config
@@ -53,7 +55,12 @@ def provider_keys(environment: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """`simulator_host` and `simulator_port` are where the simulator listens; port 0 is none."""
+    """What stands for the whole deploy; a later one replaces it.
+
+    Args:
+        simulator_host, simulator_port: where the simulator listens; port 0 is none.
+        token: the secret by which the deploy's processes know one another; later deploys keep it.
+    """
 
     settings: Settings
     config: Config
@@ -61,6 +68,7 @@ class Deployed:
     ledger_node_id: str = ""
     simulator_host: str = ""
     simulator_port: int = 0
+    token: str = field(default="", repr=False)
 
     @property
     def simulator_url(self) -> str | None:
@@ -73,6 +81,10 @@ class Deployed:
         """What differs between two deploys: the release, the protocol, the settings, the configuration."""
         parts = (importlib.metadata.version("midstream"), str(PROTOCOL_VERSION), self._to_json())
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+    def transport(self) -> TcpTransport:
+        """Return how this process reaches the deploy's others, and they it."""
+        return TcpTransport(self.token, contracts_fingerprint())
 
     def catalogue(self) -> Catalogue:
         return Catalogue(self.config, simulator_url=self.simulator_url)
@@ -110,5 +122,6 @@ class Deployed:
             "ledger_node_id": self.ledger_node_id,
             "simulator_host": self.simulator_host,
             "simulator_port": self.simulator_port,
+            "token": self.token,
         }
         return json.dumps(value)

@@ -7,6 +7,7 @@ fingerprint, and replaces the others. Completion actors of another one are let f
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -142,6 +143,7 @@ def _plan(settings: Settings, config: Config, demo_key_digest: str) -> Deployed:
         ledger_node_id=before.ledger_node_id if before else node_id,
         simulator_host=host,
         simulator_port=port,
+        token=before.token if before and before.token else secrets.token_hex(32),
     )
 
 

@@ -6,14 +6,16 @@ import functools
 import hashlib
 from typing import Any
 
+from actors.ports.ledger import Ledger
 from actors.ports.registry import Registry
 from actors.rpc.contract import Contract
 
-__all__ = ["REGISTRY", "fingerprint"]
+__all__ = ["LEDGER", "REGISTRY", "fingerprint"]
 
+LEDGER: Contract[Ledger] = Contract(Ledger)  # type: ignore[type-abstract]
 REGISTRY: Contract[Registry] = Contract(Registry)  # type: ignore[type-abstract]
 
-_CONTRACTS: tuple[Contract[Any], ...] = (REGISTRY,)
+_CONTRACTS: tuple[Contract[Any], ...] = (LEDGER, REGISTRY)
 
 _MESSAGES_VERSION = b"1"
 """Of `actors.rpc.messages`."""

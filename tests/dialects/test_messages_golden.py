@@ -9,6 +9,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from actors.core.record import Timeline
@@ -32,7 +33,7 @@ HEADER = replace(
 def shown(name: str) -> Snapshot:
     answer = Answer.of(RECORDINGS[name])
     assert answer.finished is not None
-    answer.finished = replace(answer.finished, finished_at_s=1_764_000_001.75)
+    answer.finished = msgspec.structs.replace(answer.finished, finished_at_s=1_764_000_001.75)
     source = answer.finished.source
     receipt = None if source is None else replace(RECEIPT, source=source)
     return Snapshot(HEADER, answer, Timeline(first_token_at_s=1_764_000_000.5), receipt)

@@ -10,6 +10,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from actors.core.events import Event, Finished
@@ -34,7 +35,7 @@ TIMELINE = Timeline(dispatched_at_s=1_764_000_000.5)
 def events_of(name: str) -> list[Event]:
     *events, end = RECORDINGS[name]
     assert isinstance(end, Finished)
-    return [*events, replace(end, finished_at_s=1_764_000_009.75)]
+    return [*events, msgspec.structs.replace(end, finished_at_s=1_764_000_009.75)]
 
 
 def frames_of(name: str) -> bytes:

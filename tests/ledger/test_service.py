@@ -108,9 +108,9 @@ def test_each_end_resolves_its_hold_once(store_url: str) -> None:
         heads = [await ledger.place() for _ in range(5)]
         for head, end in zip(heads[:3], ends, strict=True):
             await ledger.settle(end(head))
-        nothing = replace(completed(heads[3]).finished, charge=Charge())  # type: ignore[type-var]
+        nothing = msgspec.structs.replace(completed(heads[3]).finished, charge=Charge())  # type: ignore[type-var]
         await ledger.settle(CompletionRecord(heads[3], (nothing,)))
-        cut = replace(cancelled(heads[4]).finished, charge=Charge())  # type: ignore[type-var]
+        cut = msgspec.structs.replace(cancelled(heads[4]).finished, charge=Charge())  # type: ignore[type-var]
         await ledger.settle(CompletionRecord(heads[4], (cut,)))
         spent = (900 + 10 * 450) + (900 + 4 * 450)
         assert await ledger.balance() == (10 * HOLD - spent, 0)
