@@ -7,6 +7,7 @@ transaction calls `flush` first. The rows' order within a table is the order of 
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, null, update
