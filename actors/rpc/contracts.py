@@ -6,16 +6,18 @@ import functools
 import hashlib
 from typing import Any
 
+from actors.ports.carrier import CarrierLink
 from actors.ports.ledger import Ledger
 from actors.ports.registry import Registry
 from actors.rpc.contract import Contract
 
-__all__ = ["LEDGER", "REGISTRY", "fingerprint"]
+__all__ = ["CARRIER", "LEDGER", "REGISTRY", "fingerprint"]
 
+CARRIER: Contract[CarrierLink] = Contract(CarrierLink)  # type: ignore[type-abstract]
 LEDGER: Contract[Ledger] = Contract(Ledger)  # type: ignore[type-abstract]
 REGISTRY: Contract[Registry] = Contract(Registry)  # type: ignore[type-abstract]
 
-_CONTRACTS: tuple[Contract[Any], ...] = (LEDGER, REGISTRY)
+_CONTRACTS: tuple[Contract[Any], ...] = (CARRIER, LEDGER, REGISTRY)
 
 _MESSAGES_VERSION = b"1"
 """Of `actors.rpc.messages`."""
