@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import cast
 
@@ -13,93 +12,53 @@ import ray
 
 from actors.cluster.calls import find_actor, from_carrier
 from actors.cluster.deployed import Deployed, provider_keys
-from actors.core.completion.readers import Departure
-from actors.core.events import CancelSource
-from actors.core.record import CompletionRecord
-from actors.core.request import StartCommand
 from actors.ledger.client import LEDGER_NAME, RayLedger
-from actors.ports.carrier import ChannelBatch
-from actors.ports.ledger import Placed
+from actors.ports.carrier import CarrierLink
 from actors.ports.registry import REGISTRY_NAME, Registry
-from actors.ports.runtime import CancelAnswer
+from actors.ports.transport import Address, Transport
 from actors.registry.client import RayRegistry
 from actors.replica.runtime import ReplicaRuntime
-from actors.rpc.client import DirectClient
-from actors.rpc.frames import Endpoint
+from actors.rpc.contracts import CARRIER
+from actors.rpc.peer import Peer
 from actors.settings import NAMESPACE
 from actors.upstream.native_responses import NativeResponses
 
-__all__ = ["RayCarriers", "RayLink", "connect"]
+__all__ = ["RayCarriers", "connect"]
 
 _LINKS_MAX = 4_096
 """Links kept to completion actors; past it the oldest that answers no call is closed, and found again
 when it is needed: the channel that it carried goes on over the next."""
 
 
-class RayLink:
-    """A completion actor as replicas call it; see `actors.ports.carrier.CarrierLink`.
-
-    Ray says where it is and whether it lives; the calls are direct.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._direct = DirectClient(partial(_endpoint, name))
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether it can be closed without failing a call."""
-        return self._direct.is_idle
-
-    async def start(self, command: StartCommand, channel: str) -> Placed:
-        return cast(Placed, await self._direct.call("start", command, channel))
-
-    async def cancel(self, completion_id: str, source: CancelSource) -> CancelAnswer:
-        answer = await self._direct.call("cancel", completion_id, source)
-        return cast(CancelAnswer, answer)
-
-    async def record(self, completion_id: str) -> CompletionRecord:
-        return cast(CompletionRecord, await self._direct.call("record", completion_id))
-
-    async def attach(self, completion_id: str, channel: str, cursor: int) -> None:
-        await self._direct.call("attach", completion_id, channel, cursor)
-
-    async def detach(self, completion_id: str, channel: str, departure: Departure) -> None:
-        await self._direct.call("detach", completion_id, channel, departure)
-
-    def channel(self, channel: str, reading: Mapping[str, int]) -> AsyncIterator[ChannelBatch]:
-        return self._direct.stream("channel", channel, reading)
-
-    async def aclose(self) -> None:
-        await self._direct.aclose()
-
-
 class RayCarriers:
     """The ways to all carriers; see `actors.ports.directory.Carriers`."""
 
-    def __init__(self) -> None:
-        self._links: dict[str, RayLink] = {}
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._links: dict[str, tuple[Peer, CarrierLink]] = {}
         self._closing: set[asyncio.Future[None]] = set()
 
-    def link(self, carrier: str) -> RayLink:
-        link = self._links.get(carrier)
-        if link is None:
+    def link(self, carrier: str) -> CarrierLink:
+        kept = self._links.get(carrier)
+        if kept is None:
             if len(self._links) >= _LINKS_MAX:
-                idle = (name for name, kept in self._links.items() if kept.is_idle)
+                idle = (name for name, (peer, _) in self._links.items() if peer.is_idle)
                 self.forget(next(idle, next(iter(self._links))))
-            link = self._links[carrier] = RayLink(carrier)
-        return link
+            peer = Peer(self._transport, partial(_address, carrier))
+            kept = self._links[carrier] = peer, CARRIER.client(peer)
+        return kept[1]
 
     def forget(self, carrier: str) -> None:
-        link = self._links.pop(carrier, None)
-        if link is not None:
-            self._closing.add(closing := asyncio.ensure_future(link.aclose()))
+        kept = self._links.pop(carrier, None)
+        if kept is not None:
+            self._closing.add(closing := asyncio.ensure_future(kept[0].aclose()))
             closing.add_done_callback(self._closing.discard)
 
 
-async def _endpoint(name: str) -> Endpoint:
+async def _address(name: str) -> Address:
     """Return where a completion actor listens. Raises: CarrierLost, ActorAway."""
     handle = await find_actor(name)
-    return await from_carrier(handle.endpoint.remote())
+    return cast(Address, await from_carrier(handle.endpoint.remote()))
 
 
 def connect(location: str) -> tuple[ReplicaRuntime, Deployed]:
@@ -116,7 +75,7 @@ def connect(location: str) -> tuple[ReplicaRuntime, Deployed]:
         deployed.catalogue().provider, settings=settings, keys=provider_keys(os.environ)
     )
     runtime = ReplicaRuntime(
-        RayCarriers(),
+        RayCarriers(deployed.transport()),
         cast(Registry, registry),
         ledger,
         settings=settings,

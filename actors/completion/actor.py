@@ -26,9 +26,10 @@ from actors.ports.clock import SystemClock
 from actors.ports.cluster import CarrierFacts
 from actors.ports.provider import Provider
 from actors.ports.registry import REGISTRY_NAME, Registry
+from actors.ports.transport import Address
 from actors.registry.client import RayRegistry
-from actors.rpc.frames import Endpoint
-from actors.rpc.server import DirectServer
+from actors.rpc.contracts import CARRIER
+from actors.rpc.serving import Server
 from actors.settings import PROTOCOL_VERSION
 from actors.upstream.client import ProviderClient
 from actors.upstream.tokenizer import count_text
@@ -60,7 +61,7 @@ class CompletionActor:
         self._deployed = Deployed.load(location)
         self._carrier: Carrier | None = None
         self._opening: asyncio.Task[Carrier] | None = None
-        self._endpoint: Endpoint | None = None
+        self._address: Address | None = None
         self._catalogue = self._deployed.catalogue()
         self._clients: dict[str, ProviderClient] = {}
         self._keys: Mapping[str, str] = {}
@@ -70,11 +71,11 @@ class CompletionActor:
     def __repr__(self) -> str:
         return f"CompletionActor({self._carries()})"
 
-    async def endpoint(self) -> Endpoint:
+    async def endpoint(self) -> Address:
         """Return where the calls of `CarrierLink` are answered."""
         await self._ready()
-        assert self._endpoint is not None, "the opening made it"
-        return self._endpoint
+        assert self._address is not None, "the opening made it"
+        return self._address
 
     async def watch(self) -> None:
         """Never return: the caller learns of this process's death by this call's breaking."""
@@ -138,17 +139,8 @@ class CompletionActor:
             on_freed=self._on_freed,
             thread=ThreadPoolExecutor(1, "records"),
         )
-        self._server = DirectServer(
-            {
-                "start": carrier.start,
-                "cancel": carrier.cancel,
-                "record": carrier.record,
-                "attach": carrier.attach,
-                "detach": carrier.detach,
-            },
-            {"channel": carrier.channel},
-        )
-        self._endpoint = await self._server.start(ray.util.get_node_ip_address())
+        server = Server(self._deployed.transport(), {CARRIER: carrier})
+        self._address = await server.start(ray.util.get_node_ip_address())
         self._housekeeping = asyncio.gather(
             self._reporter.run(cast(Registry, registry)), self._keep_title()
         )
