@@ -68,7 +68,7 @@ class Clients:
                 client = _Client(self, f"c{self._number}")
                 self.active[client.name] = "begins"
                 self.process.run(client.live())
-            await asyncio.sleep(rng.choice((0.001, 0.01, 0.05, 0.3)))
+            await asyncio.sleep(rng.choice((0.001, 0.05, 0.3, 0.3)))
 
     def replica(self) -> SimProcess | None:
         standing = [p for p in self.ring.processes.of(Role.REPLICA) if p.stands]
@@ -119,7 +119,7 @@ class _Client:
                 key = CompletionKey(order.team, order.dialect, order.wire_id)
             if await self._try(order, key, is_again=number > 0):
                 break
-            await asyncio.sleep(rng.choice((0.01, 0.3, 2.0)))
+            await asyncio.sleep(rng.choice((0.3, 2.0, 5.0)))
         if rng.random() < 0.3:
             await self._look(key, order.completion_id)
         if rng.random() < 0.15:

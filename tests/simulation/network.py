@@ -39,14 +39,21 @@ class SimConnection:
         self._arrived: deque[Any] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._free_at_s = 0.0  # when the frame before has arrived over there
+        self._segment: list[Any] | None = None
+        self._segment_at_s = 0.0
 
     def send(self, frame: Any) -> None:
         """Put a frame on its way. Raises: ConnectionLost."""
         if self.is_lost:
             raise ConnectionLost
         world = self._network.world
+        if self._segment is not None and self._segment_at_s == world.now_s:
+            self._segment.append(frame)  # What one moment has to say travels as one.
+            return
+        segment = self._segment = [frame]
+        self._segment_at_s = world.now_s
         self._free_at_s = max(self._free_at_s, world.now_s + self._network.delay_s())
-        world.later(self._free_at_s - world.now_s, lambda: self._network.arrive(self.peer, frame))
+        world.later(self._free_at_s - world.now_s, lambda: self._network.arrive(self.peer, segment))
 
     async def drained(self) -> None:
         if self.is_lost:
@@ -68,8 +75,8 @@ class SimConnection:
             world, peer = self._network.world, self.peer
             world.later(max(self._free_at_s - world.now_s, 0) + _TICK_S, peer.lose)
 
-    def take(self, frame: Any) -> None:
-        self._arrived.append(frame)
+    def take(self, segment: list[Any]) -> None:
+        self._arrived += segment
         self._wake()
 
     def lose(self) -> None:
@@ -124,7 +131,7 @@ class Network:
     def __init__(self, world: World) -> None:
         self.world = world
         self._listening: dict[Address, tuple[SimProcess, Callable[[SimConnection], None]]] = {}
-        self._silent: dict[tuple[str, str], list[tuple[SimConnection, Any]]] = {}
+        self._silent: dict[tuple[str, str], list[tuple[SimConnection, list[Any]]]] = {}
         self._open: dict[SimConnection, None] = {}
         self._ports = 0
         self.late = _LATE
@@ -160,15 +167,15 @@ class Network:
         accept(far)
         return near
 
-    def arrive(self, end: SimConnection, frame: Any) -> None:
+    def arrive(self, end: SimConnection, segment: list[Any]) -> None:
         if end.is_lost or end.process.is_dead:
             return
         held = self._silent.get(_pair(end.process, end.peer.process))
         if held is not None:
-            held.append((end, frame))
+            held.append((end, segment))
             return
         self.world.step("delivery", end.name)
-        end.take(frame)
+        end.take(segment)
 
     def gone(self, end: SimConnection) -> None:
         self._open.pop(end, None)
@@ -198,13 +205,13 @@ class Network:
 
     def restore(self, one: SimProcess, other: SimProcess) -> None:
         """Frames that waited arrive now."""
-        for end, frame in self._silent.pop(_pair(one, other), ()):
-            self.arrive(end, frame)
+        for end, segment in self._silent.pop(_pair(one, other), ()):
+            self.arrive(end, segment)
 
     def restore_all(self) -> None:
         for held in [self._silent.pop(pair) for pair in list(self._silent)]:
-            for end, frame in held:
-                self.arrive(end, frame)
+            for end, segment in held:
+                self.arrive(end, segment)
 
 
 def _pair(one: SimProcess, other: SimProcess) -> tuple[str, str]:

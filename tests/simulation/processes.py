@@ -26,7 +26,7 @@ __all__ = ["Processes", "Role", "SimProcess"]
 _log = logging.getLogger(__name__)
 
 _WORD_S = (0.02, 1.5)
-_RESTART_S = (0.05, 0.05, 0.3, 0.3, 1.0, 4.0)
+_RESTART_S = (0.05, 0.05, 0.3, 0.3, 0.3, 0.3, 1.0, 4.0)
 _START_S = (0.1, 0.6)
 
 

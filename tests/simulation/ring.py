@@ -43,7 +43,7 @@ FINGERPRINT = "this-deploy"
 TEAMS: dict[str, tuple[int, TeamLimits, str]] = {
     "rich": (10**12, TeamLimits(), "metered"),
     "poor": (12_000, TeamLimits(), "metered"),
-    "few": (10**12, TeamLimits(completions_concurrent=10), "metered"),
+    "few": (10**12, TeamLimits(completions_concurrent=20), "metered"),
     "free": (0, TeamLimits(), "exempt"),
 }
 
@@ -63,7 +63,7 @@ class Ring:
             actors_per_node=4,
             actors_warm=1,
             streams_per_actor=world.rng.choice((1, 2, 4)),
-            streams_per_actor_max=world.rng.choice((1, 8, 16)),
+            streams_per_actor_max=world.rng.choice((4, 12, 24)),
             admission_timeout_s=10.0,
             connect_timeout_s=4.0,
             first_token_timeout_s=6.0,

@@ -70,7 +70,7 @@ class _Run:
 
     def _storm(self) -> None:
         world = self.world
-        target = world.rng.choice((4, 16, 32, 48))
+        target = world.rng.choice((4, 24, 48, 80))
         self.clients.target = min(target, self.clients_max or target)
         self.clients.is_open = True
         self.faults.begin()
