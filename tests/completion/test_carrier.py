@@ -6,12 +6,18 @@ Method: a real carrier; the test plays the replica, lease after lease, with a cl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, cast
+
+import pytest
 
 from actors.completion.carrier import Carrier
+from actors.core.completion.readers import Departure
 from actors.core.completion.transitions import StreamState
-from actors.core.events import FinishReason, TextDelta, Usage, UsageReported
+from actors.core.errors import CarrierBusy, InsufficientCredit
+from actors.core.events import CancelSource, FinishReason, Started, TextDelta, Usage, UsageReported
 from actors.core.upstream import UpstreamBatch
+from actors.ports.carrier import ABSENT
 from actors.settings import Settings
 from actors.testing import ManualClock, ScriptedLedger, ScriptedProvider, settle_loop
 from tests.support.commands import command
@@ -102,5 +108,109 @@ def test_a_start_that_is_made_again_after_its_completion_ended_is_answered_as_be
         again = await bench.carrier.start(command(completion_id="cmp_1"), "replica")
         assert again == bench.ledger.answer
         assert len(bench.ledger.placements) == len(bench.provider.upstreams) == 1
+
+    asyncio.run(run())
+
+
+def test_a_standing_channel_is_told_of_a_start_before_its_provider_says_anything() -> None:
+    """Else the first frame of every answer waited for the first token, or for the lease's end."""
+
+    async def run() -> None:
+        bench = Bench()
+        batches = aiter(bench.carrier.channel("replica", {}))
+        first = asyncio.ensure_future(anext(batches))
+        await settle_loop()
+        await bench.start("cmp_1")
+        assert await first == [("cmp_1", 0, [Started(12)])]
+        await cast(AsyncGenerator[Any, None], batches).aclose()
+
+    asyncio.run(run())
+
+
+def test_who_shuts_down_takes_nothing_new_and_cancels_what_runs() -> None:
+    async def run() -> None:
+        bench = Bench()
+        await bench.start("cmp_1")
+        [driver] = bench.carrier.running
+        await bench.carrier.shut_down(5.0)
+        assert driver.completion.source is CancelSource.SHUTDOWN
+        assert bench.carrier.running == ()
+        with pytest.raises(CarrierBusy):
+            await bench.start("cmp_2")
+        await bench.carrier.shut_down(5.0)
+
+    asyncio.run(run())
+
+
+def test_what_is_not_settled_in_time_is_left_by_a_shut_down() -> None:
+    async def run() -> None:
+        bench = Bench()
+        await bench.start("cmp_1")
+        bench.ledger.hold_back()
+        await bench.carrier.shut_down(0.0)
+        assert len(bench.carrier.running) == 1
+        bench.ledger.let_go()
+        await settle_loop()
+        assert bench.carrier.running == ()
+
+    asyncio.run(run())
+
+
+def test_a_channel_that_nobody_opens_again_is_lost_with_its_readers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("actors.completion.channel.CHANNEL_REOPEN_S", 0.0)
+
+    async def run() -> None:
+        bench = Bench()
+        await bench.start("cmp_1")
+        [driver] = bench.carrier.running
+        await bench.lease({"cmp_1": -1})
+        await settle_loop()
+        assert len(driver.readers) == 0
+        await bench.clock.advance(bench.settings.reader_grace_s + 0.1)
+        assert driver.completion.source is CancelSource.CLIENT_DISCONNECT
+
+    asyncio.run(run())
+
+
+def test_a_refused_start_leaves_nothing_and_its_channel_is_told_that_it_is_absent() -> None:
+    async def run() -> None:
+        bench = Bench()
+        bench.ledger._place_errors = [
+            InsufficientCredit(needed_microcredits=2, available_microcredits=1)
+        ]
+        with pytest.raises(InsufficientCredit):
+            await bench.carrier.start(command(completion_id="cmp_1"), "replica")
+        assert bench.carrier.running == ()
+        assert bench.carrier.log_of("cmp_1") is None
+        batches = aiter(bench.carrier.channel("replica", {"cmp_1": -1}))
+        assert await anext(batches) == [("cmp_1", ABSENT, [])]
+        await cast(AsyncGenerator[Any, None], batches).aclose()
+        await bench.carrier.detach("cmp_1", "nobody", Departure.LOST)
+        assert repr(bench.carrier) == "<Carrier 0/9 []>"
+
+    asyncio.run(run())
+
+
+def test_a_long_replay_goes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.completion.channel._EVENTS_PER_FLUSH", 2)
+
+    async def run() -> None:
+        bench = Bench()
+        await bench.start("cmp_1")
+        bench.provider.upstreams[-1].send(UpstreamBatch((TextDelta(0, " a", 1),) * 4))
+        await settle_loop()
+        batches = aiter(bench.carrier.channel("replica", {"cmp_1": -1}))
+        sizes = [len(news) for _ in range(3) for _, _, news in await anext(batches)]
+        assert sizes == [2, 2, 1]
+        later = aiter(bench.carrier.channel("replica", {"cmp_1": 4}))
+        second = asyncio.ensure_future(anext(later))
+        await settle_loop()
+        with pytest.raises(StopAsyncIteration):  # One that is opened again ends the one before.
+            bench.provider.upstreams[-1].send(UpstreamBatch((TextDelta(0, " a", 1),)))
+            await anext(batches)
+        assert await second == [("cmp_1", 5, [TextDelta(0, " a", 1)])]
+        await cast(AsyncGenerator[Any, None], later).aclose()
 
     asyncio.run(run())
