@@ -58,7 +58,6 @@ RAY_MODULES = {
     "actors.loadtest.actor",
     "actors.cluster.calls",
     "actors.ledger.client",
-    "actors.registry.client",
     "actors.cluster.directory",
     "actors.registry.actor",
     "actors.simulator.actor",

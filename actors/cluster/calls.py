@@ -14,11 +14,13 @@ from typing import Any, TypeVar, cast
 import ray
 from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
 
+from actors.cluster.deployed import Deployed
 from actors.core.errors import ActorAway, CompletionRuntimeError, Overloaded
 from actors.ports.directory import CarrierLost
+from actors.rpc.peer import Peer
 from actors.settings import NAMESPACE
 
-__all__ = ["find_actor", "from_carrier", "from_singleton", "has_failed"]
+__all__ = ["find_actor", "from_carrier", "from_singleton", "has_failed", "singleton_peer"]
 
 T = TypeVar("T")
 
@@ -62,6 +64,11 @@ async def find_actor(name: str) -> Any:
         raise CarrierLost from None
     except RayError as error:
         raise _ours(error) from None
+
+
+def singleton_peer(deployed: Deployed, handle: Any) -> Peer:
+    """Return the way to the registry or the ledger; Ray is asked where it listens now."""
+    return Peer(deployed.transport(), lambda: from_singleton(handle.endpoint.remote()))
 
 
 def _ours(error: RayError) -> Exception:

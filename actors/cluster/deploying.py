@@ -6,16 +6,19 @@ fingerprint, and replaces the others. Completion actors of another one are let f
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import aclosing
 from types import MappingProxyType
 from typing import Any, cast
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.cluster.calls import singleton_peer
 from actors.cluster.deployed import (
     LOCATION,
     Deployed,
@@ -23,10 +26,12 @@ from actors.cluster.deployed import (
     publish_provider_keys,
 )
 from actors.cluster.free_port import free_port
+from actors.core.errors import CompletionRuntimeError
 from actors.ledger.actor import LedgerActor
 from actors.ledger.client import LEDGER_NAME
 from actors.ports.registry import REGISTRY_NAME
 from actors.registry.actor import RegistryActor
+from actors.rpc.contracts import REGISTRY
 from actors.settings import NAMESPACE, Settings
 from actors.simulator.actor import SIMULATOR_NAME, UpstreamSimulator
 from actors.upstream.config import Config
@@ -84,10 +89,13 @@ def deploy_actors(
         ledger = _singleton(LEDGER_NAME, LedgerActor, here, deployed.fingerprint)
         _ask(ledger.describe)
         registry = _singleton(REGISTRY_NAME, RegistryActor, here, deployed.fingerprint)
+        _ask(registry.describe)
         # A burst shares what is there: as many as are kept warm carry hundreds at once.
         wanted = min(settings.actors_warm, settings.actors_per_node, _READY_MAX)
         wanted = wanted if settings.streams_per_actor == 1 else 1
-        ready = _ask(registry.warm, wanted, _CALL_TIMEOUT_S / 2)
+        ready = asyncio.run(_warm(deployed, registry, wanted))
+    except CompletionRuntimeError as error:
+        raise DeployError(f"No completion actor came up: {error}") from error
     except ray.exceptions.RayError as error:
         # An error of the actor's own would come again; a late or lost process may not.
         is_own = isinstance(error, ray.exceptions.RayTaskError) or getattr(
@@ -102,9 +110,22 @@ def drain_actors(timeout_s: float) -> None:
     """Refuse new completions, cancel those that run with source `shutdown`, wait for their settlement."""
     try:
         registry = ray.get_actor(REGISTRY_NAME, namespace=NAMESPACE)
-        ray.get(registry.drain.remote(timeout_s), timeout=timeout_s + 1.0)
-    except (ValueError, ray.exceptions.RayError):
+        asyncio.run(_drain(Deployed.load(), registry, timeout_s))
+    except (ValueError, LookupError, TimeoutError, CompletionRuntimeError):
         _log.warning("the registry did not drain; what runs is failed when its hold expires")
+
+
+async def _warm(deployed: Deployed, registry: Any, wanted: int) -> int:
+    async with aclosing(singleton_peer(deployed, registry)) as peer:
+        return await REGISTRY.client(peer).warm(wanted, _CALL_TIMEOUT_S / 2)
+
+
+async def _drain(deployed: Deployed, registry: Any, timeout_s: float) -> None:
+    async with (
+        asyncio.timeout(timeout_s + 1.0),
+        aclosing(singleton_peer(deployed, registry)) as peer,
+    ):
+        await REGISTRY.client(peer).drain(timeout_s)
 
 
 def remove_actors() -> None:

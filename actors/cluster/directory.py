@@ -10,15 +10,14 @@ from typing import cast
 
 import ray
 
-from actors.cluster.calls import find_actor, from_carrier
+from actors.cluster.calls import find_actor, from_carrier, singleton_peer
 from actors.cluster.deployed import Deployed, provider_keys
 from actors.ledger.client import LEDGER_NAME, RayLedger
 from actors.ports.carrier import CarrierLink
-from actors.ports.registry import REGISTRY_NAME, Registry
+from actors.ports.registry import REGISTRY_NAME
 from actors.ports.transport import Address, Transport
-from actors.registry.client import RayRegistry
 from actors.replica.runtime import ReplicaRuntime
-from actors.rpc.contracts import CARRIER
+from actors.rpc.contracts import CARRIER, REGISTRY
 from actors.rpc.peer import Peer
 from actors.settings import NAMESPACE
 from actors.upstream.native_responses import NativeResponses
@@ -68,7 +67,7 @@ def connect(location: str) -> tuple[ReplicaRuntime, Deployed]:
     """
     deployed = Deployed.load(location)
     ledger = RayLedger(ray.get_actor(LEDGER_NAME, namespace=NAMESPACE))
-    registry = RayRegistry(ray.get_actor(REGISTRY_NAME, namespace=NAMESPACE))
+    registry_actor = ray.get_actor(REGISTRY_NAME, namespace=NAMESPACE)
     node_id = ray.get_runtime_context().get_node_id()
     settings = deployed.settings
     native = NativeResponses(
@@ -76,7 +75,7 @@ def connect(location: str) -> tuple[ReplicaRuntime, Deployed]:
     )
     runtime = ReplicaRuntime(
         RayCarriers(deployed.transport()),
-        cast(Registry, registry),
+        REGISTRY.client(singleton_peer(deployed, registry_actor)),
         ledger,
         settings=settings,
         replica=f"{node_id}-{secrets.token_hex(8)}",

@@ -11,12 +11,12 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import ray
 from setproctitle import setproctitle
 
-from actors.cluster.calls import find_actor, has_failed
+from actors.cluster.calls import find_actor, has_failed, singleton_peer
 from actors.cluster.deployed import Deployed, provider_keys
 from actors.completion.carrier import Carrier
 from actors.completion.driver import CompletionDriver
@@ -25,10 +25,9 @@ from actors.ledger.client import LEDGER_NAME, RayLedger
 from actors.ports.clock import SystemClock
 from actors.ports.cluster import CarrierFacts
 from actors.ports.provider import Provider
-from actors.ports.registry import REGISTRY_NAME, Registry
+from actors.ports.registry import REGISTRY_NAME
 from actors.ports.transport import Address
-from actors.registry.client import RayRegistry
-from actors.rpc.contracts import CARRIER
+from actors.rpc.contracts import CARRIER, REGISTRY
 from actors.rpc.serving import Server
 from actors.settings import PROTOCOL_VERSION
 from actors.upstream.client import ProviderClient
@@ -124,7 +123,7 @@ class CompletionActor:
 
     async def _open(self) -> Carrier:
         ledger = RayLedger(await find_actor(LEDGER_NAME))
-        registry = RayRegistry(await find_actor(REGISTRY_NAME))
+        registry = REGISTRY.client(singleton_peer(self._deployed, await find_actor(REGISTRY_NAME)))
         # The one read of the environment outside of the settings: a node's own keys of providers.
         self._keys = await asyncio.to_thread(provider_keys, os.environ)
         settings = self._deployed.settings
@@ -141,9 +140,7 @@ class CompletionActor:
         )
         server = Server(self._deployed.transport(), {CARRIER: carrier})
         self._address = await server.start(ray.util.get_node_ip_address())
-        self._housekeeping = asyncio.gather(
-            self._reporter.run(cast(Registry, registry)), self._keep_title()
-        )
+        self._housekeeping = asyncio.gather(self._reporter.run(registry), self._keep_title())
         return carrier
 
     def _provider(self, name: str) -> Provider:

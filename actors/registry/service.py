@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from actors.core.errors import CompletionRuntimeError, Overloaded
@@ -61,6 +62,7 @@ class RegistryService:
     Args:
         fingerprint: of the deploy; carriers of another one retire.
         randbits: draws so many random bits.
+        identity: what else `describe` says: process and node.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class RegistryService:
         fingerprint: str,
         clock: Clock,
         randbits: Callable[[int], int],
+        identity: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self._cluster = cluster
         self._ledger = ledger
@@ -79,6 +82,7 @@ class RegistryService:
         self._fingerprint = fingerprint
         self._clock = clock
         self._randbits = randbits
+        self._identity = identity
         self._pool = Pool()
         self._growth = Growth(
             slots=settings.streams_per_actor,
@@ -159,6 +163,7 @@ class RegistryService:
     async def describe(self) -> dict[str, Any]:
         carriers = self._pool.carriers
         return {
+            **self._identity,
             "actors": len(carriers),
             "retiring": sum(state.is_retiring for state in carriers) + len(self._not_ours),
             "slots": sum(state.slots for state in carriers),

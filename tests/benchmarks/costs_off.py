@@ -28,7 +28,7 @@ from actors.completion.actor import CompletionActor
 from actors.core.record import CompletionRecord
 from actors.ledger.client import RayLedger
 from actors.ports.ledger import HoldExtension, HoldPlacement, Placed, Settlement
-from actors.registry.client import RayRegistry
+from actors.ports.registry import Registry
 
 __all__ = ["ledger", "records", "registry", "setup_hook"]
 
@@ -59,7 +59,7 @@ def records() -> None:
 
 
 def registry() -> None:
-    async def keep_reporting(_self: CompletionActor, _registry: RayRegistry) -> None:
+    async def keep_reporting(_self: CompletionActor, _registry: Registry) -> None:
         await asyncio.Event().wait()
 
     _replace(CompletionActor, _keep_reporting=keep_reporting)
