@@ -26,7 +26,7 @@ from actors.cluster.deployed import (
     publish_provider_keys,
 )
 from actors.cluster.free_port import free_port
-from actors.core.errors import CompletionRuntimeError
+from actors.core.errors import ActorAway, CompletionRuntimeError
 from actors.ledger.actor import LedgerActor
 from actors.ledger.client import LEDGER_NAME
 from actors.ports.registry import REGISTRY_NAME
@@ -42,6 +42,9 @@ _log = logging.getLogger(__name__)
 
 _CALL_TIMEOUT_S = 60.0
 _GONE_TIMEOUT_S = 10.0
+
+_WARM_TIMEOUT_S = 30.0
+_AGAIN_S = 0.2
 
 _READY_MAX = 4
 """Completion actors that a deploy waits for, if the pool keeps as many warm."""
@@ -94,8 +97,8 @@ def deploy_actors(
         wanted = min(settings.actors_warm, settings.actors_per_node, _READY_MAX)
         wanted = wanted if settings.streams_per_actor == 1 else 1
         ready = asyncio.run(_warm(deployed, registry, wanted))
-    except CompletionRuntimeError as error:
-        raise DeployError(f"No completion actor came up: {error}") from error
+    except (CompletionRuntimeError, TimeoutError) as error:
+        raise DeployError(f"No completion actor came up: {_reason(error)}") from error
     except ray.exceptions.RayError as error:
         # An error of the actor's own would come again; a late or lost process may not.
         is_own = isinstance(error, ray.exceptions.RayTaskError) or getattr(
@@ -116,8 +119,18 @@ def drain_actors(timeout_s: float) -> None:
 
 
 async def _warm(deployed: Deployed, registry: Any, wanted: int) -> int:
-    async with aclosing(singleton_peer(deployed, registry)) as peer:
-        return await REGISTRY.client(peer).warm(wanted, _CALL_TIMEOUT_S / 2)
+    """Wait until so many completion actors stand; one at the least, however busy the machine is."""
+    async with (
+        asyncio.timeout(deployed.settings.start_timeout_s),
+        aclosing(singleton_peer(deployed, registry)) as peer,
+    ):
+        ready = 0
+        while not ready:
+            try:
+                ready = await REGISTRY.client(peer).warm(wanted, _WARM_TIMEOUT_S)
+            except ActorAway:
+                await asyncio.sleep(_AGAIN_S)  # It does not listen yet, or has no time to answer.
+        return ready
 
 
 async def _drain(deployed: Deployed, registry: Any, timeout_s: float) -> None:

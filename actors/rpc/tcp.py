@@ -21,7 +21,7 @@ import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from enum import IntEnum
-from typing import Any
+from typing import Any, cast
 
 from actors.ports.transport import (
     Address,
@@ -327,9 +327,9 @@ class TcpConnection(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=_DRAINED_BYTES)
+        # Ray's actors run on uvloop, whose transports are no heirs of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_DRAINED_BYTES)
         self._wake()
 
     def data_received(self, data: bytes) -> None:
