@@ -59,6 +59,7 @@ def ps(
             "#CREDITS",
             "#READERS",
             "#PID",
+            "#SHARED",
             "#AGE",
         ),
         [_completion_cells(row, now_s) for row in rows],
@@ -207,6 +208,7 @@ def _completion_cells(row: dict[str, Any], now_s: float) -> tuple[str, ...]:
         f"{row['credits']:.6f}",
         str(row["readers"]),
         str(row["pid"] or "-"),
+        str(row["shared_with"] or "-"),
         _age(now_s - row["created_at"]),
     )
 

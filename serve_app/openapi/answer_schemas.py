@@ -235,6 +235,7 @@ ANSWERS: Mapping[str, Schema] = MappingProxyType(
                 tokens_output=_INTEGER,
                 credits=_NUMBER,
                 readers=_INTEGER,
+                shared_with=_INTEGER,
                 tags=_OBJECT,
             )
         ),

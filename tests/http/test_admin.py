@@ -268,7 +268,8 @@ def test_completions_are_listed_newest_first_page_by_page(tmp_path: Path) -> Non
             assert rest["next_cursor"] is None
             assert set(page["data"][0]) == {
                 "id", "wire_id", "team", "dialect", "model", "status", "source", "node_id", "actor",
-                "pid", "created_at", "tokens_output", "credits", "readers", "tags",
+                "pid", "created_at", "tokens_output", "credits", "readers", "shared_with",
+                "tags",
             }  # fmt: skip
             for nothing in ("team=other", "model=sim", "status=failed", "dialect=messages"):
                 assert (await admin(run, "GET", f"/completions?{nothing}")).json["data"] == []

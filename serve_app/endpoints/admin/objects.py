@@ -35,6 +35,7 @@ def completion_row(row: CompletionRow) -> dict[str, Any]:
         "tokens_output": row.tokens_output,
         "credits": credits(row.charge_microcredits),
         "readers": row.readers,
+        "shared_with": row.shared_with,
         "tags": dict(row.tags),
     }
 
