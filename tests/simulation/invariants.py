@@ -252,9 +252,11 @@ class Invariants:
             self.broken(f"{process.name} lost a slot: {in_use} in use, {known} known")
         if in_use < 0:
             self.broken(f"{process.name} has more idle slots than it holds")
-        for carrier, count in Counter(slot.carrier for slot in used.values()).items():
+        counts = Counter(slot.carrier for slot in used.values())
+        counts.update(slot.carrier for slot, _ in idle)
+        for carrier, count in counts.items():
             if carrier in held and count > held[carrier]:
-                self.broken(f"{process.name} uses {count} slots of {carrier}, has {held[carrier]}")
+                self.broken(f"{process.name} has {count} slots of {carrier} for {held[carrier]}")
 
     def _check_leases(self, process: SimProcess) -> None:
         for state in process.service._pool.carriers:

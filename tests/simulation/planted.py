@@ -98,15 +98,6 @@ def _own_record_stands() -> Any:
 # The log and its readers.
 
 
-def _sparse_log() -> Any:
-    attach, now = ChannelSource.attach, _every(10)
-
-    def skip(source: ChannelSource, completion_id: str, cursor: int) -> None:
-        attach(source, completion_id, cursor + 1 if now() else cursor)
-
-    return patch.object(ChannelSource, "attach", skip)
-
-
 def _gap_taken() -> Any:
     receive = Mirror.receive
 
@@ -147,7 +138,7 @@ def _not_woken() -> Any:
 
 
 def _terminal_moves() -> Any:
-    handle, now = Completion.handle, _every(500)
+    handle, now = Completion.handle, _every(10)
 
     def moved(completion: Completion, input: Any, *, now_ns: int) -> Any:
         effects = handle(completion, input, now_ns=now_ns)
@@ -197,7 +188,7 @@ def _slot_returned_twice() -> Any:
 
 
 def _leased_twice() -> Any:
-    return patch.object(CarrierState, "room", property(lambda state: state.slots_max))
+    return patch.object(CarrierState, "taken", property(lambda state: 0))
 
 
 def _carrier_takes_all() -> Any:
@@ -212,7 +203,7 @@ def _carrier_takes_all() -> Any:
 
     return _both(
         patch.object(Carrier, "_begin", always),
-        patch.object(CarrierState, "room", property(lambda state: state.slots_max)),
+        patch.object(CarrierState, "taken", property(lambda state: 0)),
     )
 
 
@@ -311,7 +302,6 @@ PLANTED: dict[str, Plant] = {
     "balance-not-written": _balance_not_written,
     "answered-before-commit": _answered_before_commit,
     "own-record-stands": _own_record_stands,
-    "sparse-log": _sparse_log,
     "gap-taken": _gap_taken,
     "two-ends": _two_ends,
     "not-woken": _not_woken,

@@ -11,17 +11,19 @@ from typing import Any
 
 from actors.completion.carrier import Carrier
 from actors.completion.driver import CompletionDriver
-from actors.core.errors import CompletionRuntimeError, Overloaded
+from actors.completion.reporter import Reporter
+from actors.core.errors import CompletionRuntimeError
 from actors.ledger.service import LedgerService
 from actors.ports.clock import SystemClock
 from actors.ports.cluster import CarrierFacts
 from actors.ports.directory import CarrierLost
-from actors.ports.ledger import CompletionKey, LimitsChange, TeamLimits
-from actors.ports.registry import REGISTRY_NAME, Began, CarrierReport
+from actors.ports.ledger import LimitsChange, TeamLimits
+from actors.ports.registry import REGISTRY_NAME
 from actors.ports.threads import InlineExecutor
 from actors.registry.service import RegistryService
 from actors.replica.runtime import ReplicaRuntime
-from actors.rpc.contracts import REGISTRY
+from actors.rpc.contracts import CARRIER, REGISTRY
+from actors.rpc.contracts import LEDGER as LEDGER_CALLS
 from actors.rpc.peer import Peer
 from actors.rpc.serving import Server
 from actors.settings import Settings
@@ -48,8 +50,6 @@ TEAMS: dict[str, tuple[int, TeamLimits, str]] = {
 }
 
 _HOUSEKEEPING_S = 5.0
-_REPORT_PAUSE_S = 0.05
-_CHANNEL = frozenset({"channel"})
 
 
 class Ring:
@@ -120,7 +120,9 @@ class Ring:
                 )
                 self.key_ids[team] = (await service.create_key(team, "sim")).key_id
         self.invariants.ledger_stands(service)
-        process.address = serve(self.network, process, service)
+        process.address = await Server(self.transport(process), {LEDGER_CALLS: service}).start(
+            "sim"
+        )
         process.run(self._keep_books(service))
 
     async def _keep_books(self, service: LedgerService) -> None:
@@ -149,8 +151,10 @@ class Ring:
     async def _boot_carrier(self, process: SimProcess) -> None:
         service = SimCarrier(self, process)
         process.service = service
-        process.address = serve(self.network, process, service, _CHANNEL)
-        process.run(service.keep_reporting())
+        process.ray_address = serve(self.network, process, service)
+        services = {CARRIER: service.carrier}
+        process.address = await Server(self.transport(process), services).start("sim")
+        process.run(service.reporter.run(self.registry_of(process)))
 
     async def _boot_replica(self, process: SimProcess) -> None:
         process.ledger = self.ledger_of(process)
@@ -168,7 +172,8 @@ class Ring:
     # The ways from one process to another.
 
     def ledger_of(self, process: SimProcess) -> Any:
-        return Caller(self.network, process, lambda: self._find_singleton(LEDGER))
+        find = partial(self._find_singleton, LEDGER)
+        return LEDGER_CALLS.client(Peer(self.transport(process), find))
 
     def registry_of(self, process: SimProcess) -> Any:
         find = partial(self._find_singleton, REGISTRY_NAME)
@@ -193,7 +198,7 @@ class SimCarriers:
         link = self._links.get(carrier)
         if link is None:
             find = partial(self._ring.processes.address_of, carrier)
-            link = Caller(self._ring.network, self._process, find, _CHANNEL)
+            link = CARRIER.client(Peer(self._ring.transport(self._process), find))
             self._links[carrier] = link
         return link
 
@@ -251,8 +256,8 @@ class SimCluster:
             await asyncio.sleep(0.05)
         link = self._links.get(name)
         if link is None:
-            find = self._ring.processes.address_of
-            link = Caller(self._ring.network, self._process, lambda: find(name))
+            find = partial(self._ring.processes.ray_address_of, name)
+            link = Caller(self._ring.network, self._process, find)
             self._links[name] = link
         return link
 
@@ -275,14 +280,8 @@ class SimCarrier:
             on_began=self._on_began,
             on_freed=self._on_freed,
         )
-        self._registry = ring.registry_of(process)
-        self._began: list[Began] = []
-        self._ended: list[str] = []
-        self._number = 0
-        self._is_whole = True
-        self._news = asyncio.Event()
-        for name in ("start", "cancel", "record", "attach", "detach", "channel", "shut_down"):
-            setattr(self, name, getattr(self.carrier, name))
+        self.reporter = Reporter(process.name)
+        self.shut_down = self.carrier.shut_down
 
     async def describe(self) -> CarrierFacts:
         settings, process = self._ring.settings, self._process
@@ -293,48 +292,17 @@ class SimCarrier:
             fingerprint=FINGERPRINT,
             slots=settings.streams_per_actor,
             slots_max=settings.slots_max,
-            report=self._whole(),
+            report=self.reporter.whole(),
             rows=tuple(driver.row() for driver in self.carrier.running),
         )
 
-    async def keep_reporting(self) -> None:
-        while True:
-            await self._news.wait()
-            await asyncio.sleep(_REPORT_PAUSE_S)
-            self._news.clear()
-            report = self._report()
-            try:
-                await self._registry.report(report)
-                self._is_whole = False
-            except Overloaded:
-                self._is_whole = True
-                self._news.set()
-                await asyncio.sleep(0.2)
-
-    def _report(self) -> CarrierReport:
-        began, ended = tuple(self._began), tuple(self._ended)
-        self._began, self._ended = [], []
-        if self._is_whole:
-            return self._whole()
-        self._number += 1
-        return CarrierReport(
-            self._process.name, self._number, len(self.carrier.running), began, ended
-        )
-
-    def _whole(self) -> CarrierReport:
-        self._number += 1
-        running = tuple(_began(driver) for driver in self.carrier.running)
-        return CarrierReport(self._process.name, self._number, len(running), running, is_whole=True)
-
     def _on_began(self, driver: CompletionDriver) -> None:
         self._ring.invariants.began(self._process, driver)
-        self._began.append(_began(driver))
-        self._news.set()
+        self.reporter.began(driver)
 
     def _on_freed(self, driver: CompletionDriver) -> None:
         self._ring.invariants.freed(self._process, driver)
-        self._ended.append(driver.header.completion_id)
-        self._news.set()
+        self.reporter.ended(driver)
 
 
 class _Owner:
@@ -342,8 +310,3 @@ class _Owner:
         self.actor = process.name
         self.node_id = process.node_id
         self.pid = process.pid
-
-
-def _began(driver: CompletionDriver) -> Began:
-    header = driver.header
-    return Began(header.completion_id, CompletionKey(header.team, header.dialect, header.wire_id))

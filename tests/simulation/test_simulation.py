@@ -15,7 +15,7 @@ import pytest
 
 from tests.simulation.planted import PLANTED
 
-QUICKLY_FOUND = ("balance-not-written", "two-ends", "slot-not-returned", "location-stays")
+QUICKLY_FOUND = ("balance-not-written", "posted-twice", "two-ends", "slot-returned-twice")
 
 
 def simulate(*arguments: str, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
@@ -31,7 +31,8 @@ def simulate(*arguments: str, timeout_s: float = 280) -> subprocess.CompletedPro
 
 
 def test_everything_holds_for_twenty_thousand_steps() -> None:
-    ended = simulate("--steps", "20000", "--no-shrink")
+    """The seed is always the same here, so that a run tells of this change and not of luck."""
+    ended = simulate("--steps", "20000", "--seed", "43", "--no-shrink")
     assert ended.returncode == 0, ended.stdout[-2000:]
 
 
