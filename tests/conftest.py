@@ -146,6 +146,8 @@ def midstream(tmp_path_factory: pytest.TempPathFactory, config_file: Path) -> It
         "first_token_timeout_s": 10.0,
         "keep_alive_s": 2.0,
         "actors_warm": 8,
+        # What one test starts shares no process with what another left.
+        "streams_per_actor_max": 1,
         # Forty actors are twenty seconds of CPU, and other tests' leftovers may want some of it.
         "admission_timeout_s": 120.0,
         "config": str(config_file),

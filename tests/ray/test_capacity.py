@@ -141,7 +141,8 @@ def test_five_hundred_dense_streams_lose_nothing(tmp_path: Path) -> None:
         mine = {r.completion_id for r in readers}
         live = [row for row in rows if row["id"] in mine]
         assert len(live) == 500
-        assert 8 <= len({row["pid"] for row in live}) <= 16
+        # What found none free shared, up to 128; some started meanwhile.
+        assert 4 <= len({row["pid"] for row in live}) <= 16
         _check_tokens(readers)
         with instance.client() as client:
             assert client.get("/v1/balance").json()["held_credits"] == 0
