@@ -8,12 +8,24 @@ from __future__ import annotations
 from typing import Protocol
 
 from actors.ports.carrier import CarrierLink
+from actors.ports.transport import Address
 
-__all__ = ["CarrierLost", "Carriers"]
+__all__ = ["CarrierLost", "Carriers", "Directory"]
 
 
 class CarrierLost(Exception):
     """The carrier's process is dead; what it carried is for the store to say."""
+
+
+class Directory(Protocol):
+    """Who knows where each carrier listens, and which have died."""
+
+    async def address(self, carrier: str) -> Address:
+        """Return where it listens now.
+
+        Raises: CarrierLost: it is dead. ActorAway: the cluster does not answer.
+        """
+        ...
 
 
 class Carriers(Protocol):
