@@ -1,4 +1,4 @@
-"""Calls between simulated processes over the hostile network: asked again once when a connection breaks.
+"""The calls that Ray itself would carry (`describe`, `shut_down`), over the same hostile network.
 
 A call may be made twice, and its answer lost; each of ours may be made again.
 """
