@@ -92,13 +92,13 @@ class DeploymentError(InstanceError):
     exit_code = 1
 
 
-class _Stage(Enum):
+class _StackStage(Enum):
     NOTHING = "nothing"
     CONNECTED = "connected"
     DEPLOYED = "deployed"
 
 
-class _Replica:
+class _ServedReplica:
     """One process that serves the application.
 
     Args:
@@ -124,7 +124,7 @@ class _Replica:
         return app if settings.proxy == "haproxy" else _BehindPythonProxy(app)
 
 
-Ingress = serve.deployment(name=DEPLOYMENT)(serve.ingress()(_Replica))
+Ingress = serve.deployment(name=DEPLOYMENT)(serve.ingress()(_ServedReplica))
 
 
 class _BehindPythonProxy:
@@ -155,7 +155,7 @@ class Stack:
         self._address = address
         self._is_verbose = is_verbose
         self._revision = secrets.token_hex(4)
-        self._stage = _Stage.NOTHING
+        self._stage = _StackStage.NOTHING
         self._nodes: list[str] = []
 
     def connect(self, directory: Path) -> None:
@@ -166,11 +166,11 @@ class Stack:
         with _one_sentence():
             if self._address:
                 cluster_node.join(self._address, is_verbose=self._is_verbose)
-                self._stage = _Stage.CONNECTED
+                self._stage = _StackStage.CONNECTED
                 self._check_nodes()
             else:
                 size = self._settings.object_store_bytes
-                self._stage = _Stage.CONNECTED
+                self._stage = _StackStage.CONNECTED
                 cluster_node.start_private(
                     directory, object_store_bytes=size, is_verbose=self._is_verbose
                 )
@@ -191,7 +191,7 @@ class Stack:
 
         Raises: InstanceError.
         """
-        self._stage = _Stage.DEPLOYED
+        self._stage = _StackStage.DEPLOYED
 
         def start_both() -> None:
             # What stands of a failed try is kept, or replaced where it does not answer.
@@ -236,15 +236,15 @@ class Stack:
 
     def disconnect(self) -> None:
         """Leave Ray, or what came up of it."""
-        self._stage = _Stage.NOTHING
+        self._stage = _StackStage.NOTHING
         cluster_node.leave()
 
     def stop(self) -> None:
         """End the completions, then Serve, then the actors, then Ray; what is not there is skipped."""
-        stage, self._stage = self._stage, _Stage.NOTHING
-        if stage is _Stage.DEPLOYED:
+        stage, self._stage = self._stage, _StackStage.NOTHING
+        if stage is _StackStage.DEPLOYED:
             _take_down(self._settings.drain_timeout_s)
-        if stage is not _Stage.NOTHING:
+        if stage is not _StackStage.NOTHING:
             cluster_node.leave()
 
     def _check_nodes(self) -> None:

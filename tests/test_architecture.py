@@ -12,7 +12,8 @@ import importlib
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -139,15 +140,34 @@ def _imported_late_or_never(tree: ast.AST) -> Iterator[ast.AST]:
             yield from ast.walk(node)
 
 
-def ids(paths: list[Path]) -> list[str]:
-    return [str(path.relative_to(ROOT)) for path in paths]
+def room_of(module: str) -> str:
+    """Return the folder of the house that a module is in; one that is in none is a room of its own."""
+    return ".".join(module.split(".")[:2])
+
+
+def for_each(files: list[Path]) -> Callable[[Callable[[Path], None]], Callable[[str], None]]:
+    """Hold a rule for every file: one test per room, which ends at the first file that breaks it."""
+    rooms: dict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        rooms[room_of(module_name(path))].append(path)
+
+    def decorate(rule: Callable[[Path], None]) -> Callable[[str], None]:
+        @pytest.mark.parametrize("room", sorted(rooms))
+        def test(room: str) -> None:
+            for path in rooms[room]:
+                rule(path)
+
+        test.__doc__ = rule.__doc__
+        return test
+
+    return decorate
 
 
 CORE_FILES = [path for path in FILES if in_package(module_name(path), "actors.core")]
 DIALECT_FILES = [path for path in FILES if in_package(module_name(path), "serve_app.dialects")]
 
 
-@pytest.mark.parametrize("path", CORE_FILES, ids=ids(CORE_FILES))
+@for_each(CORE_FILES)
 def test_core_imports_only_itself_and_what_cannot_wait(path: Path) -> None:
     for name in imports(path):
         if in_package(name, "actors.core") or in_package(
@@ -159,7 +179,7 @@ def test_core_imports_only_itself_and_what_cannot_wait(path: Path) -> None:
         assert top not in CORE_STDLIB_BANNED, f"{name} waits, or knows what must be an argument"
 
 
-@pytest.mark.parametrize("path", CORE_FILES, ids=ids(CORE_FILES))
+@for_each(CORE_FILES)
 def test_core_waits_for_nothing_and_touches_nothing(path: Path) -> None:
     for node in ast.walk(parse(path)):
         assert not isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncWith | ast.AsyncFor)
@@ -167,7 +187,7 @@ def test_core_waits_for_nothing_and_touches_nothing(path: Path) -> None:
             assert node.func.id not in CORE_CALLS_BANNED, ast.unparse(node)
 
 
-@pytest.mark.parametrize("path", FILES, ids=ids(FILES))
+@for_each(FILES)
 def test_layers_import_downwards(path: Path) -> None:
     module = module_name(path)
     for name in imports(path):
@@ -183,12 +203,81 @@ def test_layers_import_downwards(path: Path) -> None:
         assert not in_package(name, "tests"), f"{module} -> {name}"
 
 
-@pytest.mark.parametrize("path", DIALECT_FILES, ids=ids(DIALECT_FILES))
+@for_each(DIALECT_FILES)
 def test_a_dialect_knows_core_and_dialects(path: Path) -> None:
     for name in imports(path):
         if name.split(".")[0] in ("actors", "serve_app"):
             assert any(in_package(name, known) for known in DIALECT_IMPORTS), name
         assert name.split(".")[0] not in ("starlette", "httpx", "asyncio", "ray"), name
+
+
+# What every room may know besides itself, and what some know more. The list only becomes shorter.
+ALL_MAY_KNOW = ("actors.core", "actors.ports", "actors.rpc", "actors.settings")
+RAY_SIDE = ("actors.cluster", "actors.ledger.client", "actors.registry.client")
+MAY_ALSO_KNOW: dict[str, tuple[str, ...]] = {
+    # It makes the actors of every room, and joins a replica to them.
+    "actors.cluster": ("actors",),
+    "actors.testing": ("actors",),
+    # An actor's file puts its room together: clients of the others, what Ray gives.
+    "actors.completion.actor": (*RAY_SIDE, "actors.upstream"),
+    "actors.ledger.actor": RAY_SIDE,
+    "actors.ledger.client": RAY_SIDE,
+    "actors.loadtest.actor": RAY_SIDE,
+    "actors.registry.actor": RAY_SIDE,
+    "actors.registry.client": RAY_SIDE,
+    "actors.simulator.actor": RAY_SIDE,
+    # The simulator is a provider: its models are in the catalogue, it counts as the catalogue says.
+    "actors.loadtest": ("actors.simulator", "actors.upstream.tokenizer"),
+    "actors.simulator": ("actors.upstream.tokenizer",),
+    "actors.upstream": ("actors.simulator.models",),
+    # HTTP: prices and limits of a model, and what counts tokens.
+    "serve_app.http": ("serve_app", "actors.upstream.catalogue"),
+    "serve_app.endpoints": ("serve_app", "actors.upstream.catalogue", "actors.upstream.tokenizer"),
+    "serve_app.dialects": ("serve_app.http.errors",),
+    "serve_app.openapi": ("serve_app",),
+    "serve_app.cli": ("serve_app.instance", "actors.loadtest", "actors.upstream.config"),
+    "serve_app.instance": ("serve_app", "actors.cluster", "actors.upstream"),
+    "serve_app.deployment": ("serve_app", "actors.cluster", "actors.upstream.config"),
+}
+
+
+@for_each(FILES)
+def test_a_room_knows_core_ports_and_calls(path: Path) -> None:
+    module = module_name(path)
+    room = room_of(module)
+    known = [room, *ALL_MAY_KNOW]
+    for who in (room, module):
+        known += MAY_ALSO_KNOW.get(who, ())
+    for name in imports(path):
+        if name.split(".")[0] in ("actors", "serve_app"):
+            assert any(in_package(name, one) for one in known), f"{module} -> {name}"
+
+
+@pytest.mark.parametrize("room", ["core", "ports", "rpc"])
+def test_what_all_may_know_knows_less(room: str) -> None:
+    below = {"core": (), "ports": ("actors.core",), "rpc": ("actors.core", "actors.ports")}[room]
+    for module, path in MODULES.items():
+        if in_package(module, f"actors.{room}"):
+            for name in imports(path):
+                known = (f"actors.{room}", *below)
+                ours = name.split(".")[0] in ("actors", "serve_app")
+                assert not ours or any(in_package(name, one) for one in known), (
+                    f"{module} -> {name}"
+                )
+
+
+# Two transports stand beside each other until every actor has moved; the list only becomes shorter.
+TWICE = {"_Caller"}
+
+
+def test_a_class_name_is_one_class() -> None:
+    where: dict[str, list[str]] = defaultdict(list)
+    for module, path in MODULES.items():
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.ClassDef):
+                where[node.name].append(module)
+    twice = {name: found for name, found in where.items() if len(found) > 1}
+    assert set(twice) <= TWICE, twice
 
 
 def test_nothing_but_the_ray_modules_needs_ray() -> None:
@@ -218,10 +307,18 @@ def test_there_are_no_cycles() -> None:
         visit(module, ())
 
 
-@pytest.mark.parametrize("package", ["actors.core", "serve_app.dialects", "serve_app.http.app"])
-def test_importing_it_leaves_ray_alone(package: str) -> None:
-    modules = sorted(module_name(path) for path in FILES if in_package(module_name(path), package))
-    program = f"import sys, {', '.join(modules)}; assert 'ray' not in sys.modules"
+@pytest.mark.parametrize("package", ["actors", "serve_app"])
+def test_importing_a_room_leaves_ray_alone(package: str) -> None:
+    modules = sorted(
+        module for module in MODULES if in_package(module, package) and module not in RAY_MODULES
+    )
+    modules = [module for module in modules if not module.endswith("__main__")]
+    program = f"""
+import importlib, sys
+for module in {modules}:
+    importlib.import_module(module)
+    assert "ray" not in sys.modules, module
+"""
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
@@ -230,7 +327,7 @@ def test_the_command_line_answers_without_ray() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
-@pytest.mark.parametrize("path", FILES, ids=ids(FILES))
+@for_each(FILES)
 def test_files_and_functions_are_small(path: Path) -> None:
     text = path.read_text("utf-8")
     limit = CORE_LINES_MAX if path in CORE_FILES else SHELL_LINES_MAX
@@ -241,7 +338,7 @@ def test_files_and_functions_are_small(path: Path) -> None:
             assert lines <= FUNCTION_LINES_MAX, f"{node.name} has {lines} lines"
 
 
-@pytest.mark.parametrize("path", FILES, ids=ids(FILES))
+@for_each(FILES)
 def test_every_module_says_what_it_is_and_what_it_offers(path: Path) -> None:
     if path.name == "__init__.py" and not path.read_text("utf-8").strip():
         return
@@ -283,7 +380,7 @@ def _defined(tree: ast.Module) -> Iterator[str]:
                 yield from (alias.asname or alias.name for alias in node.names)
 
 
-@pytest.mark.parametrize("path", FILES, ids=ids(FILES))
+@for_each(FILES)
 def test_what_is_imported_from_us_is_offered(path: Path) -> None:
     """Nobody reaches past `__all__`, or for a name with an underscore."""
     offered = _offered()
@@ -307,7 +404,7 @@ BANNED_CALLS = {
 }
 
 
-@pytest.mark.parametrize("path", FILES, ids=ids(FILES))
+@for_each(FILES)
 def test_banned_calls(path: Path) -> None:
     module = module_name(path)
     for node in ast.walk(parse(path)):

@@ -21,7 +21,7 @@ from actors.loadtest.fleet import WORKERS_MAX
 from actors.loadtest.metrics import Measurements
 from actors.loadtest.plan import Plan, Share
 from actors.loadtest.target import LoadError
-from actors.loadtest.worker import Progress, Worker
+from actors.loadtest.worker import Worker, WorkerProgress
 
 __all__ = ["LoadWorkerActor", "RayFleet", "open_ray_fleet"]
 
@@ -49,8 +49,8 @@ class LoadWorkerActor:
         self._worker = Worker(plan, share, run_name=run_name)
         return (await self._worker.run(start_at_s)).to_wire()
 
-    async def progress(self) -> Progress:
-        return Progress() if self._worker is None else self._worker.progress()
+    async def progress(self) -> WorkerProgress:
+        return WorkerProgress() if self._worker is None else self._worker.progress()
 
     async def stop(self, reason: str) -> None:
         if self._worker is not None:
@@ -86,13 +86,13 @@ class RayFleet:
             raise
         return Measurements.merged(Measurements.from_wire(part) for part in parts)
 
-    async def progress(self) -> Progress:
+    async def progress(self) -> WorkerProgress:
         asked = [_awaited(handle.progress.remote()) for handle in self._handles]
         try:
             async with asyncio.timeout(_PROGRESS_TIMEOUT_S):
-                return Progress.total(await asyncio.gather(*asked))
+                return WorkerProgress.total(await asyncio.gather(*asked))
         except TimeoutError:
-            return Progress()
+            return WorkerProgress()
 
     async def stop(self, reason: str) -> None:
         await asyncio.gather(*(_awaited(handle.stop.remote(reason)) for handle in self._handles))

@@ -13,12 +13,12 @@ from urllib.parse import quote
 
 import aiohttp
 
-from actors.loadtest.connections import Connections, Refused
+from actors.loadtest.connections import LoadConnections, Refused
 from actors.loadtest.ground_truth import Finding, Findings, UpstreamRequest, end_of, judge
 from actors.loadtest.metrics import Measurements, Metric, Outcome, StreamRow
 from actors.loadtest.reading import Reading, WrongStream
-from actors.loadtest.speech import Call, Speech
-from actors.loadtest.target import Account, LoadError, Target, read_account
+from actors.loadtest.speech import Speech, SpokenCall
+from actors.loadtest.target import LoadError, Target, TargetAccount, read_account
 from actors.ports.clock import Clock
 
 __all__ = ["ORPHAN_GRACE_S", "STREAMS_MAX", "Audit"]
@@ -47,8 +47,8 @@ class Audit:
 
     def __init__(
         self,
-        connections: Connections,
-        truth: Connections | None,
+        connections: LoadConnections,
+        truth: LoadConnections | None,
         target: Target,
         speech: Speech,
         *,
@@ -66,7 +66,7 @@ class Audit:
         self._admin_key = admin_key
         self._orphan_grace_s = orphan_grace_s
 
-    async def run(self, measured: Measurements, before: Account | None) -> Findings:
+    async def run(self, measured: Measurements, before: TargetAccount | None) -> Findings:
         """Look into the streams of a run; what it learns of them is added to their rows.
 
         Args:
@@ -119,7 +119,11 @@ class Audit:
                 reading.receive(data, self._clock.now_ns())
 
     async def _check(
-        self, row: StreamRow, measured: Measurements, findings: Findings, before: Account | None
+        self,
+        row: StreamRow,
+        measured: Measurements,
+        findings: Findings,
+        before: TargetAccount | None,
     ) -> None:
         requests = await self._requests(row)
         if requests is None or (not requests and row.outcome is not Outcome.CANCELLED):
@@ -139,7 +143,7 @@ class Audit:
     async def _requests(self, row: StreamRow) -> list[UpstreamRequest] | None:
         """Return its upstream requests when all are closed, or as they are when the grace is over."""
         assert self._truth is not None
-        call = Call("GET", f"/_simulator/requests?completion_id={quote(row.completion_id)}")
+        call = SpokenCall("GET", f"/_simulator/requests?completion_id={quote(row.completion_id)}")
         while True:
             try:
                 value = await self._truth.json(call)
@@ -152,7 +156,7 @@ class Audit:
             await asyncio.sleep(_POLL_S)
 
     async def _check_account(
-        self, measured: Measurements, before: Account, findings: Findings
+        self, measured: Measurements, before: TargetAccount, findings: Findings
     ) -> None:
         """Compare what the account lost with what the streams were charged."""
         after = await self._settled_account(before)
@@ -163,7 +167,7 @@ class Audit:
             lost = before.credits_microcredits - after.credits_microcredits
             findings.balance_error_microcredits = lost - charged
 
-    async def _settled_account(self, before: Account) -> Account:
+    async def _settled_account(self, before: TargetAccount) -> TargetAccount:
         """Return the account when nothing more is held than before, or after a while as it is."""
         deadline_ns = self._clock.now_ns() + int(_SETTLE_TIMEOUT_S * 1e9)
         while True:
@@ -174,7 +178,7 @@ class Audit:
             await asyncio.sleep(_POLL_S)
 
     async def _ledger_balances(self, admin_key: str) -> bool | None:
-        call = Call("GET", "/admin/v1/ledger/audit")
+        call = SpokenCall("GET", "/admin/v1/ledger/audit")
         try:
             value = await self._connections.json(call, Authorization=f"Bearer {admin_key}")
         except (Refused, ValueError, *_UNREACHED) as error:

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from actors.loadtest.plan import PlanError
-from actors.loadtest.speech import Call
+from actors.loadtest.speech import SpokenCall
 
-__all__ = ["Connections", "Refused", "base_url", "open_connections"]
+__all__ = ["LoadConnections", "Refused", "base_url", "open_connections"]
 
 _CONNECT_TIMEOUT_S = 30.0
 _ERROR_BYTES_MAX = 16_384
@@ -59,7 +59,7 @@ def base_url(url: str) -> str:
     return url.rstrip("/").removesuffix("/v1")
 
 
-class Connections:
+class LoadConnections:
     """Requests to one server."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
@@ -67,7 +67,9 @@ class Connections:
         self._url = url
 
     @asynccontextmanager
-    async def stream(self, call: Call, **headers: str) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def stream(
+        self, call: SpokenCall, **headers: str
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield the answer, headers read; its connection is kept if its body was read to the end.
 
         Raises: Refused: an error status. aiohttp.ClientError, TimeoutError: no answer.
@@ -83,7 +85,7 @@ class Connections:
                 raise await _refused(response)
             yield response
 
-    async def json(self, call: Call, **headers: str) -> dict[str, Any]:
+    async def json(self, call: SpokenCall, **headers: str) -> dict[str, Any]:
         """Return the JSON object of a 2xx answer.
 
         Raises: as `stream`; ValueError: no JSON object.
@@ -94,7 +96,7 @@ class Connections:
                 raise ValueError("The server answered with something that is not a JSON object.")
             return value
 
-    async def send(self, call: Call) -> None:
+    async def send(self, call: SpokenCall) -> None:
         """Make a call whose body says nothing. Raises: as `stream`."""
         async with self.stream(call) as response:
             await response.read()
@@ -103,7 +105,7 @@ class Connections:
 @asynccontextmanager
 async def open_connections(
     url: str, api_key: str | None, *, quiet_timeout_s: float
-) -> AsyncIterator[Connections]:
+) -> AsyncIterator[LoadConnections]:
     """Yield a session; every connection of it is closed afterwards.
 
     How many connections there are is bounded by whoever makes the calls.
@@ -116,7 +118,7 @@ async def open_connections(
     async with aiohttp.ClientSession(
         headers=headers, timeout=timeout, connector=connector, auto_decompress=False
     ) as session:
-        yield Connections(session, url)
+        yield LoadConnections(session, url)
 
 
 async def _read(response: aiohttp.ClientResponse, bytes_max: int) -> bytes:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from actors.loadtest.metrics import Measurements
 from actors.loadtest.plan import Plan, Share
-from actors.loadtest.worker import Progress, Worker
+from actors.loadtest.worker import Worker, WorkerProgress
 
 __all__ = ["WORKERS_MAX", "Fleet", "LocalFleet"]
 
@@ -30,7 +30,7 @@ class Fleet(Protocol):
         """
         ...
 
-    async def progress(self) -> Progress: ...
+    async def progress(self) -> WorkerProgress: ...
 
     async def stop(self, reason: str) -> None:
         """Start nothing more; what runs goes on to its end, and is reported."""
@@ -53,8 +53,8 @@ class LocalFleet:
         self._worker = Worker(plan, Share(), run_name=run_name)
         return await self._worker.run()
 
-    async def progress(self) -> Progress:
-        return Progress() if self._worker is None else self._worker.progress()
+    async def progress(self) -> WorkerProgress:
+        return WorkerProgress() if self._worker is None else self._worker.progress()
 
     async def stop(self, reason: str) -> None:
         if self._worker is not None:

@@ -18,7 +18,7 @@ from hashlib import blake2b
 from typing import Any
 
 from actors.loadtest.metrics import Outcome, StreamRow
-from actors.loadtest.target import Prices
+from actors.loadtest.target import TargetPrices
 from actors.upstream.tokenizer import count_text
 
 __all__ = ["EXAMPLES_MAX", "Finding", "Findings", "UpstreamRequest", "end_of", "judge"]
@@ -120,7 +120,7 @@ def judge(
     row: StreamRow,
     requests: Sequence[UpstreamRequest],
     *,
-    prices: Prices | None,
+    prices: TargetPrices | None,
     is_words: bool,
     orphan_grace_s: float,
 ) -> Finding:
@@ -154,7 +154,7 @@ def _is_orphan(row: StreamRow, request: UpstreamRequest, grace_s: float) -> bool
 
 
 def _billing_error(
-    row: StreamRow, request: UpstreamRequest, logged: int, prices: Prices | None
+    row: StreamRow, request: UpstreamRequest, logged: int, prices: TargetPrices | None
 ) -> int | None:
     if prices is None or row.charged_microcredits is None or row.outcome is Outcome.FAILED:
         return None

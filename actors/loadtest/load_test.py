@@ -16,7 +16,7 @@ from secrets import token_hex
 from typing import Any, Protocol
 
 from actors.loadtest.audit import ORPHAN_GRACE_S, Audit
-from actors.loadtest.connections import Connections, base_url, open_connections
+from actors.loadtest.connections import LoadConnections, base_url, open_connections
 from actors.loadtest.fleet import WORKERS_MAX, Fleet, LocalFleet
 from actors.loadtest.ground_truth import Findings
 from actors.loadtest.knee import is_past
@@ -25,13 +25,13 @@ from actors.loadtest.plan import Plan, PlanError
 from actors.loadtest.report.figures import level_figures, run_figures, step_of
 from actors.loadtest.speech import speech_of
 from actors.loadtest.target import (
-    Account,
     Target,
+    TargetAccount,
     credits_needed,
     probe,
     read_account,
 )
-from actors.loadtest.worker import Progress, is_made_of_words
+from actors.loadtest.worker import WorkerProgress, is_made_of_words
 from actors.ports.clock import SystemClock
 
 __all__ = ["Observer", "Where", "run_load_test"]
@@ -47,7 +47,7 @@ class Observer(Protocol):
         """Take a sentence for the operator."""
         ...
 
-    def show(self, level: float, progress: Progress) -> None:
+    def show(self, level: float, progress: WorkerProgress) -> None:
         """Take how far the level is, about twice a second."""
         ...
 
@@ -134,8 +134,8 @@ class _LoadTest:
     async def _levels(
         self,
         levels: Sequence[float],
-        connections: Connections,
-        truth: Connections | None,
+        connections: LoadConnections,
+        truth: LoadConnections | None,
         target: Target,
     ) -> list[dict[str, Any]]:
         done: list[dict[str, Any]] = []
@@ -151,7 +151,11 @@ class _LoadTest:
         return done
 
     async def _level(
-        self, plan: Plan, connections: Connections, truth: Connections | None, target: Target
+        self,
+        plan: Plan,
+        connections: LoadConnections,
+        truth: LoadConnections | None,
+        target: Target,
     ) -> tuple[Measurements, Findings]:
         before = await self._account(plan, connections, target)
         measured = await self._load(plan)
@@ -168,8 +172,8 @@ class _LoadTest:
         return measured, await audit.run(measured, before)
 
     async def _account(
-        self, plan: Plan, connections: Connections, target: Target
-    ) -> Account | None:
+        self, plan: Plan, connections: LoadConnections, target: Target
+    ) -> TargetAccount | None:
         if not target.is_midstream or target.prices is None:
             return None
         account = await read_account(connections)
@@ -195,7 +199,7 @@ class _LoadTest:
         self._observer.say("Stopping when the streams that run have ended; again, at once.")
         await self._fleet.stop("The run was interrupted.")
 
-    async def _probe(self, connections: Connections) -> Target:
+    async def _probe(self, connections: LoadConnections) -> Target:
         where, plan = self._where, self._plan
         target = await probe(
             connections, plan, simulator_url=where.simulator_url, admin_key=where.admin_key
@@ -208,7 +212,7 @@ class _LoadTest:
         return target
 
     @asynccontextmanager
-    async def _truth(self, target: Target) -> AsyncIterator[Connections | None]:
+    async def _truth(self, target: Target) -> AsyncIterator[LoadConnections | None]:
         if target.simulator_url is None:
             yield None
             return
@@ -220,7 +224,7 @@ class _LoadTest:
             yield connections
 
     @asynccontextmanager
-    async def _asking(self, url: str) -> AsyncIterator[Connections]:
+    async def _asking(self, url: str) -> AsyncIterator[LoadConnections]:
         async with open_connections(
             url, self._plan.api_key, quiet_timeout_s=_ASKING_TIMEOUT_S
         ) as connections:

@@ -19,7 +19,7 @@ from typing import Any
 
 from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
 
-from actors.loadtest.timeline import Timeline
+from actors.loadtest.timeline import StreamTimeline
 
 __all__ = [
     "ERRORS_MAX",
@@ -176,7 +176,7 @@ class Measurements:
     )
     outcomes: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
-    timeline: Timeline = field(default_factory=Timeline)
+    timeline: StreamTimeline = field(default_factory=StreamTimeline)
     rows: list[StreamRow] = field(default_factory=list)
     rows_dropped: int = 0
     window_tokens: int = 0
@@ -219,7 +219,7 @@ class Measurements:
             {Metric(name): Histogram.decode(one) for name, one in value["histograms"].items()},
             Counter(value["outcomes"]),
             Counter(value["errors"]),
-            Timeline.from_json(value["timeline"]),
+            StreamTimeline.from_json(value["timeline"]),
             [StreamRow(**{**row, "outcome": Outcome(row["outcome"])}) for row in value["rows"]],
             **{name: value[name] for name in _FIGURES},
         )
@@ -240,7 +240,7 @@ class Measurements:
             whole.seconds = max(whole.seconds, part.seconds)
             whole.stopped = whole.stopped or part.stopped
             timelines.append(part.timeline)
-        whole.timeline = Timeline.merged(timelines)
+        whole.timeline = StreamTimeline.merged(timelines)
         return whole
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 
 from actors.core.sse import FrameTooLarge, SSEDecoder
-from actors.loadtest.speech import Ending, Reader
+from actors.loadtest.speech import Reader, SpokenEnding
 
 __all__ = ["FRAME_BYTES_MAX", "Reading", "WrongStream"]
 
@@ -44,7 +44,7 @@ class Reading:
         self.gap_max_ns = 0
 
     @property
-    def ending(self) -> Ending | None:
+    def ending(self) -> SpokenEnding | None:
         return self._reader.ending
 
     @property

@@ -23,14 +23,14 @@ from actors.core.sse import ServerSentEvent
 from actors.loadtest.delta_pattern import DeltaPattern
 from actors.loadtest.plan import Plan, StreamPlan
 
-__all__ = ["Call", "Ending", "Reader", "Speech", "speech_of"]
+__all__ = ["SpokenCall", "SpokenEnding", "Reader", "Speech", "speech_of"]
 
 TOKENS_PER_SYNAPSE = 10
 """The model-response dialect's unit of output."""
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class SpokenCall:
     """One HTTP request; `path` has its query."""
 
     method: str
@@ -40,7 +40,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class SpokenEnding:
     """What the terminal frame said.
 
     `status` is `completed`, `cancelled` or `failed`. `completion_id` and `charged_microcredits` are
@@ -57,7 +57,7 @@ class Reader(Protocol):
     """Reads one stream."""
 
     number: int | None
-    ending: Ending | None
+    ending: SpokenEnding | None
     wire_id: str
 
     def read(self, event: ServerSentEvent) -> str: ...
@@ -70,11 +70,11 @@ class Speech(Protocol):
         """Return how many tokens an answer may have where so many are wanted."""
         ...
 
-    def create(self, stream: StreamPlan) -> Call: ...
+    def create(self, stream: StreamPlan) -> SpokenCall: ...
 
-    def cancel(self, wire_id: str) -> Call: ...
+    def cancel(self, wire_id: str) -> SpokenCall: ...
 
-    def attach(self, wire_id: str, after: int) -> Call:
+    def attach(self, wire_id: str, after: int) -> SpokenCall:
         """Return the call that reads from behind that frame; -1 reads from the first."""
         ...
 
@@ -93,7 +93,7 @@ class _Frames(ABC):
     def __init__(self) -> None:
         self._pattern = DeltaPattern(self.member)
         self.number: int | None = None
-        self.ending: Ending | None = None
+        self.ending: SpokenEnding | None = None
         self.wire_id = ""
 
     def read(self, event: ServerSentEvent) -> str:
@@ -116,7 +116,7 @@ class _Frames(ABC):
     def _end(self, status: str, value: dict[str, Any], message: str = "") -> None:
         midstream = value.get("midstream") or {}
         charged = (midstream.get("hold") or {}).get("charged_credits")
-        self.ending = Ending(
+        self.ending = SpokenEnding(
             status,
             message,
             midstream.get("completion_id"),
@@ -125,7 +125,7 @@ class _Frames(ABC):
 
     def _fail(self, error: Any) -> None:
         message = error.get("message") if isinstance(error, dict) else error
-        self.ending = Ending("failed", str(message))
+        self.ending = SpokenEnding("failed", str(message))
 
 
 def _object(data: str) -> dict[str, Any]:
@@ -175,7 +175,7 @@ class _Chat:
     def tokens(self, max_tokens: int) -> int:
         return max_tokens
 
-    def create(self, stream: StreamPlan) -> Call:
+    def create(self, stream: StreamPlan) -> SpokenCall:
         body = {
             "model": self.plan.model,
             "messages": [{"role": "user", "content": stream.prompt}],
@@ -184,12 +184,12 @@ class _Chat:
         }
         return _post("/v1/chat/completions", body)
 
-    def cancel(self, wire_id: str) -> Call:
-        return Call("POST", f"/v1/chat/completions/{quote(wire_id, safe='')}/cancel")
+    def cancel(self, wire_id: str) -> SpokenCall:
+        return SpokenCall("POST", f"/v1/chat/completions/{quote(wire_id, safe='')}/cancel")
 
-    def attach(self, wire_id: str, after: int) -> Call:
+    def attach(self, wire_id: str, after: int) -> SpokenCall:
         query = _stream_query(after)
-        return Call("GET", f"/v1/chat/completions/{quote(wire_id, safe='')}?{query}")
+        return SpokenCall("GET", f"/v1/chat/completions/{quote(wire_id, safe='')}?{query}")
 
     def reader(self) -> Reader:
         return _ChatFrames()
@@ -230,7 +230,7 @@ class _Messages:
     def tokens(self, max_tokens: int) -> int:
         return max_tokens
 
-    def create(self, stream: StreamPlan) -> Call:
+    def create(self, stream: StreamPlan) -> SpokenCall:
         body = {
             "model": self.plan.model,
             "messages": [{"role": "user", "content": stream.prompt}],
@@ -239,12 +239,12 @@ class _Messages:
         }
         return _post("/v1/messages", body, {"anthropic-version": "2023-06-01"})
 
-    def cancel(self, wire_id: str) -> Call:
+    def cancel(self, wire_id: str) -> SpokenCall:
         return _post(f"/v1/messages/async/{quote(wire_id, safe='')}/cancel", {})
 
-    def attach(self, wire_id: str, after: int) -> Call:
+    def attach(self, wire_id: str, after: int) -> SpokenCall:
         query = "" if after < 0 else f"?after={after}"
-        return Call("GET", f"/v1/messages/async/{quote(wire_id, safe='')}/stream{query}")
+        return SpokenCall("GET", f"/v1/messages/async/{quote(wire_id, safe='')}/stream{query}")
 
     def reader(self) -> Reader:
         return _MessagesFrames()
@@ -291,7 +291,7 @@ class _Responses:
     def tokens(self, max_tokens: int) -> int:
         return max_tokens
 
-    def create(self, stream: StreamPlan) -> Call:
+    def create(self, stream: StreamPlan) -> SpokenCall:
         body = {
             "model": self.plan.model,
             "input": stream.prompt,
@@ -300,11 +300,11 @@ class _Responses:
         }
         return _post("/v1/responses", body)
 
-    def cancel(self, wire_id: str) -> Call:
-        return Call("POST", f"/v1/responses/{quote(wire_id, safe='')}/cancel")
+    def cancel(self, wire_id: str) -> SpokenCall:
+        return SpokenCall("POST", f"/v1/responses/{quote(wire_id, safe='')}/cancel")
 
-    def attach(self, wire_id: str, after: int) -> Call:
-        return Call("GET", f"/v1/responses/{quote(wire_id, safe='')}?{_stream_query(after)}")
+    def attach(self, wire_id: str, after: int) -> SpokenCall:
+        return SpokenCall("GET", f"/v1/responses/{quote(wire_id, safe='')}?{_stream_query(after)}")
 
     def reader(self) -> Reader:
         return _ResponsesFrames()
@@ -337,7 +337,7 @@ class _ModelResponse:
     def tokens(self, max_tokens: int) -> int:
         return -(-max_tokens // TOKENS_PER_SYNAPSE) * TOKENS_PER_SYNAPSE
 
-    def create(self, stream: StreamPlan) -> Call:
+    def create(self, stream: StreamPlan) -> SpokenCall:
         body = {
             "model": self.plan.model,
             "organization_id": self.plan.organization,
@@ -347,11 +347,11 @@ class _ModelResponse:
         }
         return _post("/v1/model/response", body)
 
-    def cancel(self, wire_id: str) -> Call:
-        return Call("DELETE", self._path(wire_id))
+    def cancel(self, wire_id: str) -> SpokenCall:
+        return SpokenCall("DELETE", self._path(wire_id))
 
-    def attach(self, wire_id: str, after: int) -> Call:
-        return Call("GET", f"{self._path(wire_id)}&{_stream_query(after)}")
+    def attach(self, wire_id: str, after: int) -> SpokenCall:
+        return SpokenCall("GET", f"{self._path(wire_id)}&{_stream_query(after)}")
 
     def reader(self) -> Reader:
         return _ModelResponseFrames()
@@ -369,9 +369,9 @@ _SPEECHES: dict[Dialect, type[_Chat | _Messages | _Responses | _ModelResponse]] 
 }
 
 
-def _post(path: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> Call:
+def _post(path: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> SpokenCall:
     data = json.dumps(body, separators=(",", ":")).encode()
-    return Call("POST", path, data, {"content-type": "application/json", **(headers or {})})
+    return SpokenCall("POST", path, data, {"content-type": "application/json", **(headers or {})})
 
 
 def _stream_query(after: int) -> str:

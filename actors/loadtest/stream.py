@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from actors.loadtest.connections import Connections, Refused
+from actors.loadtest.connections import LoadConnections, Refused
 from actors.loadtest.metrics import Measurements, Metric, Outcome, StreamRow
 from actors.loadtest.plan import CancelAfter, Fate, Plan, StreamPlan
 from actors.loadtest.reading import Reading, WrongStream
-from actors.loadtest.speech import Call, Ending, Speech
+from actors.loadtest.speech import Speech, SpokenCall, SpokenEnding
 from actors.loadtest.timeline import Mark
 from actors.ports.clock import Clock
 
@@ -40,7 +40,7 @@ class Bench:
 
     plan: Plan
     speech: Speech
-    connections: Connections
+    connections: LoadConnections
     measured: Measurements
     clock: Clock
     start_ns: int
@@ -61,10 +61,10 @@ async def run_stream(
     bench: Bench, stream: StreamPlan, *, intended_ns: int, is_measured: bool
 ) -> tuple[Outcome, Refused | None]:
     """Run it; return how it ended, and the refusal where it was refused."""
-    return await _Stream(bench, stream, intended_ns, is_measured).run()
+    return await _LoadedStream(bench, stream, intended_ns, is_measured).run()
 
 
-class _Stream:
+class _LoadedStream:
     def __init__(
         self, bench: Bench, stream: StreamPlan, intended_ns: int, is_measured: bool
     ) -> None:
@@ -118,7 +118,7 @@ class _Stream:
         await self._read(call, {}, leaves=False)
         return self._outcome()
 
-    async def _read(self, call: Call, headers: dict[str, str], *, leaves: bool) -> bool:
+    async def _read(self, call: SpokenCall, headers: dict[str, str], *, leaves: bool) -> bool:
         """Read to the end; return whether it left before that, as it was to."""
         clock, reading = self._bench.clock, self._reading
         async with self._bench.connections.stream(call, **headers) as response:
@@ -198,7 +198,7 @@ class _Stream:
         self._error = "The stream was cancelled by somebody else."
         return Outcome.FAILED
 
-    def _completed(self, ending: Ending) -> Outcome:
+    def _completed(self, ending: SpokenEnding) -> Outcome:
         bench = self._bench
         wanted = bench.speech.tokens(self._plan.max_tokens)
         if bench.token_per_frame and self._reading.tokens != wanted:

@@ -12,11 +12,19 @@ from typing import Any
 
 import aiohttp
 
-from actors.loadtest.connections import Connections, Refused
+from actors.loadtest.connections import LoadConnections, Refused
 from actors.loadtest.plan import Arrival, Plan
-from actors.loadtest.speech import Call
+from actors.loadtest.speech import SpokenCall
 
-__all__ = ["Account", "LoadError", "Prices", "Target", "credits_needed", "probe", "read_account"]
+__all__ = [
+    "TargetAccount",
+    "LoadError",
+    "TargetPrices",
+    "Target",
+    "credits_needed",
+    "probe",
+    "read_account",
+]
 
 _MICROCREDITS = 1_000_000
 _PROMPT_FRAME_TOKENS = 8
@@ -28,7 +36,7 @@ class LoadError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class TargetPrices:
     """Micro-credits per token."""
 
     input_microcredits: int
@@ -36,7 +44,7 @@ class Prices:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class TargetAccount:
     """The team's, in micro-credits; `is_metered` where completions cost it something."""
 
     credits_microcredits: int
@@ -54,11 +62,11 @@ class Target:
 
     is_midstream: bool
     simulator_url: str | None = None
-    prices: Prices | None = None
+    prices: TargetPrices | None = None
 
 
 async def probe(
-    connections: Connections, plan: Plan, *, simulator_url: str | None, admin_key: str | None
+    connections: LoadConnections, plan: Plan, *, simulator_url: str | None, admin_key: str | None
 ) -> Target:
     """Ask the server who it is.
 
@@ -75,17 +83,17 @@ async def probe(
     return Target(True, simulator_url or ready.get("simulator"), await _prices(connections, plan))
 
 
-async def read_account(connections: Connections) -> Account:
+async def read_account(connections: LoadConnections) -> TargetAccount:
     """Return what the team has. Raises: LoadError: the server does not say."""
     value = await _ask(connections, "/v1/balance")
-    return Account(
+    return TargetAccount(
         round(value["credits"] * _MICROCREDITS),
         round(value["held_credits"] * _MICROCREDITS),
         value.get("billing_mode", "metered") == "metered",
     )
 
 
-def credits_needed(plan: Plan, prices: Prices, account: Account) -> str:
+def credits_needed(plan: Plan, prices: TargetPrices, account: TargetAccount) -> str:
     """Say what the run holds and costs at most, and what there is."""
     hold = _hold_microcredits(plan, prices)
     parts = [f"Each stream holds {_credits(hold)} credits while it runs"]
@@ -102,7 +110,7 @@ def credits_needed(plan: Plan, prices: Prices, account: Account) -> str:
     return "; ".join(parts) + "."
 
 
-def _hold_microcredits(plan: Plan, prices: Prices) -> int:
+def _hold_microcredits(plan: Plan, prices: TargetPrices) -> int:
     prompt = plan.prompt_tokens.high + _PROMPT_FRAME_TOKENS
     held_for_prompt = ceil(prompt * prices.input_microcredits * 11 / 10)
     return held_for_prompt + plan.max_tokens.high * prices.output_microcredits
@@ -121,11 +129,11 @@ def _credits(microcredits: int) -> str:
 
 
 async def _ready(
-    connections: Connections, url: str, admin_key: str | None
+    connections: LoadConnections, url: str, admin_key: str | None
 ) -> dict[str, Any] | None:
     headers = {} if admin_key is None else {"Authorization": f"Bearer {admin_key}"}
     try:
-        value = await connections.json(Call("GET", "/readyz"), **headers)
+        value = await connections.json(SpokenCall("GET", "/readyz"), **headers)
     except Refused as error:
         if error.status == 503:
             raise LoadError(f"{url} is not ready: {error}") from None
@@ -137,23 +145,23 @@ async def _ready(
     return value if value.get("status") == "ready" and "simulator" in value else None
 
 
-async def _is_simulator(connections: Connections) -> bool:
+async def _is_simulator(connections: LoadConnections) -> bool:
     try:
-        value = await connections.json(Call("GET", "/_simulator/requests?limit=1"))
+        value = await connections.json(SpokenCall("GET", "/_simulator/requests?limit=1"))
     except (Refused, ValueError, aiohttp.ClientError, TimeoutError, OSError):
         return False
     return isinstance(value.get("data"), list)
 
 
-async def _prices(connections: Connections, plan: Plan) -> Prices:
+async def _prices(connections: LoadConnections, plan: Plan) -> TargetPrices:
     value = await _ask(connections, f"/v1/models/{plan.model}")
     pricing = value["chat_pricing"]
-    return Prices(pricing["input"]["credits_per_M"], pricing["output"]["credits_per_M"])
+    return TargetPrices(pricing["input"]["credits_per_M"], pricing["output"]["credits_per_M"])
 
 
-async def _ask(connections: Connections, path: str) -> dict[str, Any]:
+async def _ask(connections: LoadConnections, path: str) -> dict[str, Any]:
     try:
-        return await connections.json(Call("GET", path))
+        return await connections.json(SpokenCall("GET", path))
     except (Refused, ValueError) as error:
         raise LoadError(str(error)) from None
     except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-__all__ = ["BUCKETS_MAX", "Mark", "Timeline"]
+__all__ = ["BUCKETS_MAX", "Mark", "StreamTimeline"]
 
 BUCKETS_MAX = 1_200
 _WIDTH_S = 0.25
@@ -28,7 +28,7 @@ class Mark(IntEnum):
 
 
 @dataclass(slots=True)
-class Timeline:
+class StreamTimeline:
     """Counts since the run's start."""
 
     width_s: float = _WIDTH_S
@@ -59,11 +59,11 @@ class Timeline:
         return {"width_s": self.width_s, "buckets": self.buckets}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Timeline:
+    def from_json(cls, value: dict[str, Any]) -> StreamTimeline:
         return cls(value["width_s"], [list(bucket) for bucket in value["buckets"]])
 
     @classmethod
-    def merged(cls, parts: Iterable[Timeline]) -> Timeline:
+    def merged(cls, parts: Iterable[StreamTimeline]) -> StreamTimeline:
         """Return the sum; the widest buckets of all are used."""
         copies = [cls.from_json(part.to_json()) for part in parts]
         whole = cls(max((part.width_s for part in copies), default=_WIDTH_S))
@@ -73,7 +73,7 @@ class Timeline:
             whole._take(part)
         return whole
 
-    def _take(self, other: Timeline) -> None:
+    def _take(self, other: StreamTimeline) -> None:
         while len(self.buckets) < len(other.buckets):
             self.buckets.append([0] * len(Mark))
         for mine, theirs in zip(self.buckets, other.buckets, strict=False):

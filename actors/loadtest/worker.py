@@ -25,14 +25,14 @@ from actors.loadtest.timeline import Mark
 from actors.ports.clock import Clock, SystemClock
 from actors.simulator.models import ALIASES, MODELS, Content
 
-__all__ = ["Progress", "Worker", "is_made_of_words", "simulated"]
+__all__ = ["WorkerProgress", "Worker", "is_made_of_words", "simulated"]
 
 _PAUSE_AFTER_ERROR_S = 0.1
 _DESCRIPTORS_MAX = 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class WorkerProgress:
     """How far a worker is, in sums; `ttft_p50_ms` is 0 before the first token."""
 
     started: int = 0
@@ -47,7 +47,7 @@ class Progress:
         return self.started - self.ended
 
     @classmethod
-    def total(cls, parts: list[Progress]) -> Progress:
+    def total(cls, parts: list[WorkerProgress]) -> WorkerProgress:
         """Return the sum; the first token's is the slowest worker's."""
         return cls(
             started=sum(part.started for part in parts),
@@ -116,12 +116,12 @@ class Worker:
         self._is_stopped = True
         self._measured.stopped = self._measured.stopped or reason
 
-    def progress(self) -> Progress:
+    def progress(self) -> WorkerProgress:
         measured = self._measured
         sums = [sum(counts) for counts in zip(*measured.timeline.buckets, strict=True)]
         sums = sums or [0] * len(Mark)
         recent = sorted(measured.recent_ttft_ns)
-        return Progress(
+        return WorkerProgress(
             started=sums[Mark.STARTED],
             ended=sums[Mark.ENDED],
             tokens=sums[Mark.TOKENS],

@@ -35,7 +35,7 @@ from actors.simulator.request import Ask
 from actors.simulator.vocabulary import MULTI_BYTE_WORDS, WORDS, draw, seed_of
 from actors.upstream.tokenizer import count_text
 
-__all__ = ["NOTHING", "Answer", "compose", "text_of"]
+__all__ = ["NOTHING", "SimulatedAnswer", "compose", "text_of"]
 
 _Words = TextDelta | ReasoningDelta | RefusalDelta
 
@@ -43,7 +43,7 @@ _FREE_INPUT_WORDS = 4  # of a tool whose input is no JSON
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SimulatedAnswer:
     """Iterate it for its deltas."""
 
     parts: tuple[Iterable[Delta], ...]
@@ -53,7 +53,7 @@ class Answer:
         return chain.from_iterable(self.parts)
 
 
-NOTHING = Answer((), FinishReason.STOP)
+NOTHING = SimulatedAnswer((), FinishReason.STOP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def text_of(delta: Delta) -> str:
             return delta.text
 
 
-def compose(model: SimulatedModel, ask: Ask) -> Answer:
+def compose(model: SimulatedModel, ask: Ask) -> SimulatedAnswer:
     """Return what the model answers."""
     seed = seed_of(model.slug, ask.prompt, ask.seed)
     limits = [limit for limit in (ask.output_tokens_max, model.tokens_max) if limit is not None]
@@ -94,9 +94,9 @@ def compose(model: SimulatedModel, ask: Ask) -> Answer:
         texts = [TextDelta(0, piece, count_text(piece)) for piece in pieces]
         return _within(limit, texts, FinishReason.STOP)
     if model.tokens_said is not None and (limit is None or model.tokens_said <= limit):
-        return Answer(_speech(model, seed, model.tokens_said), FinishReason.STOP)
+        return SimulatedAnswer(_speech(model, seed, model.tokens_said), FinishReason.STOP)
     tokens = LONG_TOKENS_DEFAULT if limit is None else limit
-    return Answer(_speech(model, seed, tokens), FinishReason.LENGTH)
+    return SimulatedAnswer(_speech(model, seed, tokens), FinishReason.LENGTH)
 
 
 def _speech(model: SimulatedModel, seed: int, tokens: int) -> tuple[_Speech, ...]:
@@ -110,7 +110,7 @@ def _speech(model: SimulatedModel, seed: int, tokens: int) -> tuple[_Speech, ...
     return (_Speech(seed, tokens, _TABLES.get(model.content, _TEXT), per_delta),)
 
 
-def _tool_call(tool: Tool, seed: int, tokens_max: int | None) -> Answer:
+def _tool_call(tool: Tool, seed: int, tokens_max: int | None) -> SimulatedAnswer:
     tokens, words = count_text(tool.name), _plain_words(seed)
     call_id = f"call_{seed:016x}"
     started = ToolCallStarted(0, call_id, tool.name, tokens, tool.kind, tool.namespace)
@@ -122,16 +122,18 @@ def _tool_call(tool: Tool, seed: int, tokens_max: int | None) -> Answer:
     return _within(tokens_max, [started, *arguments], FinishReason.TOOL_CALLS)
 
 
-def _within(tokens_max: int | None, deltas: Iterable[Delta], finish_reason: FinishReason) -> Answer:
+def _within(
+    tokens_max: int | None, deltas: Iterable[Delta], finish_reason: FinishReason
+) -> SimulatedAnswer:
     """Return the deltas, as many of them as the limit allows."""
     tokens = 0
     allowed: list[Delta] = []
     for delta in deltas:
         tokens += delta.tokens
         if tokens_max is not None and tokens > tokens_max:
-            return Answer((allowed,), FinishReason.LENGTH)
+            return SimulatedAnswer((allowed,), FinishReason.LENGTH)
         allowed.append(delta)
-    return Answer((allowed,), finish_reason)
+    return SimulatedAnswer((allowed,), finish_reason)
 
 
 # A word or a run of signs, each with the space before it: about a token.

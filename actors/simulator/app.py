@@ -33,7 +33,7 @@ from actors.simulator.background_http import (
     answer_in_background,
     background_routes,
 )
-from actors.simulator.connection import BodyTooLarge, Connection, read_body
+from actors.simulator.connection import BodyTooLarge, SimulatedConnection, read_body
 from actors.simulator.faults import (
     BROKEN_MODELS,
     FLAKY_REQUESTS,
@@ -120,13 +120,13 @@ class Simulator:
         if body is None:
             entry.close(ClosedBy.CLIENT, at=time.time())
             return
-        connection = Connection(entry, receive, send)
+        connection = SimulatedConnection(entry, receive, send)
         try:
             await self._answer(wire, connection, body)
         finally:
             connection.close()
 
-    async def _answer(self, wire: Wire, connection: Connection, body: bytes) -> None:
+    async def _answer(self, wire: Wire, connection: SimulatedConnection, body: bytes) -> None:
         entry = connection.entry
         entry.body_digest = body_digest(body)
         try:
@@ -226,7 +226,7 @@ def _completion_id(scope: Scope) -> str:
     return ""
 
 
-async def _send_canned(connection: Connection, canned: CannedAnswer) -> None:
+async def _send_canned(connection: SimulatedConnection, canned: CannedAnswer) -> None:
     if canned.status == 0:
         await connection.wait(SILENCE_MAX_S)
         return

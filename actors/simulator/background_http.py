@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from actors.core.events import Usage
 from actors.simulator.background import BackgroundAnswer, BackgroundAnswers, Progress
-from actors.simulator.connection import Connection
+from actors.simulator.connection import SimulatedConnection
 from actors.simulator.frames import FAILURE, Frames
 from actors.simulator.log import RequestEntry
 from actors.simulator.models import SimulatedModel
@@ -62,7 +62,7 @@ class BackgroundWire(Wire, Protocol):
 
 
 async def answer_in_background(
-    connection: Connection,
+    connection: SimulatedConnection,
     wire: BackgroundWire,
     answers: BackgroundAnswers,
     model: SimulatedModel,
@@ -102,7 +102,7 @@ class _Routes:
             starting_after = _starting_after(request)
         except AskRefused as error:
             return JSONResponse(self._wire.error_body(error.fault), error.fault.status)
-        return _Stream(self._wire, answer, starting_after)
+        return _BackgroundStream(self._wire, answer, starting_after)
 
     async def cancel(self, request: Request) -> Response:
         answer = self._find(request)
@@ -137,7 +137,7 @@ def _starting_after(request: Request) -> int:
     return int(text)
 
 
-class _Stream(Response):
+class _BackgroundStream(Response):
     """An answer's frames, on the request's own connection."""
 
     def __init__(self, wire: BackgroundWire, answer: BackgroundAnswer, starting_after: int) -> None:
@@ -148,7 +148,7 @@ class _Stream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # In no log: nothing is asked of the model.
-        connection = Connection(RequestEntry("", time.time(), None), receive, send)
+        connection = SimulatedConnection(RequestEntry("", time.time(), None), receive, send)
         try:
             await _send_stream(
                 connection, self._wire, self._answer, starting_after=self._starting_after
@@ -158,7 +158,11 @@ class _Stream(Response):
 
 
 async def _send_stream(
-    connection: Connection, wire: BackgroundWire, answer: BackgroundAnswer, *, starting_after: int
+    connection: SimulatedConnection,
+    wire: BackgroundWire,
+    answer: BackgroundAnswer,
+    *,
+    starting_after: int,
 ) -> None:
     """Send the frames as they are produced; returns at their end or when the client has left."""
     frames = _FramesAfter(starting_after, wire, answer)

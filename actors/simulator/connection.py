@@ -17,7 +17,7 @@ from starlette.types import Receive, Send
 
 from actors.simulator.log import ClosedBy, RequestEntry
 
-__all__ = ["BODY_BYTES_MAX", "BodyTooLarge", "Connection", "Headers", "read_body"]
+__all__ = ["BODY_BYTES_MAX", "BodyTooLarge", "SimulatedConnection", "Headers", "read_body"]
 
 BODY_BYTES_MAX = 32 * 1024 * 1024  # three times what the runtime itself accepts
 
@@ -47,7 +47,7 @@ async def read_body(receive: Receive) -> bytes | None:
             return b"".join(chunks)
 
 
-class Connection:
+class SimulatedConnection:
     """The client's end of a request whose body was read.
 
     `close` is owed in every case. What is sent after the client left goes nowhere.

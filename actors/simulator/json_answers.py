@@ -25,12 +25,12 @@ def json_text(response_format: Mapping[str, Any], words: Iterator[str]) -> str:
     schema = wrapper.get("schema") if isinstance(wrapper, dict) else None
     if not isinstance(schema, dict):
         return _dump({"answer": next(words)})
-    return _dump(_Writer(schema, words).value(schema, 0))
+    return _dump(_JsonWriter(schema, words).value(schema, 0))
 
 
 def arguments_text(parameters: Mapping[str, Any] | None, words: Iterator[str]) -> str:
     """Return the arguments of a call to a tool with that schema: always an object."""
-    value = _Writer(parameters, words).value(parameters, 0) if parameters else {}
+    value = _JsonWriter(parameters, words).value(parameters, 0) if parameters else {}
     return _dump(value if isinstance(value, dict) else {})
 
 
@@ -38,7 +38,7 @@ def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-class _Writer:
+class _JsonWriter:
     def __init__(self, root: Mapping[str, Any], words: Iterator[str]) -> None:
         self._root = root
         self._words = words

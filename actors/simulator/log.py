@@ -15,7 +15,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
-from actors.simulator.answers import NOTHING, Answer, text_of
+from actors.simulator.answers import NOTHING, SimulatedAnswer, text_of
 
 __all__ = ["REQUESTS_MAX", "ClosedBy", "RequestEntry", "RequestLog"]
 
@@ -50,7 +50,7 @@ class RequestEntry:
     deltas_sent: int = 0
     closed_at: float | None = None
     closed_by: ClosedBy | None = None
-    answer: Answer = field(default=NOTHING, repr=False)
+    answer: SimulatedAnswer = field(default=NOTHING, repr=False)
 
     @property
     def is_open(self) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from actors.simulator.connection import Connection
+from actors.simulator.connection import SimulatedConnection
 from actors.simulator.frames import FAILURE, Frames, UsageCount
 from actors.simulator.log import RequestEntry
 from actors.simulator.models import Ending, SimulatedModel
@@ -35,7 +35,7 @@ PROPER_ENDS = frozenset({Ending.FINISH, Ending.ERROR_FRAME, Ending.CLEAN_EOF})
 
 
 async def stream_completion(
-    connection: Connection, wire: Wire, model: SimulatedModel, ask: Ask
+    connection: SimulatedConnection, wire: Wire, model: SimulatedModel, ask: Ask
 ) -> None:
     """Send the answer as a stream; returns at its end or when the client has left."""
     entry = connection.entry
@@ -62,7 +62,7 @@ async def stream_completion(
         await connection.wait(SILENCE_MAX_S)
 
 
-async def _write_split(connection: Connection, body: bytes) -> bytes:
+async def _write_split(connection: SimulatedConnection, body: bytes) -> bytes:
     """Write segments that end within characters; returns the last one, which is not written."""
     start = 0
     for position, byte in enumerate(body):
@@ -74,7 +74,7 @@ async def _write_split(connection: Connection, body: bytes) -> bytes:
 
 
 async def send_completion(
-    connection: Connection, wire: Wire, model: SimulatedModel, ask: Ask
+    connection: SimulatedConnection, wire: Wire, model: SimulatedModel, ask: Ask
 ) -> None:
     """Send the answer as one body, when its last token is due."""
     entry = connection.entry

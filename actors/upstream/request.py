@@ -39,7 +39,7 @@ from actors.core.request import (
     ToolChoiceMode,
     ToolKind,
 )
-from actors.core.wire.own_body import Prepared
+from actors.core.wire.own_body import PreparedBody
 from actors.core.wire.pass_through import held_back
 from actors.core.wire.recipient import Recipient
 from actors.upstream.wire_formats import WireFormat, carries_body
@@ -159,7 +159,7 @@ def _of_body(
     return sent, tuple(own.left_out)
 
 
-def _check_choice_of_body(choice: ToolChoice | None, own: Prepared) -> None:
+def _check_choice_of_body(choice: ToolChoice | None, own: PreparedBody) -> None:
     """Raises: InvalidRequest: the choice demands a tool that was left out."""
     if not own.tools_left_out:
         return

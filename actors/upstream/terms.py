@@ -31,7 +31,14 @@ from actors.upstream.config import (
     TimeoutsConfig,
 )
 
-__all__ = ["FULL_OUTPUT_TOKENS", "Hold", "Terms", "demanded_limit", "output_limit", "prices_of"]
+__all__ = [
+    "FULL_OUTPUT_TOKENS",
+    "HoldTerms",
+    "Terms",
+    "demanded_limit",
+    "output_limit",
+    "prices_of",
+]
 
 FULL_OUTPUT_TOKENS = 32_000
 """What is held for in full where nobody set a limit: more than nearly every answer has."""
@@ -41,7 +48,7 @@ _LIMIT_NAMES: Mapping[Dialect, str] = MappingProxyType({Dialect.RESPONSES: "max_
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class HoldTerms:
     """What is held before anything is sent; `step_tokens` is None where it is never extended."""
 
     microcredits: int
@@ -82,7 +89,7 @@ class Terms:
         output_tokens_max: int | None,
         *,
         settings: Settings,
-    ) -> Hold:
+    ) -> HoldTerms:
         """Return what to hold for an answer of at most so many tokens; None is no limit."""
         step: int | None = settings.hold_step_tokens
         if self.hold is HoldMode.FULL or settings.strict_contracts:
@@ -91,7 +98,7 @@ class Terms:
             tokens = settings.hold_step_tokens
         else:
             tokens = min(output_tokens_max, settings.hold_step_tokens)
-        return Hold(hold_microcredits(prices, prompt_tokens_estimated, tokens), step)
+        return HoldTerms(hold_microcredits(prices, prompt_tokens_estimated, tokens), step)
 
 
 def prices_of(model: ModelConfig) -> Prices:

@@ -24,7 +24,7 @@ from actors.core.upstream import StreamDecoder, TokenCount
 from actors.core.wire.anthropic import format as anthropic
 from actors.core.wire.flattened import Restoring, flatten
 from actors.core.wire.openai_chat import format as openai_chat
-from actors.core.wire.own_body import Prepared
+from actors.core.wire.own_body import PreparedBody
 from actors.core.wire.recipient import Recipient
 from actors.core.wire.responses import format as responses
 from actors.core.wire.seals import Sealing
@@ -58,7 +58,7 @@ class WireFormat:
 
     path: str
     dialect: Dialect
-    prepared: Callable[[Mapping[str, Any], Recipient], Prepared]
+    prepared: Callable[[Mapping[str, Any], Recipient], PreparedBody]
     own_body: Callable[[StartCommand, ProviderConfig, Recipient], dict[str, Any]]
     neutral_body: Callable[[StartCommand, ProviderConfig, Recipient], dict[str, Any]]
     decoder: _Decoder

@@ -26,7 +26,7 @@ from serve_app.instance.data_directory import DataDirectory, InstanceError
 from serve_app.instance.detached import start_in_background
 from serve_app.instance.environment import node_environment, serve_environment
 from serve_app.instance.haproxy import write_launcher
-from serve_app.instance.instance import Instance, Plan
+from serve_app.instance.instance import Instance, InstancePlan
 from serve_app.instance.stop import stop_instance
 
 __all__ = ["app", "main"]
@@ -83,7 +83,7 @@ def up(
     )
     if strict:
         settings = settings.strict()
-    plan = Plan(settings, load_config(settings.config), address=address, is_verbose=verbose)
+    plan = InstancePlan(settings, load_config(settings.config), address=address, is_verbose=verbose)
     directory = DataDirectory(settings.data_path)
     directory.create()
     if detach:
@@ -163,7 +163,7 @@ def _print_ray_variables(settings: Settings, directory: DataDirectory) -> None:
         print(f"export {name}={shlex.quote(value)}")
 
 
-def _run(plan: Plan, directory: DataDirectory) -> None:
+def _run(plan: InstancePlan, directory: DataDirectory) -> None:
     """Run the instance here; its own words go to the terminal, everybody else's into the log."""
     output = Output.shared() if plan.is_verbose else Output.apart(directory.log_path)
     logging.basicConfig(level=logging.INFO)

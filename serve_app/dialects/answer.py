@@ -28,7 +28,7 @@ from actors.core.events import (
 )
 from actors.core.request import Dialect, ToolKind
 
-__all__ = ["Answer", "Block", "BlockKind", "agreed_reason"]
+__all__ = ["FoldedAnswer", "Block", "BlockKind", "agreed_reason"]
 
 
 class BlockKind(Enum):
@@ -65,7 +65,7 @@ class Block:
         return [payload for known, payload in self.opaque if known is format]
 
 
-class Answer:
+class FoldedAnswer:
     """Feed it a completion's events, in order, from the first."""
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Answer:
         self._tokens_reasoning = 0
 
     @classmethod
-    def of(cls, events: Iterable[Event]) -> Answer:
+    def of(cls, events: Iterable[Event]) -> FoldedAnswer:
         answer = cls()
         for event in events:
             answer.observe(event)
@@ -169,17 +169,17 @@ class Answer:
         return block
 
 
-_OBSERVE: dict[type, Callable[[Answer, Any], None]] = {
-    Started: Answer._started,
-    TextDelta: Answer._text,
-    ReasoningDelta: Answer._reasoning,
-    RefusalDelta: Answer._refusal,
-    ToolCallStarted: Answer._call_started,
-    ToolCallDelta: Answer._call_arguments,
-    Opaque: Answer._opaque,
-    BlockFinished: Answer._block_finished,
-    UsageReported: Answer._usage_reported,
-    Finished: Answer._finished,
+_OBSERVE: dict[type, Callable[[FoldedAnswer, Any], None]] = {
+    Started: FoldedAnswer._started,
+    TextDelta: FoldedAnswer._text,
+    ReasoningDelta: FoldedAnswer._reasoning,
+    RefusalDelta: FoldedAnswer._refusal,
+    ToolCallStarted: FoldedAnswer._call_started,
+    ToolCallDelta: FoldedAnswer._call_arguments,
+    Opaque: FoldedAnswer._opaque,
+    BlockFinished: FoldedAnswer._block_finished,
+    UsageReported: FoldedAnswer._usage_reported,
+    Finished: FoldedAnswer._finished,
 }
 
 

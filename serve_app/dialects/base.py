@@ -25,19 +25,18 @@ from actors.core.errors import CompletionRuntimeError
 from actors.core.events import Event
 from actors.core.ids import COMPLETION_PREFIX
 from actors.core.record import CompletionHeader, CompletionRecord, Receipt, Timeline
-from actors.core.request import CompletionRequest
-from actors.core.request import Dialect as DialectName
+from actors.core.request import CompletionRequest, Dialect
 from actors.ports.ledger import RateState
 from actors.ports.runtime import CancelAnswer
-from serve_app.dialects.answer import Answer
+from serve_app.dialects.answer import FoldedAnswer
 
 __all__ = [
     "BackgroundDialect",
-    "Call",
+    "HttpCall",
     "CreateCall",
     "DeletingDialect",
+    "DialectRules",
     "Dialect",
-    "DialectName",
     "Encoder",
     "LivelyEncoder",
     "Operation",
@@ -64,7 +63,7 @@ class Operation(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class HttpCall:
     """One HTTP call. Header names are lower case; of a repeated header the first stands."""
 
     headers: Mapping[str, str]
@@ -112,13 +111,13 @@ class Snapshot:
     """
 
     header: CompletionHeader
-    answer: Answer
+    answer: FoldedAnswer
     timeline: Timeline = field(default_factory=Timeline)
     receipt: Receipt | None = None
 
     @classmethod
     def of(cls, record: CompletionRecord) -> Snapshot:
-        return cls(record.header, Answer.of(record.events), record.timeline, record.receipt)
+        return cls(record.header, FoldedAnswer.of(record.events), record.timeline, record.receipt)
 
 
 class Encoder(Protocol):
@@ -150,11 +149,11 @@ class LivelyEncoder(Protocol):
         ...
 
 
-class Dialect(Protocol):
+class DialectRules(Protocol):
     """One API flavour. Stateless."""
 
     @property
-    def name(self) -> DialectName: ...
+    def name(self) -> Dialect: ...
 
     @property
     def keep_alive(self) -> bytes: ...
@@ -170,7 +169,7 @@ class Dialect(Protocol):
         """What the answer to a start carries that was made before."""
         ...
 
-    def check(self, call: Call) -> None:
+    def check(self, call: HttpCall) -> None:
         """Check the headers that all routes share.
 
         Raises: InvalidRequest.
@@ -181,11 +180,11 @@ class Dialect(Protocol):
         """Return the id to show for a completion that its client did not name."""
         ...
 
-    def parse_create(self, call: Call) -> CreateCall:
+    def parse_create(self, call: HttpCall) -> CreateCall:
         """Raises: InvalidRequest: names the member at fault; nothing was done."""
         ...
 
-    def parse_read(self, call: Call) -> StreamCall | None:
+    def parse_read(self, call: HttpCall) -> StreamCall | None:
         """Return where a stream should begin, None where the caller wants the body.
 
         Raises: InvalidRequest.

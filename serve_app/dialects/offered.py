@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from serve_app.dialects.base import Dialect
+from serve_app.dialects.base import DialectRules
 from serve_app.dialects.chat import ChatDialect
 from serve_app.dialects.messages import MessagesDialect
 from serve_app.dialects.model_response import MODEL_RESPONSE, ModelResponseDialect
@@ -37,8 +37,8 @@ class Dialects:
             responses=ResponsesDialect(is_strict=is_strict),
         )
 
-    def by_name(self) -> dict[str, Dialect]:
-        named: tuple[Dialect, ...] = (
+    def by_name(self) -> dict[str, DialectRules]:
+        named: tuple[DialectRules, ...] = (
             self.chat,
             self.messages,
             self.model_response,

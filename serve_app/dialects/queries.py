@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 
 from actors.core.errors import InvalidRequest
-from serve_app.dialects.base import Call, StreamCall
+from serve_app.dialects.base import HttpCall, StreamCall
 
 __all__ = ["boolean", "cursor", "stream_call"]
 
@@ -42,7 +42,7 @@ def cursor(text: str | None, name: str, *, is_called: str = "the number of a fra
     return int(text)
 
 
-def stream_call(call: Call, *, is_called: str = "the number of a frame") -> StreamCall | None:
+def stream_call(call: HttpCall, *, is_called: str = "the number of a frame") -> StreamCall | None:
     """Return where a stream should begin, None where `stream` asks for none.
 
     `starting_after` counts before `Last-Event-ID`, and has to be right although no stream is asked for.

@@ -11,7 +11,7 @@ from typing import Any
 from actors.core.errors import InvalidRequest
 from actors.core.money.prices import Price, Prices
 from actors.upstream.catalogue import CatalogueModel
-from serve_app.dialects.base import Dialect
+from serve_app.dialects.base import DialectRules
 from serve_app.dialects.midstream_object import credits
 from serve_app.http.exchange import Exchange
 from serve_app.http.route import Shell
@@ -26,7 +26,7 @@ _LIMIT_MAX = 1_000
 
 
 class AccountEndpoints:
-    def __init__(self, shell: Shell, dialect: Dialect) -> None:
+    def __init__(self, shell: Shell, dialect: DialectRules) -> None:
         self._shell = shell
         self._dialect = dialect
 

@@ -12,7 +12,7 @@ from actors.ports.runtime import Subscription
 from serve_app.dialects.base import StreamCall
 from serve_app.endpoints.cancel import CancellingEndpoints
 from serve_app.endpoints.create import CreatingEndpoints
-from serve_app.http.event_stream import EventStream, Opening, Reading, RecordSubscription
+from serve_app.http.event_stream import EventStream, Opening, RecordSubscription, StreamReading
 from serve_app.http.exchange import Exchange
 
 __all__ = ["CompletionEndpoints"]
@@ -41,7 +41,7 @@ class CompletionEndpoints(CreatingEndpoints, CancellingEndpoints):
         if record.finished is None:
             subscription = await shell.runtime.subscribe(key)
         watch = shell.watch(exchange)
-        async with Reading(subscription, watch, shell.background) as reading:
+        async with StreamReading(subscription, watch, shell.background) as reading:
             encoder = self._dialect.encoder(record.header, request_id=exchange.request_id)
             options = self._options(Opening.AT_ONCE, frames_skipped=wanted.after + 1)
             await EventStream(exchange, reading, encoder, options).run()

@@ -33,14 +33,20 @@ from actors.core.request import CompletionRequest, IdempotencyKey, StartCommand
 from actors.ports.ledger import CompletionKey, Principal, RateState
 from actors.ports.runtime import StartedCompletion, Subscription
 from actors.upstream.tokenizer import count_request
-from serve_app.dialects.base import BackgroundDialect, Call, CreateCall, Snapshot
+from serve_app.dialects.base import BackgroundDialect, CreateCall, HttpCall, Snapshot
 from serve_app.dialects.json_scan import Weight
 from serve_app.dialects.midstream_headers import COMPLETION_ID, client_name
 from serve_app.endpoints.made_again import fingerprint, name_of_start
 from serve_app.endpoints.of_dialect import DialectEndpoints
 from serve_app.endpoints.start import start_watched
 from serve_app.http.client_watch import ClientWatch
-from serve_app.http.event_stream import EventStream, Opening, Reading, RecordSubscription, collect
+from serve_app.http.event_stream import (
+    EventStream,
+    Opening,
+    RecordSubscription,
+    StreamReading,
+    collect,
+)
 from serve_app.http.exchange import Exchange
 
 __all__ = ["CreatingEndpoints", "show_paths"]
@@ -89,7 +95,7 @@ class CreatingEndpoints(DialectEndpoints):
         parsed: CreateCall,
     ) -> None:
         """Answer with what the completion says, from its beginning, in the way that was asked for."""
-        async with Reading(subscription, watch, self._shell.background) as reading:
+        async with StreamReading(subscription, watch, self._shell.background) as reading:
             if parsed.request.stream:
                 await self._stream(exchange, reading, header, parsed)
             elif not parsed.request.background:
@@ -114,7 +120,7 @@ class CreatingEndpoints(DialectEndpoints):
         return await self._parse(exchange, self._dialect.parse_create, body)
 
     async def _parse(
-        self, exchange: Exchange, parse: Callable[[Call], CreateCall], body: bytes
+        self, exchange: Exchange, parse: Callable[[HttpCall], CreateCall], body: bytes
     ) -> CreateCall:
         """Understand the body, and count its prompt with it where that is another process's work."""
         call = exchange.call(body)
@@ -209,7 +215,11 @@ class CreatingEndpoints(DialectEndpoints):
             exchange.show(self._dialect.rate_headers(rate))
 
     async def _stream(
-        self, exchange: Exchange, reading: Reading, header: CompletionHeader, parsed: CreateCall
+        self,
+        exchange: Exchange,
+        reading: StreamReading,
+        header: CompletionHeader,
+        parsed: CreateCall,
     ) -> None:
         encoder = self._dialect.encoder(header, request_id=exchange.request_id)
         options = self._options(
@@ -223,7 +233,9 @@ class CreatingEndpoints(DialectEndpoints):
         assert isinstance(dialect, BackgroundDialect), "Who understands background, answers it."
         await exchange.reply(dialect.accepted(header))
 
-    async def _answer(self, exchange: Exchange, reading: Reading, header: CompletionHeader) -> None:
+    async def _answer(
+        self, exchange: Exchange, reading: StreamReading, header: CompletionHeader
+    ) -> None:
         answer, finished = await collect(reading)
         receipt = await self._receipt(header, finished)
         shown = Snapshot(header, answer, receipt=receipt)
@@ -246,7 +258,7 @@ def _countable(request: CompletionRequest) -> tuple[Any, ...]:
 
 
 def _parsed_and_counted(
-    parse: Callable[[Call], CreateCall], call: Call
+    parse: Callable[[HttpCall], CreateCall], call: HttpCall
 ) -> tuple[CreateCall, tuple[int, int]]:
     parsed = parse(call)
     return parsed, count_request(*_countable(parsed.request))

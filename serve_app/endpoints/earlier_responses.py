@@ -25,7 +25,7 @@ from typing import Any
 from actors.core.errors import CompletionNotFound, InvalidRequest
 from actors.core.record import CompletionRecord
 from actors.core.wire.responses.format import completion_ulid
-from serve_app.dialects.answer import Answer
+from serve_app.dialects.answer import FoldedAnswer
 from serve_app.dialects.base import render
 from serve_app.dialects.responses.errors import ItemNotFound, PreviousResponseNotFound
 from serve_app.dialects.responses.items import identified
@@ -154,7 +154,7 @@ def _earlier(record: CompletionRecord) -> Earlier:
     asked: _Items = [dict(item) for item in header.echo.get("input", ())]
     answered = [
         item
-        for item in output_items(header, Answer.of(record.events))
+        for item in output_items(header, FoldedAnswer.of(record.events))
         if not (item.get("status") == "incomplete" and str(item.get("type")).endswith("_call"))
     ]
     named = zip(identified(asked, header.wire_id), asked, strict=True)

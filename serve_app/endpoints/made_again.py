@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 
 from actors.core.request import IdempotencyKey
-from serve_app.dialects.base import CreateCall, DialectName
+from serve_app.dialects.base import CreateCall, Dialect
 from serve_app.dialects.json_body import parse_object
 from serve_app.dialects.midstream_headers import idempotency_key
 
@@ -22,7 +22,7 @@ __all__ = ["fingerprint", "name_of_start"]
 
 
 def name_of_start(
-    parsed: CreateCall, headers: Mapping[str, str], *, dialect: DialectName, is_strict: bool
+    parsed: CreateCall, headers: Mapping[str, str], *, dialect: Dialect, is_strict: bool
 ) -> IdempotencyKey | None:
     """Return how the start is known if it is made again, None where nothing names it.
 
@@ -30,7 +30,7 @@ def name_of_start(
 
     Raises: InvalidRequest: the key is malformed.
     """
-    if is_strict and (dialect is not DialectName.CHAT or parsed.request.stream):
+    if is_strict and (dialect is not Dialect.CHAT or parsed.request.stream):
         return None
     key = idempotency_key(headers)
     names_id = parsed.wire_id is not None and not is_strict

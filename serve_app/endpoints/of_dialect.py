@@ -13,7 +13,7 @@ from typing import TypeVar
 from actors.core.errors import CompletionNotFound
 from actors.core.record import CompletionRecord
 from actors.ports.ledger import CompletionKey, Principal
-from serve_app.dialects.base import Dialect, RawHeaders, Snapshot
+from serve_app.dialects.base import DialectRules, RawHeaders, Snapshot
 from serve_app.http.event_stream import Opening, StreamOptions
 from serve_app.http.exchange import Exchange
 from serve_app.http.route import Shell
@@ -32,7 +32,7 @@ T = TypeVar("T")
 class DialectEndpoints:
     """Base of the endpoints that create, read and cancel."""
 
-    def __init__(self, shell: Shell, dialect: Dialect) -> None:
+    def __init__(self, shell: Shell, dialect: DialectRules) -> None:
         self._shell = shell
         self._dialect = dialect
 

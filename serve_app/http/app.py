@@ -16,7 +16,7 @@ from starlette.routing import Route
 from actors.ports.runtime import CompletionRuntime
 from actors.settings import Settings
 from actors.upstream.catalogue import Catalogue
-from serve_app.dialects.base import Dialect, Operation
+from serve_app.dialects.base import DialectRules, Operation
 from serve_app.dialects.offered import Dialects
 from serve_app.endpoints.account import AccountEndpoints, AnthropicModels
 from serve_app.endpoints.admin.routes import AdminEndpoints
@@ -28,7 +28,7 @@ from serve_app.endpoints.model_response import ModelResponseEndpoints
 from serve_app.endpoints.responses import ResponsesEndpoints
 from serve_app.http.authentication import Authenticator
 from serve_app.http.no_such_route import Nowhere
-from serve_app.http.route import Endpoint, Handler, Shell
+from serve_app.http.route import Handler, RouteHandler, Shell
 from serve_app.http.ulid import new_ulid
 
 __all__ = ["create_app"]
@@ -74,10 +74,10 @@ def _routes(shell: Shell) -> list[Route]:
     def route(
         path: str,
         operation: Operation = Operation.OTHER,
-        dialect: Dialect = shell.dialects.chat,
+        dialect: DialectRules = shell.dialects.chat,
         **handlers: Handler,
     ) -> Route:
-        return Route(path, Endpoint(shell, dialect, handlers, operation))
+        return Route(path, RouteHandler(shell, dialect, handlers, operation))
 
     create, read, cancel = Operation.CREATE, Operation.READ, Operation.CANCEL
     dialects = shell.dialects
@@ -130,16 +130,16 @@ def _models_routes(shell: Shell) -> list[Route]:
     dialects = shell.dialects
     account = AccountEndpoints(shell, dialects.chat)
     anthropics = AnthropicModels(shell)
-    models = Endpoint(shell, dialects.messages, {"GET": anthropics.models})
-    model = Endpoint(shell, dialects.messages, {"GET": anthropics.model})
+    models = RouteHandler(shell, dialects.messages, {"GET": anthropics.models})
+    model = RouteHandler(shell, dialects.messages, {"GET": anthropics.model})
     return [
         Route(
             "/v1/models",
-            Endpoint(shell, dialects.chat, {"GET": account.models}, anthropics=models),
+            RouteHandler(shell, dialects.chat, {"GET": account.models}, anthropics=models),
         ),
         Route(
             "/v1/models/{model:path}",
-            Endpoint(shell, dialects.chat, {"GET": account.model}, anthropics=model),
+            RouteHandler(shell, dialects.chat, {"GET": account.model}, anthropics=model),
         ),
     ]
 
@@ -147,7 +147,8 @@ def _models_routes(shell: Shell) -> list[Route]:
 def _responses_routes(shell: Shell) -> list[Route]:
     def route(path: str, operation: Operation = Operation.OTHER, **handlers: Handler) -> Route:
         return Route(
-            f"/v1/responses{path}", Endpoint(shell, shell.dialects.responses, handlers, operation)
+            f"/v1/responses{path}",
+            RouteHandler(shell, shell.dialects.responses, handlers, operation),
         )
 
     responses = ResponsesEndpoints(shell)
@@ -167,7 +168,9 @@ def _messages_routes(shell: Shell, prefix: str) -> list[Route]:
     def route(path: str, operation: Operation = Operation.OTHER, **handlers: Handler) -> Route:
         dialects = shell.dialects
         dialect = dialects.async_messages if path.startswith("/async") else dialects.messages
-        return Route(f"{prefix}/v1/messages{path}", Endpoint(shell, dialect, handlers, operation))
+        return Route(
+            f"{prefix}/v1/messages{path}", RouteHandler(shell, dialect, handlers, operation)
+        )
 
     create, read, cancel = Operation.CREATE, Operation.READ, Operation.CANCEL
     messages, background = MessagesEndpoints(shell), AsyncMessagesEndpoints(shell)

@@ -39,7 +39,7 @@ _MESSAGES_MAX = 1_000
 _log = logging.getLogger(__name__)
 
 
-class _State(Enum):
+class _WatchState(Enum):
     WATCHING = "watching"
     JUDGING = "judging"
     GONE = "gone"
@@ -47,7 +47,7 @@ class _State(Enum):
     CLOSED = "closed"
 
 
-_LIVE = (_State.WATCHING, _State.JUDGING)
+_LIVE = (_WatchState.WATCHING, _WatchState.JUDGING)
 
 
 class ClientWatch:
@@ -59,7 +59,7 @@ class ClientWatch:
         self._receive = receive
         self._is_draining = is_draining
         self._serving: asyncio.Task[Any] = serving
-        self._state = _State.WATCHING
+        self._state = _WatchState.WATCHING
         self._has_interrupted = False
         self._task = asyncio.ensure_future(self._watch())
 
@@ -71,10 +71,10 @@ class ClientWatch:
 
         Cancel: the answer is lost; the caller takes DETACHED.
         """
-        if self._state is _State.WATCHING:
-            self._state = _State.JUDGING
+        if self._state is _WatchState.WATCHING:
+            self._state = _WatchState.JUDGING
             await asyncio.wait({self._task}, timeout=_VERDICT_TIMEOUT_S)
-        if self._state is _State.GONE and not self._is_draining():
+        if self._state is _WatchState.GONE and not self._is_draining():
             return ReaderLeft.CLIENT_GONE
         return ReaderLeft.DETACHED
 
@@ -88,7 +88,7 @@ class ClientWatch:
     def close(self) -> None:
         """Stop watching; nothing is interrupted any more. Idempotent."""
         if self._state in _LIVE:
-            self._state = _State.CLOSED
+            self._state = _WatchState.CLOSED
         self._task.cancel()
 
     async def _watch(self) -> None:
@@ -97,16 +97,16 @@ class ClientWatch:
             before = self._state
             if before in _LIVE:
                 self._state = after
-            if before is _State.WATCHING:
+            if before is _WatchState.WATCHING:
                 self._has_interrupted = True
                 self._serving.cancel()
 
-    async def _disconnected(self) -> _State:
+    async def _disconnected(self) -> _WatchState:
         try:
             for _ in range(_MESSAGES_MAX):
                 if (await self._receive())["type"] == "http.disconnect":
-                    return _State.GONE
+                    return _WatchState.GONE
         except Exception:
             # Serve raises what broke its channel to the proxy here, of any type.
             _log.info("the channel to the client broke", exc_info=True)
-        return _State.LOST
+        return _WatchState.LOST

@@ -1,6 +1,6 @@
 """A subscription to an answer: the one path of streaming and non-streaming callers.
 
-`Reading` owns the subscription and closes it on every exit with the true reason. `collect` folds it
+`StreamReading` owns the subscription and closes it on every exit with the true reason. `collect` folds it
 into a body; `EventStream` turns it into server-sent events. Starlette's `StreamingResponse` is not
 used: it does not watch `receive()`, sends no keep-alives and does not close what it reads.
 
@@ -35,14 +35,21 @@ from actors.core.errors import (
 from actors.core.events import Event, Finished, Started, Status
 from actors.core.record import CompletionRecord
 from actors.ports.runtime import ReaderLeft, Subscription
-from serve_app.dialects.answer import Answer
+from serve_app.dialects.answer import FoldedAnswer
 from serve_app.dialects.base import Encoder, LivelyEncoder, RawHeaders
 from serve_app.http.background import Background
 from serve_app.http.client_watch import ClientWatch
 from serve_app.http.exchange import Exchange
 from serve_app.http.keep_alive import KeepAlive
 
-__all__ = ["EventStream", "Opening", "Reading", "RecordSubscription", "StreamOptions", "collect"]
+__all__ = [
+    "EventStream",
+    "Opening",
+    "StreamReading",
+    "RecordSubscription",
+    "StreamOptions",
+    "collect",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +63,7 @@ _EVENTS_PER_READ = 512
 """Of a settled record: what is encoded between two chances for others to run."""
 
 
-class Reading:
+class StreamReading:
     """One reader's hold on a subscription; a context manager that ends it.
 
     Leaving the context closes the subscription: FINISHED when the terminal event was read, else what
@@ -78,7 +85,7 @@ class Reading:
             self.finished = events[-1]
         return events
 
-    async def __aenter__(self) -> Reading:
+    async def __aenter__(self) -> StreamReading:
         return self
 
     async def __aexit__(
@@ -121,14 +128,14 @@ class RecordSubscription:
         """Nothing is held open."""
 
 
-async def collect(reading: Reading) -> tuple[Answer, Finished]:
+async def collect(reading: StreamReading) -> tuple[FoldedAnswer, Finished]:
     """Read to the end; return the answer.
 
     Raises:
         UpstreamError: the completion failed.
     Cancel: the reading's context says why and closes the subscription.
     """
-    answer = Answer()
+    answer = FoldedAnswer()
     while reading.finished is None:
         for event in await reading.read():
             answer.observe(event)
@@ -172,7 +179,7 @@ class EventStream:
     """Sends one reading's frames to one client."""
 
     def __init__(
-        self, exchange: Exchange, reading: Reading, encoder: Encoder, options: StreamOptions
+        self, exchange: Exchange, reading: StreamReading, encoder: Encoder, options: StreamOptions
     ) -> None:
         self._exchange = exchange
         self._reading = reading

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Message, Receive, Scope, Send
 
 from actors.core.errors import InvalidRequest, RequestTooLarge
-from serve_app.dialects.base import Call, RawHeaders, Reply, render
+from serve_app.dialects.base import HttpCall, RawHeaders, Reply, render
 from serve_app.dialects.json_scan import Weight, weighing
 from serve_app.http.client_watch import ClientWatch
 from serve_app.http.content_coding import codings_of, decoded
@@ -35,7 +35,7 @@ class ClientGone(Exception):
     """The client left before its request was whole: there is nobody to answer."""
 
 
-class _Stage(Enum):
+class _ExchangeStage(Enum):
     OPEN = "open"  # nothing was answered
     ANSWERING = "answering"  # the status is out
     ANSWERED = "answered"
@@ -63,7 +63,7 @@ class Exchange:
         self._reply_headers: dict[bytes, bytes] = dict(headers)
         self._receive = receive
         self._send = send
-        self._stage = _Stage.OPEN
+        self._stage = _ExchangeStage.OPEN
         self._watch: ClientWatch | None = None
         self.weight = Weight.LIGHT
         self.counted: tuple[object, tuple[int, int]] = (None, (0, 0))
@@ -76,7 +76,7 @@ class Exchange:
     @property
     def is_open(self) -> bool:
         """Whether a whole answer may still be given."""
-        return self._stage is _Stage.OPEN
+        return self._stage is _ExchangeStage.OPEN
 
     @cached_property
     def query(self) -> dict[str, str]:
@@ -93,8 +93,8 @@ class Exchange:
         value: str = self.scope["path_params"][name]
         return value
 
-    def call(self, body: bytes = b"") -> Call:
-        return Call(self.headers, self.query, body)
+    def call(self, body: bytes = b"") -> HttpCall:
+        return HttpCall(self.headers, self.query, body)
 
     async def body(self, *, bytes_max: int, timeout_s: float) -> bytes:
         """Read the body, and weigh it; the bounds hold while it is read, not after.
@@ -180,15 +180,15 @@ class Exchange:
 
     async def begin(self, status: int, headers: RawHeaders) -> None:
         """Send the status and the headers."""
-        assert self._stage is _Stage.OPEN, "one answer per exchange"
-        self._stage = _Stage.ANSWERING
+        assert self._stage is _ExchangeStage.OPEN, "one answer per exchange"
+        self._stage = _ExchangeStage.ANSWERING
         headers = [*self._reply_headers.items(), *headers]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, body: bytes, *, is_last: bool = False) -> None:
         """Send a piece of the body; waits while the client is slow."""
         if is_last:
-            self._stage = _Stage.ANSWERED
+            self._stage = _ExchangeStage.ANSWERED
             # Servers report a disconnect after the last byte, too: that is nobody's leaving.
             self.close()
         await self._send({"type": "http.response.body", "body": body, "more_body": not is_last})

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from serve_app.dialects.base import Dialect
+from serve_app.dialects.base import DialectRules
 from serve_app.http.errors import RouteNotFound
 from serve_app.http.exchange import Exchange
-from serve_app.http.route import ANTHROPIC_VERSION, Endpoint, Shell
+from serve_app.http.route import ANTHROPIC_VERSION, RouteHandler, Shell
 
 __all__ = ["Nowhere"]
 
@@ -76,13 +76,13 @@ class Nowhere:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close"})
             return
-        endpoint = Endpoint(self._shell, self._dialect(scope), {}, otherwise=self._refuse)
+        endpoint = RouteHandler(self._shell, self._dialect(scope), {}, otherwise=self._refuse)
         await endpoint(scope, receive, send)
 
     async def _refuse(self, exchange: Exchange) -> None:
         raise RouteNotFound(self._message(exchange.scope))
 
-    def _dialect(self, scope: Scope) -> Dialect:
+    def _dialect(self, scope: Scope) -> DialectRules:
         dialects, path = self._shell.dialects, scope["path"]
         if path.startswith(("/v1/messages", "/api/gpt/v1/messages")):
             return dialects.messages

@@ -1,6 +1,6 @@
 """What every endpoint of the application shares, and the frame around each call.
 
-`Shell` is the application's state; `Endpoint` is one route: it makes the exchange, runs the handler
+`Shell` is the application's state; `RouteHandler` is one route: it makes the exchange, runs the handler
 and turns what it raises into the dialect's words. Nothing a handler raises leaves here but a
 cancellation that is the server's.
 """
@@ -19,7 +19,7 @@ from actors.core.errors import CompletionRuntimeError, IllegalTransition
 from actors.ports.runtime import CompletionRuntime
 from actors.settings import Settings
 from actors.upstream.catalogue import Catalogue
-from serve_app.dialects.base import Dialect, Operation, RawHeaders
+from serve_app.dialects.base import DialectRules, Operation, RawHeaders
 from serve_app.dialects.json_scan import Weight
 from serve_app.dialects.offered import Dialects
 from serve_app.http.authentication import Authenticator
@@ -29,7 +29,7 @@ from serve_app.http.client_watch import ClientWatch
 from serve_app.http.errors import MethodNotAllowed, RouteNotFound
 from serve_app.http.exchange import ClientGone, Exchange
 
-__all__ = ["ANTHROPIC_VERSION", "Endpoint", "Handler", "Shell"]
+__all__ = ["ANTHROPIC_VERSION", "RouteHandler", "Handler", "Shell"]
 
 ANTHROPIC_VERSION = b"anthropic-version"
 """The header that Anthropic's clients send with every call."""
@@ -92,7 +92,7 @@ class Shell:
         )
 
 
-class Endpoint:
+class RouteHandler:
     """One route as an ASGI application; the dialect gives its answers their headers and errors.
 
     Args:
@@ -105,12 +105,12 @@ class Endpoint:
     def __init__(
         self,
         shell: Shell,
-        dialect: Dialect,
+        dialect: DialectRules,
         handlers: Mapping[str, Handler],
         operation: Operation = Operation.OTHER,
         *,
         otherwise: Handler | None = None,
-        anthropics: Endpoint | None = None,
+        anthropics: RouteHandler | None = None,
     ) -> None:
         self._shell = shell
         self._dialect = dialect
@@ -120,7 +120,7 @@ class Endpoint:
         self._operation = operation
 
     @property
-    def dialect(self) -> Dialect:
+    def dialect(self) -> DialectRules:
         return self._dialect
 
     @property

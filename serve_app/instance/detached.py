@@ -9,7 +9,7 @@ from pathlib import Path
 
 from serve_app.cli.welcome import PROGRESS
 from serve_app.instance.data_directory import DataDirectory, InstanceError
-from serve_app.instance.instance import Plan
+from serve_app.instance.instance import InstancePlan
 
 __all__ = ["start_in_background"]
 
@@ -19,7 +19,7 @@ _READY_MARGIN_S = 60.0
 _POLL_S = 0.1
 
 
-def start_in_background(plan: Plan, directory: DataDirectory) -> None:
+def start_in_background(plan: InstancePlan, directory: DataDirectory) -> None:
     """Start it, wait until it is ready, and repeat what it said; its progress as it comes.
 
     Raises: SystemExit: it ended before; with its words and its exit code.
@@ -65,7 +65,7 @@ def _is_ready(said: Path) -> bool:
     return any(line.startswith("ready http://") for line in said.read_text("utf-8").splitlines())
 
 
-def _arguments(plan: Plan) -> list[str]:
+def _arguments(plan: InstancePlan) -> list[str]:
     settings = plan.settings
     values = {
         "--host": settings.host,

@@ -13,12 +13,12 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-__all__ = ["ANSWERS", "Answer", "answer_body", "answer_file"]
+__all__ = ["ANSWERS", "ErrorPage", "answer_body", "answer_file"]
 
 _RETRY_AFTER_S = 1
 
 
-class Answer(NamedTuple):
+class ErrorPage(NamedTuple):
     """`retry` tells when to come again, `is_unsure` that the request may be under way."""
 
     reason: str
@@ -29,20 +29,22 @@ class Answer(NamedTuple):
     is_unsure: bool = False
 
 
-ANSWERS: dict[int, Answer] = {
-    400: Answer("Bad Request", "invalid_format", "invalid_request", "This is no valid HTTP."),
-    403: Answer("Forbidden", "forbidden", "invalid_request", "This may not be asked here."),
-    404: Answer("Not Found", "resource_not_found", "not_found", "There is nothing at this path."),
-    408: Answer(
+ANSWERS: dict[int, ErrorPage] = {
+    400: ErrorPage("Bad Request", "invalid_format", "invalid_request", "This is no valid HTTP."),
+    403: ErrorPage("Forbidden", "forbidden", "invalid_request", "This may not be asked here."),
+    404: ErrorPage(
+        "Not Found", "resource_not_found", "not_found", "There is nothing at this path."
+    ),
+    408: ErrorPage(
         "Request Timeout", "request_timeout", "invalid_request", "The request came too slowly."
     ),
-    413: Answer(
+    413: ErrorPage(
         "Content Too Large", "request_too_large", "invalid_request", "The request is too large."
     ),
-    500: Answer(
+    500: ErrorPage(
         "Internal Server Error", "internal_error", "server_error", "Something went wrong here."
     ),
-    502: Answer(
+    502: ErrorPage(
         "Bad Gateway",
         "bad_gateway",
         "server_error",
@@ -50,14 +52,14 @@ ANSWERS: dict[int, Answer] = {
         retry=True,
         is_unsure=True,
     ),
-    503: Answer(
+    503: ErrorPage(
         "Service Unavailable",
         "overloaded",
         "server_error",
         "No process is ready to answer yet; nothing was started.",
         retry=True,
     ),
-    504: Answer(
+    504: ErrorPage(
         "Gateway Timeout",
         "gateway_timeout",
         "server_error",

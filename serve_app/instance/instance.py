@@ -47,7 +47,7 @@ from serve_app.instance.start_limit import StartLimit
 if TYPE_CHECKING:
     from serve_app.deployment import Stack
 
-__all__ = ["Instance", "Plan", "Ready"]
+__all__ = ["Instance", "InstancePlan", "Ready"]
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class _Stop(BaseException):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class InstancePlan:
     """What to run. `address` is of the cluster to join, "" starts a private Ray."""
 
     settings: Settings
@@ -93,7 +93,7 @@ class Instance:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: InstancePlan,
         directory: DataDirectory,
         environment: Mapping[str, str],
         *,
@@ -310,7 +310,7 @@ def _take_secrets(config: Config) -> dict[str, str]:
     return {name: os.environ.pop(name) for name in names if name and name in os.environ}
 
 
-def _first_note(plan: Plan) -> InstanceNote:
+def _first_note(plan: InstancePlan) -> InstanceNote:
     process = identify(os.getpid())
     assert process is not None, "this process lives"
     return InstanceNote(

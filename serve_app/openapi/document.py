@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.routing import Route
 
-from serve_app.dialects.base import DialectName
-from serve_app.http.route import Endpoint
+from serve_app.dialects.base import Dialect
+from serve_app.http.route import RouteHandler
 from serve_app.openapi.answer_schemas import ANSWERS, ERRORS, REMEMBERED
 from serve_app.openapi.operations import OPERATIONS
 from serve_app.openapi.phrases import Access, Described
@@ -91,11 +91,11 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
 
 def described_routes(
     routes: Sequence[Route],
-) -> Iterator[tuple[str, str, Described, DialectName]]:
+) -> Iterator[tuple[str, str, Described, Dialect]]:
     """Yield method, path, description and dialect of all that the routes answer."""
     for route in routes:
         endpoint = route.endpoint
-        if not isinstance(endpoint, Endpoint):
+        if not isinstance(endpoint, RouteHandler):
             continue
         path = _CONVERTOR.sub(r"{\1}", route.path)
         for method in endpoint.methods:
@@ -126,7 +126,7 @@ def _operation(
     method: str,
     path: str,
     operation: Described,
-    dialect: DialectName,
+    dialect: Dialect,
     refs: dict[type[BaseModel], Any],
 ) -> dict[str, Any]:
     value: dict[str, Any] = {
@@ -172,7 +172,7 @@ def _parameters(operation: Described) -> list[dict[str, Any]]:
     ]
 
 
-def _responses(operation: Described, dialect: DialectName) -> dict[str, Any]:
+def _responses(operation: Described, dialect: Dialect) -> dict[str, Any]:
     answer = {"$ref": _REF + operation.answer} if operation.answer else {"type": "object"}
     # What is no JSON has no schema.
     content = {
@@ -197,5 +197,5 @@ def _response(status: int, schema: str) -> dict[str, Any]:
     return {"description": _STATUS_WORDS[status], "content": content}
 
 
-def _error_name(dialect: DialectName) -> str:
+def _error_name(dialect: Dialect) -> str:
     return "".join(word.capitalize() for word in dialect.value.split("_")) + "Error"

@@ -14,7 +14,7 @@ from typing import Any
 from starlette.types import Message
 
 from actors.core.errors import CompletionRuntimeError
-from serve_app.dialects.base import Call
+from serve_app.dialects.base import HttpCall
 from serve_app.dialects.chat import CHAT
 from serve_app.dialects.json_scan import Weight
 from serve_app.endpoints.create import _parsed_and_counted
@@ -52,7 +52,9 @@ async def _understand(workers: BodyWorkers, body: bytes) -> str:
     try:
         read = await exchange.body(bytes_max=10 * 1024**2, timeout_s=30)
         assert exchange.weight is Weight.HEAVY, exchange.weight
-        _, counted = await workers.run(_parsed_and_counted, CHAT.parse_create, Call({}, {}, read))
+        _, counted = await workers.run(
+            _parsed_and_counted, CHAT.parse_create, HttpCall({}, {}, read)
+        )
     except CompletionRuntimeError as error:
         return f"{type(error).__name__}"
     return f"{counted[0]:,} tokens"

@@ -10,8 +10,8 @@ from typing import Any
 
 from actors.core.events import FinishReason
 from actors.core.record import CompletionRecord
-from actors.core.request import Dialect as DialectName
-from serve_app.dialects.base import Dialect, Snapshot
+from actors.core.request import Dialect
+from serve_app.dialects.base import DialectRules, Snapshot
 from serve_app.dialects.chat import CHAT
 from serve_app.dialects.messages import MESSAGES
 from serve_app.dialects.model_response import MODEL_RESPONSE
@@ -24,7 +24,7 @@ __all__ = ["CLIENTS", "SHOWN_FINISH", "Client", "Told"]
 class Told:
     """What a client learns; `reasoning` is None where the dialect shows none, or showed none here."""
 
-    dialect: DialectName
+    dialect: Dialect
     text: str = ""
     reasoning: str | None = None
     calls: list[list[Any]] = field(default_factory=list)
@@ -33,27 +33,27 @@ class Told:
 
 
 _R = FinishReason
-SHOWN_FINISH: Mapping[DialectName, Mapping[FinishReason, tuple[str, ...]]] = MappingProxyType(
+SHOWN_FINISH: Mapping[Dialect, Mapping[FinishReason, tuple[str, ...]]] = MappingProxyType(
     {
-        DialectName.CHAT: {
+        Dialect.CHAT: {
             _R.STOP: ("stop",),
             _R.LENGTH: ("length",),
             _R.TOOL_CALLS: ("tool_calls",),
             _R.CONTENT_FILTER: ("content_filter",),
         },
-        DialectName.MESSAGES: {
+        Dialect.MESSAGES: {
             _R.STOP: ("end_turn", "stop_sequence", "refusal", "pause_turn"),
             _R.LENGTH: ("max_tokens", "model_context_window_exceeded"),
             _R.TOOL_CALLS: ("tool_use",),
             _R.CONTENT_FILTER: ("refusal",),
         },
-        DialectName.RESPONSES: {
+        Dialect.RESPONSES: {
             _R.STOP: ("completed",),
             _R.LENGTH: ("max_output_tokens",),
             _R.TOOL_CALLS: ("completed",),
             _R.CONTENT_FILTER: ("content_filter",),
         },
-        DialectName.MODEL_RESPONSE: {
+        Dialect.MODEL_RESPONSE: {
             _R.STOP: ("stop",),
             _R.LENGTH: ("length",),
             _R.TOOL_CALLS: ("toolCalls",),
@@ -67,7 +67,7 @@ SHOWN_FINISH: Mapping[DialectName, Mapping[FinishReason, tuple[str, ...]]] = Map
 class Client:
     """A dialect, and how a client of it reads."""
 
-    dialect: Dialect
+    dialect: DialectRules
     read_frames: Callable[[list[dict[str, Any]]], Told]
     read_body: Callable[[dict[str, Any]], Told]
 
@@ -82,7 +82,7 @@ class Client:
 
 
 def _chat_frames(values: list[dict[str, Any]]) -> Told:
-    told = Told(DialectName.CHAT)
+    told = Told(Dialect.CHAT)
     calls: dict[int, list[Any]] = {}
     for value in values:
         if "error" in value and not value.get("choices"):
@@ -110,7 +110,7 @@ def _called(call: dict[str, Any]) -> list[Any]:
     return [call["id"], called["name"], called.get("arguments", called.get("input"))]
 
 
-def _choice_body(dialect: DialectName, finish: str, tool_calls: str, body: dict[str, Any]) -> Told:
+def _choice_body(dialect: Dialect, finish: str, tool_calls: str, body: dict[str, Any]) -> Told:
     choice = body["choices"][0]
     message = choice["message"]
     return Told(
@@ -124,7 +124,7 @@ def _choice_body(dialect: DialectName, finish: str, tool_calls: str, body: dict[
 
 
 def _messages_frames(values: list[dict[str, Any]]) -> Told:
-    told = Told(DialectName.MESSAGES)
+    told = Told(Dialect.MESSAGES)
     open_at = None
     index = -1
     for value in values:
@@ -163,7 +163,7 @@ def _messages_delta(delta: dict[str, Any], told: Told) -> None:
 
 
 def _messages_body(body: dict[str, Any]) -> Told:
-    told = Told(DialectName.MESSAGES, finish=body["stop_reason"], is_failed="error" in body)
+    told = Told(Dialect.MESSAGES, finish=body["stop_reason"], is_failed="error" in body)
     for block in body["content"]:
         match block["type"]:
             case "text":
@@ -178,7 +178,7 @@ def _messages_body(body: dict[str, Any]) -> Told:
 def _responses_frames(values: list[dict[str, Any]]) -> Told:
     """Read deltas, and hold the ends of items and the last response to them."""
     items: dict[int, dict[str, Any]] = {}
-    streamed = Told(DialectName.RESPONSES)
+    streamed = Told(Dialect.RESPONSES)
     for value in values:
         kind = value["type"]
         if kind == "response.output_item.added":
@@ -197,7 +197,7 @@ def _responses_frames(values: list[dict[str, Any]]) -> Told:
 
 
 def _responses_body(body: dict[str, Any]) -> Told:
-    told = Told(DialectName.RESPONSES, is_failed=body["status"] == "failed")
+    told = Told(Dialect.RESPONSES, is_failed=body["status"] == "failed")
     incomplete = body.get("incomplete_details") or {}
     told.finish = incomplete.get("reason") or body["status"]
     for item in body["output"]:
@@ -215,7 +215,7 @@ def _responses_body(body: dict[str, Any]) -> Told:
 
 
 def _model_response_frames(values: list[dict[str, Any]]) -> Told:
-    told = Told(DialectName.MODEL_RESPONSE)
+    told = Told(Dialect.MODEL_RESPONSE)
     calls: dict[int, list[Any]] = {}
     for value in values:
         if "item" in value and value["item"]["type"] == "function_call":
@@ -230,21 +230,19 @@ def _model_response_frames(values: list[dict[str, Any]]) -> Told:
     return told
 
 
-CLIENTS: Mapping[DialectName, Client] = MappingProxyType(
+CLIENTS: Mapping[Dialect, Client] = MappingProxyType(
     {
-        DialectName.CHAT: Client(
+        Dialect.CHAT: Client(
             CHAT,
             _chat_frames,
-            lambda body: _choice_body(DialectName.CHAT, "finish_reason", "tool_calls", body),
+            lambda body: _choice_body(Dialect.CHAT, "finish_reason", "tool_calls", body),
         ),
-        DialectName.MESSAGES: Client(MESSAGES, _messages_frames, _messages_body),
-        DialectName.RESPONSES: Client(RESPONSES, _responses_frames, _responses_body),
-        DialectName.MODEL_RESPONSE: Client(
+        Dialect.MESSAGES: Client(MESSAGES, _messages_frames, _messages_body),
+        Dialect.RESPONSES: Client(RESPONSES, _responses_frames, _responses_body),
+        Dialect.MODEL_RESPONSE: Client(
             MODEL_RESPONSE,
             _model_response_frames,
-            lambda body: _choice_body(
-                DialectName.MODEL_RESPONSE, "finishReason", "toolCalls", body
-            ),
+            lambda body: _choice_body(Dialect.MODEL_RESPONSE, "finishReason", "toolCalls", body),
         ),
     }
 )

@@ -6,14 +6,13 @@ import json
 from typing import Any
 
 from actors.core.errors import CompletionRuntimeError
-from actors.core.request import Dialect as DialectName
-from actors.core.request import StartCommand
+from actors.core.request import Dialect, StartCommand
 from actors.ports.ledger import Principal
 from actors.settings import Settings
 from actors.upstream.catalogue import Catalogue
 from actors.upstream.config import Config, ProviderConfig, ProviderKind
 from actors.upstream.wire_formats import WIRE_FORMATS
-from serve_app.dialects.base import Call, Operation
+from serve_app.dialects.base import HttpCall, Operation
 from tests.corpus.cases import Wrong, contains
 from tests.corpus.clients import CLIENTS
 
@@ -33,7 +32,7 @@ def play(value: dict[str, Any]) -> None:
 
 def _play(value: dict[str, Any], kind: ProviderKind) -> None:
     right = value["right"]
-    dialect = CLIENTS[DialectName(value["dialect"])].dialect
+    dialect = CLIENTS[Dialect(value["dialect"])].dialect
     config = Config.model_validate(
         {
             "providers": {
@@ -46,7 +45,7 @@ def _play(value: dict[str, Any], kind: ProviderKind) -> None:
     data = body if isinstance(body, str) else json.dumps({"model": "m", **body})
     headers = {name.lower(): text for name, text in value.get("headers", {}).items()}
     try:
-        parsed = dialect.parse_create(Call(headers, {}, data.encode()))
+        parsed = dialect.parse_create(HttpCall(headers, {}, data.encode()))
         command = Catalogue(config, simulator_url=None).resolve(
             parsed.request,
             completion_id="cmp_01JB3T9K5N6P7Q8R9S0T1V2W3X",

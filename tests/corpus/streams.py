@@ -26,7 +26,7 @@ from actors.upstream.config import ProviderKind
 from actors.upstream.content_coding import ContentDecoder
 from actors.upstream.tokenizer import count_text
 from actors.upstream.wire_formats import WIRE_FORMATS
-from serve_app.dialects.answer import Answer, BlockKind
+from serve_app.dialects.answer import BlockKind, FoldedAnswer
 from tests.core.wires import joined
 from tests.corpus.cases import Wrong
 from tests.corpus.clients import CLIENTS, SHOWN_FINISH, Told
@@ -44,7 +44,7 @@ def play(value: dict[str, Any]) -> None:
     record = asyncio.run(_record(value))
     end = record.finished
     assert end is not None
-    answer = Answer.of(record.events)
+    answer = FoldedAnswer.of(record.events)
     _check_answer(answer, record, right)
     _check_end(end, right)
     for dialect, client in CLIENTS.items():
@@ -187,7 +187,7 @@ def _frames(members: list[Any], named: bool) -> Iterator[bytes]:
 # What must come of it.
 
 
-def _check_answer(answer: Answer, record: CompletionRecord, right: dict[str, Any]) -> None:
+def _check_answer(answer: FoldedAnswer, record: CompletionRecord, right: dict[str, Any]) -> None:
     for kind in (BlockKind.TEXT, BlockKind.REASONING, BlockKind.REFUSAL):
         text, wanted = answer.text_of(kind), right.get(kind.value, "")
         if text != wanted:
@@ -240,7 +240,7 @@ def _check_usage(usage: Usage, wanted: Any) -> None:
             raise Wrong(f"usage.{name} is {getattr(usage, name)}, not {figure}")
 
 
-def _check_told(where: str, told: Told, answer: Answer, end: Finished) -> None:
+def _check_told(where: str, told: Told, answer: FoldedAnswer, end: Finished) -> None:
     """Check what a client was told against the log."""
     if end.status is not Status.COMPLETED:
         if not told.is_failed:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from actors.core.events import Finished, Status
-from serve_app.dialects.answer import Answer
+from serve_app.dialects.answer import FoldedAnswer
 from serve_app.dialects.base import Snapshot
 from tests.dialects.recordings import HEADER, RECORDINGS
 from tests.dialects.test_conformance import DIALECTS, frames_of
@@ -134,14 +134,14 @@ def test_stream_and_body_tell_the_same(name: str, dialect: str) -> None:
     of_frames, of_body = READ[dialect]
     client = DIALECTS[dialect]
     streamed = of_frames(values_of(frames_of(client, name)))
-    body = client.dialect.body(Snapshot(HEADER, Answer.of(ENDED[name])))
+    body = client.dialect.body(Snapshot(HEADER, FoldedAnswer.of(ENDED[name])))
     assert streamed == of_body(body)
 
 
 @pytest.mark.parametrize("name", ENDED)
 def test_all_dialects_tell_of_the_same_money(name: str) -> None:
     bodies = [
-        client.dialect.body(Snapshot(HEADER, Answer.of(ENDED[name])))
+        client.dialect.body(Snapshot(HEADER, FoldedAnswer.of(ENDED[name])))
         for client in DIALECTS.values()
     ]
     assert all(body["midstream"]["hold"] == bodies[0]["midstream"]["hold"] for body in bodies)

@@ -37,8 +37,8 @@ from actors.core.request import (
     ToolKind,
     ToolResultPart,
 )
-from serve_app.dialects.answer import Answer
-from serve_app.dialects.base import Call, CreateCall, Snapshot
+from serve_app.dialects.answer import FoldedAnswer
+from serve_app.dialects.base import CreateCall, HttpCall, Snapshot
 from serve_app.dialects.chat import CHAT
 from tests.dialects.recordings import HEADER, RECORDINGS, completed
 
@@ -51,7 +51,7 @@ CALL = {"id": "k", "type": "function", "function": {"name": "f", "arguments": "{
 
 def parse(**members: Any) -> CreateCall:
     body = {"model": "sim", "messages": [USER], **members}
-    return CHAT.parse_create(Call({}, {}, json.dumps(body).encode()))
+    return CHAT.parse_create(HttpCall({}, {}, json.dumps(body).encode()))
 
 
 def request(**members: Any) -> CompletionRequest:
@@ -286,7 +286,7 @@ def functions_header() -> CompletionHeader:
 
 def test_who_asked_with_functions_is_answered_with_one() -> None:
     header = functions_header()
-    shown = CHAT.body(Snapshot(header, Answer.of(RECORDINGS["tool_calls"])))["choices"][0]
+    shown = CHAT.body(Snapshot(header, FoldedAnswer.of(RECORDINGS["tool_calls"])))["choices"][0]
     assert shown["finish_reason"] == "function_call"
     assert shown["message"]["function_call"] == {
         "name": "lookup",
@@ -407,7 +407,7 @@ def test_openais_own_accumulator_reads_what_the_body_says(name: str, echo: dict[
                 chunk = construct_type(type_=ChatCompletionChunk, value=json.loads(data))
                 state.handle_chunk(chunk)  # type: ignore[arg-type]
     read = state.get_final_completion().to_dict()
-    body = CHAT.body(Snapshot(header, Answer.of(COMPLETED[name])))
+    body = CHAT.body(Snapshot(header, FoldedAnswer.of(COMPLETED[name])))
     (choice,), (said,) = read["choices"], body["choices"]  # type: ignore[misc]
     assert choice["finish_reason"] == said["finish_reason"]
     assert read["usage"] == body["usage"]

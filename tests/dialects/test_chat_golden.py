@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.dialects.answer import Answer
+from serve_app.dialects.answer import FoldedAnswer
 from serve_app.dialects.base import Snapshot
 from serve_app.dialects.chat import CHAT, ChatDialect
 from tests.dialects.recordings import HEADER, RECEIPT, RECORDINGS
@@ -30,7 +30,7 @@ def frames_of(mode: str, name: str) -> bytes:
 
 
 def body_of(mode: str, name: str) -> str:
-    answer = Answer.of(RECORDINGS[name])
+    answer = FoldedAnswer.of(RECORDINGS[name])
     assert answer.finished is not None
     source = answer.finished.source
     receipt = None if source is None else replace(RECEIPT, source=source)

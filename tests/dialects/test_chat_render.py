@@ -18,7 +18,7 @@ from actors.core.events import (
     Usage,
     UsageReported,
 )
-from serve_app.dialects.answer import Answer
+from serve_app.dialects.answer import FoldedAnswer
 from serve_app.dialects.base import Snapshot
 from serve_app.dialects.chat import CHAT, ChatDialect
 from serve_app.dialects.chat.render import usage_object
@@ -74,7 +74,7 @@ def test_usage_is_openais_and_ours_beside_it() -> None:
 
 
 def running(*events: Event, dialect: ChatDialect = CHAT) -> dict[str, object]:
-    return dialect.body(Snapshot(HEADER, Answer.of(events)))
+    return dialect.body(Snapshot(HEADER, FoldedAnswer.of(events)))
 
 
 def test_a_running_completion_shows_what_there_is_and_costs_nothing_yet() -> None:

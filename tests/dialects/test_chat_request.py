@@ -26,7 +26,7 @@ from actors.core.request import (
     ToolResultPart,
     VideoPart,
 )
-from serve_app.dialects.base import Call, CreateCall
+from serve_app.dialects.base import CreateCall, HttpCall
 from serve_app.dialects.chat import CHAT, ChatDialect
 
 USER = {"role": "user", "content": "Hello."}
@@ -41,7 +41,7 @@ def parse(
     headers: dict[str, str] | None = None, dialect: ChatDialect = CHAT, **members: Any
 ) -> CreateCall:
     body = {"model": "sim", "messages": [USER], **members}
-    return dialect.parse_create(Call(headers or {}, {}, json.dumps(body).encode()))
+    return dialect.parse_create(HttpCall(headers or {}, {}, json.dumps(body).encode()))
 
 
 def request(**members: Any) -> CompletionRequest:
@@ -206,7 +206,7 @@ def test_a_member_that_must_be_there_is_named(name: str) -> None:
     body = {"model": "sim", "messages": [USER]}
     del body[name]
     with pytest.raises(InvalidRequest) as caught:
-        CHAT.parse_create(Call({}, {}, json.dumps(body).encode()))
+        CHAT.parse_create(HttpCall({}, {}, json.dumps(body).encode()))
     assert (caught.value.reason, caught.value.param) == (MISSING, name)
 
 
@@ -378,7 +378,7 @@ def test_the_client_may_say_what_its_leaving_means() -> None:
 )
 def test_what_is_not_built_is_refused(name: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        CHAT.check(Call({name.lower(): "1"}, {}))
+        CHAT.check(HttpCall({name.lower(): "1"}, {}))
     assert caught.value.param == name
 
 
@@ -410,7 +410,7 @@ def test_a_stream_says_what_becomes_of_its_idempotency_key() -> None:
 def test_where_a_stream_is_taken_up(
     query: dict[str, str], headers: dict[str, str], after: int | None
 ) -> None:
-    wanted = CHAT.parse_read(Call(headers, query))
+    wanted = CHAT.parse_read(HttpCall(headers, query))
     assert (None if wanted is None else wanted.after) == after
 
 
@@ -425,5 +425,5 @@ def test_where_a_stream_is_taken_up(
 )
 def test_a_bad_cursor_is_named(query: dict[str, str], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        CHAT.parse_read(Call({}, query))
+        CHAT.parse_read(HttpCall({}, query))
     assert caught.value.param == param

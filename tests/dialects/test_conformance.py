@@ -19,8 +19,8 @@ import pytest
 
 from actors.core.errors import IllegalTransition, Overloaded
 from actors.core.events import Event, Finished, Status, TextDelta
-from serve_app.dialects.answer import Answer, BlockKind
-from serve_app.dialects.base import Dialect, Snapshot
+from serve_app.dialects.answer import BlockKind, FoldedAnswer
+from serve_app.dialects.base import DialectRules, Snapshot
 from serve_app.dialects.chat import CHAT, ChatDialect
 from serve_app.dialects.messages import MESSAGES, MessagesDialect
 from serve_app.dialects.model_response import MODEL_RESPONSE
@@ -32,12 +32,12 @@ from tests.dialects.recordings import HEADER, RECORDINGS
 class Client:
     """A dialect, and how a client of it reads: the text of some frames, and of a body."""
 
-    dialect: Dialect
+    dialect: DialectRules
     text_of_frames: Callable[[list[bytes]], str]
     text_of_body: Callable[[dict[str, Any]], str]
     kinds: tuple[BlockKind, ...] = (BlockKind.TEXT,)  # What the dialect shows as text.
 
-    def text_of(self, answer: Answer) -> str:
+    def text_of(self, answer: FoldedAnswer) -> str:
         return "".join(answer.text_of(kind) for kind in self.kinds)
 
 
@@ -135,7 +135,7 @@ def test_the_same_log_gives_the_same_frames_in_another_process(client: Client, n
 @every_dialect
 @every_recording
 def test_frames_and_body_say_the_same_text(client: Client, name: str) -> None:
-    answer = Answer.of(RECORDINGS[name])
+    answer = FoldedAnswer.of(RECORDINGS[name])
     text = client.text_of(answer)
     assert client.text_of_frames(frames_of(client, name)) == text
     assert client.text_of_body(client.dialect.body(Snapshot(HEADER, answer))) == text
@@ -145,7 +145,7 @@ def test_frames_and_body_say_the_same_text(client: Client, name: str) -> None:
 @every_recording
 def test_every_prefix_has_a_body_that_is_not_terminal(client: Client, name: str) -> None:
     for length in range(len(RECORDINGS[name])):
-        answer = Answer.of(RECORDINGS[name][:length])
+        answer = FoldedAnswer.of(RECORDINGS[name][:length])
         body = client.dialect.body(Snapshot(HEADER, answer))
         assert client.text_of_body(body) == client.text_of(answer)
         assert body.get("error") is None

@@ -10,7 +10,7 @@ import pytest
 
 from actors.core.errors import InvalidRequest
 from actors.core.request import IdempotencyKey
-from serve_app.dialects.base import Call, DialectName
+from serve_app.dialects.base import Dialect, HttpCall
 from serve_app.dialects.chat import CHAT
 from serve_app.endpoints.made_again import fingerprint, name_of_start
 
@@ -22,13 +22,13 @@ def made_again(
     headers: dict[str, str],
     body: bytes | None = None,
     *,
-    dialect: DialectName = DialectName.CHAT,
+    dialect: Dialect = Dialect.CHAT,
     route: str = "POST /v1/chat/completions",
     is_strict: bool = False,
     **members: Any,
 ) -> IdempotencyKey | None:
     raw = json.dumps({**BODY, **members}).encode() if body is None else body
-    parsed = CHAT.parse_create(Call(headers, {}, raw))
+    parsed = CHAT.parse_create(HttpCall(headers, {}, raw))
     name = name_of_start(parsed, headers, dialect=dialect, is_strict=is_strict)
     return name and replace(name, fingerprint=fingerprint(route, raw))
 
@@ -76,14 +76,12 @@ def test_keys_out_of_bounds(headers: dict[str, str]) -> None:
         made_again(headers)
 
 
-@pytest.mark.parametrize("dialect", DialectName)
+@pytest.mark.parametrize("dialect", Dialect)
 @pytest.mark.parametrize("stream", [False, True])
-def test_strictly_chat_alone_takes_keys_and_not_for_streams(
-    dialect: DialectName, stream: bool
-) -> None:
+def test_strictly_chat_alone_takes_keys_and_not_for_streams(dialect: Dialect, stream: bool) -> None:
     headers = NAMED | {"idempotency-key": "k"}
     strictly = made_again(headers, dialect=dialect, is_strict=True, stream=stream)
-    if dialect is DialectName.CHAT and not stream:
+    if dialect is Dialect.CHAT and not stream:
         assert strictly is not None
         assert (strictly.key, strictly.names_id, strictly.is_strict) == ("k", False, True)
     else:

@@ -27,7 +27,7 @@ from actors.core.events import (
 )
 from actors.core.request import Dialect
 from actors.core.wire.anthropic.format import redacted_signature
-from serve_app.dialects.answer import Answer
+from serve_app.dialects.answer import FoldedAnswer
 from serve_app.dialects.base import Snapshot
 from serve_app.dialects.messages import MESSAGES
 from tests.dialects.recordings import HEADER, RECORDINGS, completed
@@ -193,7 +193,7 @@ def test_anthropics_own_accumulator_reads_what_the_body_says(name: str) -> None:
         snapshot = accumulate_event(event=event, current_snapshot=snapshot, json_bufs=buffers)  # type: ignore[arg-type]
     if end.status is not Status.COMPLETED:
         return
-    body = MESSAGES.body(Snapshot(HEADER, Answer.of(events)))
+    body = MESSAGES.body(Snapshot(HEADER, FoldedAnswer.of(events)))
     read = snapshot.to_dict()
     for member in ("id", "model", "role", "content", "stop_reason", "usage"):
         assert read[member] == body[member], member

@@ -24,7 +24,7 @@ from actors.core.request import (
     ToolKind,
     ToolResultPart,
 )
-from serve_app.dialects.base import Call, CreateCall
+from serve_app.dialects.base import CreateCall, HttpCall
 from serve_app.dialects.messages import MESSAGES
 
 HELLO = {"role": "user", "content": "hello"}
@@ -37,7 +37,7 @@ PDF = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
 
 def parsed(**members: Any) -> CreateCall:
     body = {"model": "sim", "max_tokens": 64, "messages": [HELLO]} | members
-    return MESSAGES.parse_create(Call({}, {}, json.dumps(body).encode()))
+    return MESSAGES.parse_create(HttpCall({}, {}, json.dumps(body).encode()))
 
 
 def request(**members: Any) -> CompletionRequest:
@@ -343,5 +343,5 @@ def test_everything_is_counted() -> None:
         "messages": [{"role": "user", "content": [{"type": "something_new", "text": "a b c"}]}],
         "tools": [BASH],
     }
-    counted = MESSAGES.parse_count(Call({}, {}, json.dumps(asked).encode()))
+    counted = MESSAGES.parse_count(HttpCall({}, {}, json.dumps(asked).encode()))
     assert "a b c" in counted.body_only[0].text

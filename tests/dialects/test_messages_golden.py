@@ -14,7 +14,7 @@ import pytest
 
 from actors.core.record import Timeline
 from actors.core.request import Dialect
-from serve_app.dialects.answer import Answer
+from serve_app.dialects.answer import FoldedAnswer
 from serve_app.dialects.base import Snapshot
 from serve_app.dialects.messages import MESSAGES
 from tests.dialects.recordings import HEADER as CHAT_HEADER
@@ -31,7 +31,7 @@ HEADER = replace(
 
 
 def shown(name: str) -> Snapshot:
-    answer = Answer.of(RECORDINGS[name])
+    answer = FoldedAnswer.of(RECORDINGS[name])
     assert answer.finished is not None
     answer.finished = msgspec.structs.replace(answer.finished, finished_at_s=1_764_000_001.75)
     source = answer.finished.source

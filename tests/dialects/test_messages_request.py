@@ -25,7 +25,7 @@ from actors.core.request import (
     ToolResultPart,
 )
 from actors.core.wire.anthropic.format import redacted_signature
-from serve_app.dialects.base import Call, CreateCall
+from serve_app.dialects.base import CreateCall, HttpCall
 from serve_app.dialects.messages import MESSAGES, MessagesDialect
 
 HELLO = {"role": "user", "content": "hello"}
@@ -43,7 +43,7 @@ def parsed(
     **members: Any,
 ) -> CreateCall:
     body = {"model": "sim", "max_tokens": 64, "messages": [HELLO]} | members
-    return dialect.parse_create(Call(headers or {}, query or {}, json.dumps(body).encode()))
+    return dialect.parse_create(HttpCall(headers or {}, query or {}, json.dumps(body).encode()))
 
 
 def request(**members: Any) -> CompletionRequest:
@@ -267,13 +267,13 @@ def test_names_and_policy() -> None:
 
 def test_the_asynchronous_api_starts_in_the_background() -> None:
     body = json.dumps({"model": "sim", "messages": [HELLO], "stream": True}).encode()
-    asked = MESSAGES.parse_background(Call({}, {}, body)).request
+    asked = MESSAGES.parse_background(HttpCall({}, {}, body)).request
     assert (asked.background, asked.stream) == (True, False)
 
 
 def test_a_count_needs_no_limit() -> None:
     body = json.dumps({"model": "sim", "messages": [HELLO], "system": "a", "tools": [TOOL]})
-    counted = MESSAGES.parse_count(Call({}, {}, body.encode()))
+    counted = MESSAGES.parse_count(HttpCall({}, {}, body.encode()))
     assert [message.role for message in counted.messages] == [Role.SYSTEM, Role.USER]
     assert [tool.name for tool in counted.tools] == ["f"]
 
@@ -359,7 +359,7 @@ def test_what_the_page_refuses_is_named_under_strict_contracts(
 def test_the_later_cursor_counts(
     query: dict[str, str], headers: dict[str, str], after: int
 ) -> None:
-    assert MESSAGES.parse_read(Call(headers, query)).after == after
+    assert MESSAGES.parse_read(HttpCall(headers, query)).after == after
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def test_the_later_cursor_counts(
 )
 def test_a_cursor_that_is_none(query: dict[str, str], headers: dict[str, str]) -> None:
     with pytest.raises(InvalidRequest):
-        MESSAGES.parse_read(Call(headers, query))
+        MESSAGES.parse_read(HttpCall(headers, query))
 
 
 def test_the_default_id_is_the_ulid_in_hex() -> None:

@@ -16,7 +16,7 @@ import pytest
 from actors.core.events import Event, Finished
 from actors.core.record import Timeline
 from actors.core.request import Dialect
-from serve_app.dialects.answer import Answer
+from serve_app.dialects.answer import FoldedAnswer
 from serve_app.dialects.base import Snapshot
 from serve_app.dialects.model_response import MODEL_RESPONSE
 from tests.dialects.recordings import HEADER, RECEIPT, RECORDINGS
@@ -44,7 +44,7 @@ def frames_of(name: str) -> bytes:
 
 
 def bodies_of(name: str) -> str:
-    answer = Answer.of(events_of(name))
+    answer = FoldedAnswer.of(events_of(name))
     assert answer.finished is not None
     source = answer.finished.source
     receipt = None if source is None else replace(RECEIPT, source=source)

@@ -9,16 +9,16 @@ import pytest
 
 from actors.core.errors import InvalidRequest, RequestError
 from actors.core.request import CompletionRequest, ImagePart, Message, Role, TextPart
-from serve_app.dialects.base import Call, Operation
+from serve_app.dialects.base import HttpCall, Operation
 from serve_app.dialects.model_response import MODEL_RESPONSE
 from serve_app.dialects.model_response.dialect import ModelResponseCall
 
 SAID = [{"role": "user", "texts": [{"text": "Hello."}]}]
 
 
-def call(**members: Any) -> Call:
+def call(**members: Any) -> HttpCall:
     value = {"organization_id": "org", "inputs": SAID, **members}
-    return Call({}, {}, json.dumps(value).encode())
+    return HttpCall({}, {}, json.dumps(value).encode())
 
 
 def parsed(**members: Any) -> ModelResponseCall:
@@ -29,7 +29,7 @@ def request(**members: Any) -> CompletionRequest:
     return parsed(**members).request
 
 
-def error(body: Call) -> dict[str, Any]:
+def error(body: HttpCall) -> dict[str, Any]:
     with pytest.raises(RequestError) as caught:
         MODEL_RESPONSE.parse_create(body)
     reply = MODEL_RESPONSE.error(caught.value, operation=Operation.CREATE, request_id="req_1")
@@ -186,7 +186,7 @@ def test_what_is_wrong_is_named(members: dict[str, Any], code: str, param: str) 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"a": NaN}', b"\xff"])
 def test_what_is_no_json_object_is_invalid_json(body: bytes) -> None:
-    got = error(Call({}, {}, body))
+    got = error(HttpCall({}, {}, body))
     assert got["code"] == "invalid_json"
     assert "param" not in got
 
@@ -194,7 +194,7 @@ def test_what_is_no_json_object_is_invalid_json(body: bytes) -> None:
 def test_the_organization_of_a_read_is_looked_at_first() -> None:
     for query in ({}, {"organizationId": ""}, {"stream": "maybe"}):
         with pytest.raises(InvalidRequest, match="organizationId is required"):
-            MODEL_RESPONSE.parse_read(Call({}, query))
+            MODEL_RESPONSE.parse_read(HttpCall({}, query))
 
 
 @pytest.mark.parametrize(
@@ -211,5 +211,5 @@ def test_the_organization_of_a_read_is_looked_at_first() -> None:
 def test_where_a_stream_begins(
     query: dict[str, str], headers: dict[str, str], after: int | None
 ) -> None:
-    wanted = MODEL_RESPONSE.parse_read(Call(headers, {"organization_id": "org", **query}))
+    wanted = MODEL_RESPONSE.parse_read(HttpCall(headers, {"organization_id": "org", **query}))
     assert (None if wanted is None else wanted.after) == after

@@ -23,7 +23,7 @@ from actors.core.request import (
     ToolKind,
     ToolResultPart,
 )
-from serve_app.dialects.base import Call
+from serve_app.dialects.base import HttpCall
 from serve_app.dialects.responses import RESPONSES, ResponsesDialect
 from serve_app.dialects.responses.request import continued, references
 
@@ -37,7 +37,7 @@ OURS = "01JB3T9K5N6P7Q8R9S0T1V2W3X"
 
 def parse(dialect: ResponsesDialect = RESPONSES, **members: Any) -> CompletionRequest:
     body = {"model": "sim", "input": "hi"} | members
-    return dialect.parse_create(Call({}, {}, json.dumps(body).encode())).request
+    return dialect.parse_create(HttpCall({}, {}, json.dumps(body).encode())).request
 
 
 def sent(request: CompletionRequest) -> dict[str, Any]:

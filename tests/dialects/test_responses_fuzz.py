@@ -19,7 +19,7 @@ from actors.settings import Settings
 from actors.upstream.catalogue import Catalogue
 from actors.upstream.config import Config, ProviderKind
 from actors.upstream.wire_formats import WIRE_FORMATS
-from serve_app.dialects.base import Call
+from serve_app.dialects.base import HttpCall
 from serve_app.dialects.responses import RESPONSES
 from serve_app.dialects.responses.request import continued, references
 
@@ -152,7 +152,7 @@ def test_it_is_understood_or_refused(kind: ProviderKind) -> None:
     for _ in range(ROUNDS):
         data = json.dumps(body(dice)).encode()
         try:
-            request = RESPONSES.parse_create(Call({}, {}, data)).request
+            request = RESPONSES.parse_create(HttpCall({}, {}, data)).request
             if references(request):
                 request = continued(request, [], {STORED_ID: STORED})
             command = catalogue.resolve(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from actors.core.request import Dialect
-from serve_app.dialects.answer import Answer
+from serve_app.dialects.answer import FoldedAnswer
 from serve_app.dialects.base import Snapshot
 from serve_app.dialects.responses import RESPONSES
 from tests.dialects.recordings import HEADER as CHAT_HEADER
@@ -49,7 +49,7 @@ def frames_of(name: str) -> bytes:
 
 
 def body_of(name: str) -> str:
-    answer = Answer.of(RECORDINGS[name])
+    answer = FoldedAnswer.of(RECORDINGS[name])
     assert answer.finished is not None
     source = answer.finished.source
     receipt = None if source is None else replace(RECEIPT, source=source)

@@ -24,7 +24,7 @@ from actors.core.request import (
     ToolChoiceMode,
     ToolResultPart,
 )
-from serve_app.dialects.base import Call
+from serve_app.dialects.base import HttpCall
 from serve_app.dialects.responses import RESPONSES
 
 HI = Message(Role.USER, (TextPart("hi"),))
@@ -33,7 +33,7 @@ WEATHER = {"type": "function", "name": "weather", "parameters": {"type": "object
 
 def parse(headers: dict[str, str] | None = None, **members: Any) -> CompletionRequest:
     body = {"model": "sim", "input": "hi"} | members
-    return RESPONSES.parse_create(Call(headers or {}, {}, json.dumps(body).encode())).request
+    return RESPONSES.parse_create(HttpCall(headers or {}, {}, json.dumps(body).encode())).request
 
 
 def refused(**members: Any) -> InvalidRequest:
@@ -213,7 +213,7 @@ def test_headers() -> None:
     assert parse().on_disconnect is DisconnectPolicy.CANCEL
     headers = {"midstream-on-disconnect": "continue", "midstream-completion-id": "mine"}
     body = json.dumps({"model": "sim", "input": "hi", "provider": "x"}).encode()
-    call = RESPONSES.parse_create(Call(headers, {}, body))
+    call = RESPONSES.parse_create(HttpCall(headers, {}, body))
     assert call.request.on_disconnect is DisconnectPolicy.CONTINUE
     assert (call.wire_id, call.ignored) == ("mine", ("provider",))
 
@@ -294,13 +294,13 @@ def test_what_is_wrong_is_named(members: dict[str, Any], param: str) -> None:
 )
 def test_a_query_that_is_wrong(query: dict[str, str], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        RESPONSES.parse_read(Call({}, query))
+        RESPONSES.parse_read(HttpCall({}, query))
     assert caught.value.param == param
 
 
 def test_where_a_stream_is_taken_up() -> None:
     def after(headers: dict[str, str], **query: str) -> int | None:
-        wanted = RESPONSES.parse_read(Call(headers, query))
+        wanted = RESPONSES.parse_read(HttpCall(headers, query))
         return None if wanted is None else wanted.after
 
     assert after({}) is None
@@ -312,7 +312,9 @@ def test_where_a_stream_is_taken_up() -> None:
 
 def test_a_prompt_is_counted_without_a_model() -> None:
     def counted(**members: Any) -> CompletionRequest:
-        return RESPONSES.parse_count(Call({}, {}, json.dumps({"input": "hi"} | members).encode()))
+        return RESPONSES.parse_count(
+            HttpCall({}, {}, json.dumps({"input": "hi"} | members).encode())
+        )
 
     assert (counted().model, counted().messages) == ("", (HI,))
     assert counted(model="sim").model == "sim"

@@ -22,12 +22,12 @@ from starlette.routing import Route
 from actors.core.events import CancelSource, Status, TextDelta
 from actors.core.record import CompletionHeader
 from actors.ports.ledger import CompletionKey, Principal
-from serve_app.dialects.base import Call, CreateCall, DialectName, Operation, Reply, render
+from serve_app.dialects.base import CreateCall, Dialect, HttpCall, Operation, Reply, render
 from serve_app.dialects.chat.dialect import ChatDialect
 from serve_app.endpoints.completions import CompletionEndpoints
 from serve_app.http.authentication import Authenticator
 from serve_app.http.exchange import Exchange
-from serve_app.http.route import Endpoint, Shell
+from serve_app.http.route import RouteHandler, Shell
 from serve_app.http.ulid import new_ulid
 from tests.http.rig import Asgi, Rig, chat_body, finish, rig, say, text, until
 
@@ -37,7 +37,7 @@ _ROUTE = "/completions"
 class _Dialect(ChatDialect):
     """Chat with a member `background` in the query, and with the two answers that it lacks."""
 
-    def parse_create(self, call: Call) -> CreateCall:
+    def parse_create(self, call: HttpCall) -> CreateCall:
         parsed = super().parse_create(call)
         is_background = call.query.get("background") == "true"
         return replace(parsed, request=replace(parsed.request, background=is_background))
@@ -78,9 +78,12 @@ async def bench(folder: Path) -> AsyncIterator[Rig]:
         )
         dialect = _Dialect()
         endpoints = _Endpoints(shell, dialect)
-        create = Endpoint(shell, dialect, {"POST": endpoints.create}, Operation.CREATE)
+        create = RouteHandler(shell, dialect, {"POST": endpoints.create}, Operation.CREATE)
         one = {"GET": endpoints.read, "DELETE": endpoints.delete}
-        routes = [Route(_ROUTE, create), Route(f"{_ROUTE}/{{id}}", Endpoint(shell, dialect, one))]
+        routes = [
+            Route(_ROUTE, create),
+            Route(f"{_ROUTE}/{{id}}", RouteHandler(shell, dialect, one)),
+        ]
         yield replace(made, app=Starlette(routes=routes))
 
 
@@ -97,7 +100,7 @@ def create(made: Rig, query: str = "background=true", **members: Any) -> Asgi:
 
 
 def key_of(wire_id: str) -> CompletionKey:
-    return CompletionKey("acme", DialectName.CHAT, wire_id)
+    return CompletionKey("acme", Dialect.CHAT, wire_id)
 
 
 def test_a_background_create_is_answered_while_it_runs(tmp_path: Path) -> None:

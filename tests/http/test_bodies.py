@@ -125,7 +125,7 @@ def with_workers(story: Callable[[BodyWorkers], Any], **options: Any) -> None:
 
 
 def test_a_helper_understands_every_dialects_bodies_as_the_replica_does() -> None:
-    from serve_app.dialects.base import Call
+    from serve_app.dialects.base import HttpCall
 
     message = {"role": "user", "content": "x" * 1_500_000}
     bodies = {
@@ -138,10 +138,10 @@ def test_a_helper_understands_every_dialects_bodies_as_the_replica_does() -> Non
         offered = Dialects.made()
         for name, body in bodies.items():
             dialect = getattr(offered, name)
-            call = Call({}, {}, json.dumps(body).encode())
+            call = HttpCall({}, {}, json.dumps(body).encode())
             assert await workers.run(dialect.parse_create, call) == dialect.parse_create(call)
             with pytest.raises(InvalidRequest):
-                await workers.run(dialect.parse_create, Call({}, {}, b"{"))
+                await workers.run(dialect.parse_create, HttpCall({}, {}, b"{"))
 
     with_workers(story)
 

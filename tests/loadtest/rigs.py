@@ -18,7 +18,7 @@ from actors.core.request import Dialect, StartCommand
 from actors.core.upstream import UpstreamBatch
 from actors.loadtest.load_test import Where, run_load_test
 from actors.loadtest.plan import Arrival, Length, Load, Plan
-from actors.loadtest.worker import Progress
+from actors.loadtest.worker import WorkerProgress
 from actors.ports.provider import Provider, UpstreamStream
 from actors.simulator.server import SimulatorServer
 from actors.testing import InMemoryRuntime
@@ -43,7 +43,7 @@ class Told:
     def say(self, sentence: str) -> None:
         self.sentences.append(sentence)
 
-    def show(self, level: float, progress: Progress) -> None:
+    def show(self, level: float, progress: WorkerProgress) -> None:
         self.levels.append(level)
 
 

@@ -54,8 +54,8 @@ from actors.loadtest.report.figures import level_figures, run_figures
 from actors.loadtest.report.page import render_page
 from actors.loadtest.report.table import tables, verdict
 from actors.loadtest.speech import speech_of
-from actors.loadtest.target import Prices, Target
-from actors.loadtest.timeline import BUCKETS_MAX, Mark, Timeline
+from actors.loadtest.target import Target, TargetPrices
+from actors.loadtest.timeline import BUCKETS_MAX, Mark, StreamTimeline
 from actors.upstream.tokenizer import count_text
 
 GOLDEN = Path(__file__).parent.parent / "dialects" / "golden"
@@ -312,7 +312,7 @@ def test_errors_are_bounded() -> None:
 
 
 def test_a_day_fits_into_a_timeline() -> None:
-    timeline = Timeline()
+    timeline = StreamTimeline()
     for second in range(0, 86_400, 60):
         timeline.add(Mark.TOKENS, float(second))
     assert len(timeline.buckets) <= BUCKETS_MAX
@@ -320,10 +320,10 @@ def test_a_day_fits_into_a_timeline() -> None:
 
 
 def test_timelines_of_unequal_width_add_up() -> None:
-    short, long = Timeline(), Timeline()
+    short, long = StreamTimeline(), StreamTimeline()
     short.add(Mark.TOKENS, 1.0, 5)
     long.add(Mark.TOKENS, 5_000.0, 7)
-    merged = Timeline.merged([short, long])
+    merged = StreamTimeline.merged([short, long])
     assert merged.width_s == long.width_s > short.width_s
     assert sum(bucket[Mark.TOKENS] for bucket in merged.buckets) == 12
     assert merged.buckets[int(1.0 / merged.width_s)][Mark.TOKENS] == 5
@@ -331,7 +331,7 @@ def test_timelines_of_unequal_width_add_up() -> None:
 
 # The verdicts.
 
-PRICES = Prices(75, 450)
+PRICES = TargetPrices(75, 450)
 TEXT = " one two three"
 
 
@@ -359,7 +359,7 @@ def upstream(closed_at: float | None = 100.0, sent: int = 3, text: str = TEXT) -
     return UpstreamRequest(sent, text, 10, closed_at)
 
 
-def judged(one: StreamRow, *requests: UpstreamRequest, prices: Prices | None = PRICES) -> Any:
+def judged(one: StreamRow, *requests: UpstreamRequest, prices: TargetPrices | None = PRICES) -> Any:
     return judge(one, requests, prices=prices, is_words=True, orphan_grace_s=1.0)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from serve_app.http.route import Endpoint
+from serve_app.http.route import RouteHandler
 from serve_app.openapi.operations import OPERATIONS
 from tests.http.rig import Rig, rig
 
@@ -33,7 +33,7 @@ def asked(folder: Path, *paths: str) -> tuple[list[tuple[str, str]], list[bytes]
 def routes_of(made: Rig) -> list[tuple[str, str]]:
     found = []
     for route in made.app.routes:  # type: ignore[attr-defined]
-        assert isinstance(route.endpoint, Endpoint), route.path
+        assert isinstance(route.endpoint, RouteHandler), route.path
         path = re.sub(r":\w+}", "}", route.path)
         found += [(method, path) for method in route.endpoint.methods]
     return found

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actors.core.events import FinishReason, ReasoningDelta, RefusalDelta, TextDelta
-from actors.simulator.answers import Answer, compose, text_of
+from actors.simulator.answers import SimulatedAnswer, compose, text_of
 from actors.simulator.log import ClosedBy, RequestEntry, RequestLog
 from actors.simulator.models import MODELS
 from actors.simulator.request import Ask, AskRefused
@@ -33,11 +33,11 @@ def ask(model: str = "sim", **members: Any) -> Ask:
     return CHAT.parse(json.dumps(body).encode())
 
 
-def answer(model: str = "sim", **members: Any) -> Answer:
+def answer(model: str = "sim", **members: Any) -> SimulatedAnswer:
     return compose(MODELS[model], ask(model, **members))
 
 
-def text(of: Answer) -> str:
+def text(of: SimulatedAnswer) -> str:
     return "".join(text_of(delta) for delta in of)
 
 

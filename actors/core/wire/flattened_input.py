@@ -29,7 +29,7 @@ _ESCAPES = {
 }  # fmt: skip
 
 
-class _Stage(Enum):
+class _InputStage(Enum):
     BEGINNING = "beginning"
     STRING = "string"
     OVER = "over"
@@ -40,7 +40,7 @@ class InputReader:
     """Reads one call's arguments."""
 
     def __init__(self) -> None:
-        self._stage = _Stage.BEGINNING
+        self._stage = _InputStage.BEGINNING
         self._kept = ""  # What is not decided yet: a beginning, half an escape, or all of it.
         self._other: list[str] = []
 
@@ -49,28 +49,28 @@ class InputReader:
 
     def receive(self, text: str) -> str:
         """Return what of the input this piece brought; may be empty."""
-        if self._stage is _Stage.OTHER:
+        if self._stage is _InputStage.OTHER:
             self._other.append(text)
             return ""
-        if self._stage is _Stage.OVER:
+        if self._stage is _InputStage.OVER:
             return ""
         text, self._kept = self._kept + text, ""
-        if self._stage is _Stage.STRING:
+        if self._stage is _InputStage.STRING:
             return self._read(text, 0)
         begun = _BEGINNING.match(text)
         if begun is not None:
-            self._stage = _Stage.STRING
+            self._stage = _InputStage.STRING
             return self._read(text, begun.end())
         if _may_begin(text):
             self._kept = text
         else:
-            self._stage = _Stage.OTHER
+            self._stage = _InputStage.OTHER
             self._other.append(text)
         return ""
 
     def finish(self, *, is_complete: bool) -> str:
         """Return what is left, now that the call has ended; of one that was cut, nothing."""
-        if not is_complete or self._stage in (_Stage.STRING, _Stage.OVER):
+        if not is_complete or self._stage in (_InputStage.STRING, _InputStage.OVER):
             return ""
         return _input_of("".join(self._other) or self._kept)
 
@@ -83,7 +83,7 @@ class InputReader:
                 read.append(piece[0])
                 at = piece.end()
             elif text[at] == '"':
-                self._stage = _Stage.OVER
+                self._stage = _InputStage.OVER
                 break
             else:
                 escape = _escape(text, at)

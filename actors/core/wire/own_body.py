@@ -19,7 +19,7 @@ from actors.core.wire.pass_through import permitted
 from actors.core.wire.recipient import Recipient
 
 __all__ = [
-    "Prepared",
+    "PreparedBody",
     "drop_tool_members",
     "each",
     "keep_tools",
@@ -32,7 +32,7 @@ _Mend = Callable[[dict[str, Any]], Mapping[str, Any] | None]
 
 
 @dataclass(slots=True)
-class Prepared:
+class PreparedBody:
     """A body that may be sent, and the paths of what was left out of it.
 
     Of a tool that was left out the path is its type; `tools_left_out` has its name too.
@@ -65,7 +65,7 @@ def with_member(value: dict[str, Any], name: str, member: Any) -> dict[str, Any]
     return value if value.get(name) is member else {**value, name: member}
 
 
-def keep_tools(prepared: Prepared, recipient: Recipient, mend: _Mend) -> None:
+def keep_tools(prepared: PreparedBody, recipient: Recipient, mend: _Mend) -> None:
     """Mend the tools of a body, leave out hosted ones that may not go on, and note them."""
     tools = prepared.body.get("tools")
     if isinstance(tools, list):
@@ -73,7 +73,7 @@ def keep_tools(prepared: Prepared, recipient: Recipient, mend: _Mend) -> None:
 
 
 def kept_tools(
-    prepared: Prepared, tools: list[Any], recipient: Recipient, mend: _Mend
+    prepared: PreparedBody, tools: list[Any], recipient: Recipient, mend: _Mend
 ) -> list[Any] | None:
     """Return a list of tools as it may go on, and note what is left out of it."""
     hosted = [

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from actors.loadtest.worker import Progress
+from actors.loadtest.worker import WorkerProgress
 
 __all__ = ["LiveProgress"]
 
@@ -26,7 +26,7 @@ class LiveProgress:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
-        self._last = Progress()
+        self._last = WorkerProgress()
 
     def __enter__(self) -> LiveProgress:
         if self._console.is_terminal:
@@ -45,13 +45,13 @@ class LiveProgress:
     def say(self, sentence: str) -> None:
         self._console.print(sentence, markup=False, emoji=False, soft_wrap=True)
 
-    def show(self, level: float, progress: Progress) -> None:
+    def show(self, level: float, progress: WorkerProgress) -> None:
         if self._console.is_terminal:
             self._live.update(self._line(level, progress))
         self._last = progress
 
-    def _line(self, level: float, now: Progress) -> Text:
-        since = self._last if self._last.seconds < now.seconds else Progress()
+    def _line(self, level: float, now: WorkerProgress) -> Text:
+        since = self._last if self._last.seconds < now.seconds else WorkerProgress()
         elapsed_s = max(now.seconds - since.seconds, 1e-3)
         rate = max(0.0, (now.tokens - since.tokens) / elapsed_s)
         line = Text(f"level {level:g}  {now.seconds:5.1f} s  ", style="dim")

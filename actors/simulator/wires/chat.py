@@ -63,8 +63,8 @@ class _ChatWire:
     def parse(self, body: bytes) -> Ask:
         return _ask(json_object(body))
 
-    def writer(self, heading: Heading) -> _Writer:
-        return _Writer(heading)
+    def writer(self, heading: Heading) -> _ChatWriter:
+        return _ChatWriter(heading)
 
     def body(
         self, heading: Heading, deltas: Sequence[Delta], reason: FinishReason, usage: Usage
@@ -83,7 +83,7 @@ class _ChatWire:
         return {"error": _error_object(fault)}
 
 
-class _Writer:
+class _ChatWriter:
     """See `FrameWriter`. The first frame has the role."""
 
     def __init__(self, heading: Heading) -> None:

@@ -104,8 +104,8 @@ class _MessagesWire:
             raise AskRefused("max_tokens: Field required", param="max_tokens")
         return _ask(value)
 
-    def writer(self, heading: Heading) -> _Writer:
-        return _Writer(heading)
+    def writer(self, heading: Heading) -> _MessagesWriter:
+        return _MessagesWriter(heading)
 
     def body(
         self, heading: Heading, deltas: Sequence[Delta], reason: FinishReason, usage: Usage
@@ -127,7 +127,7 @@ class _MessagesWire:
         return {"type": "error", "error": _error_object(fault), "request_id": None}
 
 
-class _Writer:
+class _MessagesWriter:
     """See `FrameWriter`. A block starts with its first delta."""
 
     def __init__(self, heading: Heading) -> None:

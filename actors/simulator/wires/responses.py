@@ -63,8 +63,8 @@ class _ResponsesWire:
     def parse(self, body: bytes) -> Ask:
         return ask_of(json_object(body))
 
-    def writer(self, heading: Heading) -> _Writer:
-        return _Writer(heading)
+    def writer(self, heading: Heading) -> _ResponsesWriter:
+        return _ResponsesWriter(heading)
 
     def body(
         self, heading: Heading, deltas: Sequence[Delta], reason: FinishReason, usage: Usage
@@ -92,7 +92,7 @@ class _ResponsesWire:
         return {"id": answer_id, "object": "response", "deleted": True}
 
 
-class _Writer:
+class _ResponsesWriter:
     """See `BackgroundWriter`. A block ends when another begins."""
 
     def __init__(self, heading: Heading) -> None:

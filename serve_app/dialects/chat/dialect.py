@@ -14,9 +14,9 @@ from actors.core.record import CompletionHeader
 from actors.ports.ledger import RateState
 from actors.ports.runtime import CancelAnswer, CancelOutcome
 from serve_app.dialects.base import (
-    Call,
     CreateCall,
-    DialectName,
+    Dialect,
+    HttpCall,
     Operation,
     RawHeaders,
     Reply,
@@ -66,7 +66,7 @@ class ChatDialect:
     def __init__(self, *, is_strict: bool = False) -> None:
         self._is_strict = is_strict
 
-    name = DialectName.CHAT
+    name = Dialect.CHAT
     keep_alive = b": keep-alive\n\n"
     replay_headers: RawHeaders = ((b"aurous-idempotent-replayed", b"true"),)
 
@@ -79,7 +79,7 @@ class ChatDialect:
     def rate_headers(self, rate: RateState) -> RawHeaders:
         return rate_headers(rate)
 
-    def check(self, call: Call) -> None:
+    def check(self, call: HttpCall) -> None:
         if call.headers.get("aurous-version", VERSION) != VERSION:
             raise UnsupportedVersion(header="Aurous-Version", known=VERSION)
         check_built(call.headers)
@@ -87,7 +87,7 @@ class ChatDialect:
     def wire_id(self, completion_id: str) -> str:
         return completion_id
 
-    def parse_create(self, call: Call) -> CreateCall:
+    def parse_create(self, call: HttpCall) -> CreateCall:
         wire_id = client_name(call.headers)
         policy = disconnect_policy(call.headers)
         value = parse_object(call.body)
@@ -105,7 +105,7 @@ class ChatDialect:
         headers = ((b"aurous-idempotency-status", status),)
         return CreateCall(request, wire_id, notice, headers, ignored)
 
-    def parse_read(self, call: Call) -> StreamCall | None:
+    def parse_read(self, call: HttpCall) -> StreamCall | None:
         return stream_call(call)
 
     def encoder(self, header: CompletionHeader, *, request_id: str) -> ChatEncoder:

@@ -56,7 +56,7 @@ from serve_app.dialects.midstream_object import midstream_object
 __all__ = ["ChatEncoder"]
 
 
-class _Stage(Enum):
+class _ChatStage(Enum):
     EMPTY = "empty"
     OPEN = "open"
     CLOSED = "closed"
@@ -75,20 +75,20 @@ class ChatEncoder:
         self._calls: set[int] = set()  # Blocks.
         self._has_calls = False  # One that is complete.
         self._writer = ChatStreamWriter(header.wire_id, header.model, int(header.created_at_s))
-        self._stage = _Stage.EMPTY
+        self._stage = _ChatStage.EMPTY
         self._number = 0
 
     def __repr__(self) -> str:
         return f"<ChatEncoder {self._stage.value}, next frame {self._number}>"
 
     def encode(self, event: Event) -> list[bytes]:
-        if self._stage is _Stage.OPEN:
+        if self._stage is _ChatStage.OPEN:
             return _FRAMES[type(event)](self, event)
-        if self._stage is _Stage.CLOSED:
+        if self._stage is _ChatStage.CLOSED:
             raise IllegalTransition(f"{type(event).__name__} after {self!r}")
         if isinstance(event, Finished) and event.status is Status.FAILED:
             return self._finished(event)
-        self._stage = _Stage.OPEN
+        self._stage = _ChatStage.OPEN
         return [self._numbered(self._writer.role()), *_FRAMES[type(event)](self, event)]
 
     def interrupted(self, error: CompletionRuntimeError) -> bytes:
@@ -133,7 +133,7 @@ class ChatEncoder:
         return []
 
     def _finished(self, event: Finished) -> list[bytes]:
-        self._stage = _Stage.CLOSED
+        self._stage = _ChatStage.CLOSED
         if event.status is Status.FAILED:
             failure = event.error or Failure(FailureCode.INTERNAL, "")
             error = self._envelope(UpstreamError(failure), Operation.CREATE)

@@ -48,52 +48,54 @@ from serve_app.http.errors import (
     refusal_status,
 )
 
-__all__ = ["FAILURES", "Row", "envelope", "error_reply", "failure_message", "failure_row"]
+__all__ = ["FAILURES", "ChatErrorRow", "envelope", "error_reply", "failure_message", "failure_row"]
 
 DOC_URL = "https://docs.aurous-labs.com/errors#"
 
 
-class Row(NamedTuple):
+class ChatErrorRow(NamedTuple):
     status: int
     code: str
     type: str
 
 
-_INTERNAL = Row(500, "internal_error", "server_error")
-_UNAVAILABLE = Row(502, "chat_provider_unavailable", "server_error")
-_NOT_FOUND = Row(404, "resource_not_found", "not_found")
+_INTERNAL = ChatErrorRow(500, "internal_error", "server_error")
+_UNAVAILABLE = ChatErrorRow(502, "chat_provider_unavailable", "server_error")
+_NOT_FOUND = ChatErrorRow(404, "resource_not_found", "not_found")
 
-FAILURES: Mapping[FailureCode, Row] = MappingProxyType(
+FAILURES: Mapping[FailureCode, ChatErrorRow] = MappingProxyType(
     {
         FailureCode.UPSTREAM_UNAVAILABLE: _UNAVAILABLE,
         FailureCode.UPSTREAM_UNAUTHORIZED: _UNAVAILABLE,
         FailureCode.UPSTREAM_TIMEOUT: _UNAVAILABLE,
         FailureCode.COMPLETION_LOST: _UNAVAILABLE,
-        FailureCode.UPSTREAM_RATE_LIMITED: Row(429, "too_many_requests", "rate_limit"),
-        FailureCode.UPSTREAM_REJECTED: Row(400, "invalid_format", "invalid_request"),
+        FailureCode.UPSTREAM_RATE_LIMITED: ChatErrorRow(429, "too_many_requests", "rate_limit"),
+        FailureCode.UPSTREAM_REJECTED: ChatErrorRow(400, "invalid_format", "invalid_request"),
         FailureCode.INTERNAL: _INTERNAL,
     }
 )
 
-_ROWS: Mapping[type[CompletionRuntimeError], Row] = MappingProxyType(
+_ROWS: Mapping[type[CompletionRuntimeError], ChatErrorRow] = MappingProxyType(
     {
         UnknownModel: _NOT_FOUND,
         Forbidden: _NOT_FOUND,  # This API has no 403 (contract, A13).
         CompletionNotFound: _NOT_FOUND,
         RouteNotFound: _NOT_FOUND,
-        MethodNotAllowed: Row(405, "method_not_allowed", "invalid_request"),
-        RequestTimedOut: Row(408, "request_timeout", "invalid_request"),
-        UnsupportedCoding: Row(415, "unsupported_encoding", "invalid_request"),
-        UnsupportedVersion: Row(400, "unknown_version", "invalid_request"),
-        RequestTooLarge: Row(413, "request_too_large", "invalid_request"),
-        CompletionIdInUse: Row(409, "completion_id_in_use", "invalid_request"),
-        IdempotencyKeyReused: Row(422, "idempotency_key_in_use", "invalid_request"),
-        IdempotencyConflict: Row(409, "idempotency_key_in_use", "invalid_request"),
-        InsufficientCredit: Row(402, "balance_too_low", "invalid_request"),
-        Overloaded: Row(503, "overloaded", "server_error"),
-        NotCancellable: Row(409, "chat_cancel_target_not_cancellable", "invalid_request"),
-        AlreadyTerminal: Row(409, "chat_cancel_target_already_terminal", "invalid_request"),
-        ReplayGap: Row(400, "value_out_of_range", "invalid_request"),
+        MethodNotAllowed: ChatErrorRow(405, "method_not_allowed", "invalid_request"),
+        RequestTimedOut: ChatErrorRow(408, "request_timeout", "invalid_request"),
+        UnsupportedCoding: ChatErrorRow(415, "unsupported_encoding", "invalid_request"),
+        UnsupportedVersion: ChatErrorRow(400, "unknown_version", "invalid_request"),
+        RequestTooLarge: ChatErrorRow(413, "request_too_large", "invalid_request"),
+        CompletionIdInUse: ChatErrorRow(409, "completion_id_in_use", "invalid_request"),
+        IdempotencyKeyReused: ChatErrorRow(422, "idempotency_key_in_use", "invalid_request"),
+        IdempotencyConflict: ChatErrorRow(409, "idempotency_key_in_use", "invalid_request"),
+        InsufficientCredit: ChatErrorRow(402, "balance_too_low", "invalid_request"),
+        Overloaded: ChatErrorRow(503, "overloaded", "server_error"),
+        NotCancellable: ChatErrorRow(409, "chat_cancel_target_not_cancellable", "invalid_request"),
+        AlreadyTerminal: ChatErrorRow(
+            409, "chat_cancel_target_already_terminal", "invalid_request"
+        ),
+        ReplayGap: ChatErrorRow(400, "value_out_of_range", "invalid_request"),
     }
 )
 
@@ -160,7 +162,7 @@ def envelope(
     return {"error": body, "midstream": {"failure": error.failure.code.value}}
 
 
-def failure_row(failure: Failure, *, is_strict: bool) -> Row:
+def failure_row(failure: Failure, *, is_strict: bool) -> ChatErrorRow:
     """Return status, code and type of a failed completion.
 
     A refusal keeps the status that the provider gave it, and its words where it had any: clients go
@@ -169,33 +171,37 @@ def failure_row(failure: Failure, *, is_strict: bool) -> Row:
     row = FAILURES[failure.code]
     if is_strict or failure.code is not FailureCode.UPSTREAM_REJECTED:
         return row
-    return Row(
+    return ChatErrorRow(
         refusal_status(failure.upstream_status),
         failure.upstream_code or row.code,
         failure.upstream_type or row.type,
     )
 
 
-def _row(error: CompletionRuntimeError, operation: Operation, *, is_strict: bool) -> Row:
+def _row(error: CompletionRuntimeError, operation: Operation, *, is_strict: bool) -> ChatErrorRow:
     match error:
         case InvalidRequest():
             code = error.reason if error.reason in _REASONS else "invalid_format"
-            return Row(400, code, "invalid_request")
+            return ChatErrorRow(400, code, "invalid_request")
         case Unauthenticated():
-            return Row(401, _KEY_CODES.get(error.reason, "invalid_api_key"), "authentication")
+            return ChatErrorRow(
+                401, _KEY_CODES.get(error.reason, "invalid_api_key"), "authentication"
+            )
         case RateLimited():
-            return Row(429, _RATE_CODES.get(error.scope, "too_many_requests"), "rate_limit")
+            return ChatErrorRow(
+                429, _RATE_CODES.get(error.scope, "too_many_requests"), "rate_limit"
+            )
         case UpstreamError():
             return failure_row(error.failure, is_strict=is_strict)
         case CompletionNotFound() if operation is Operation.CANCEL:
-            return Row(404, "chat_cancel_target_not_found", "not_found")
+            return ChatErrorRow(404, "chat_cancel_target_not_found", "not_found")
         case _:
             # Anything else is our own bug (IllegalTransition, say) and no fault of the caller.
             rows = (_ROWS[kind] for kind in type(error).__mro__ if kind in _ROWS)
             return next(rows, _INTERNAL)
 
 
-def _message(error: CompletionRuntimeError, row: Row) -> str:
+def _message(error: CompletionRuntimeError, row: ChatErrorRow) -> str:
     if isinstance(error, UpstreamError):
         return failure_message(error.failure)
     if isinstance(error, CompletionNotFound):

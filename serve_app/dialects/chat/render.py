@@ -23,7 +23,7 @@ from actors.core.events import (
 from actors.core.record import CompletionHeader, Receipt
 from actors.core.request import Dialect
 from actors.core.wire.openai_chat.format import members_of_call, tool_call
-from serve_app.dialects.answer import Answer, Block, BlockKind, agreed_reason
+from serve_app.dialects.answer import Block, BlockKind, FoldedAnswer, agreed_reason
 from serve_app.dialects.chat.errors import failure_message, failure_row
 from serve_app.dialects.midstream_object import credits, midstream_object, receipt_object
 
@@ -153,7 +153,7 @@ def speaks_functions(header: CompletionHeader) -> bool:
 
 
 def completion_object(
-    header: CompletionHeader, answer: Answer, receipt: Receipt | None, *, is_strict: bool
+    header: CompletionHeader, answer: FoldedAnswer, receipt: Receipt | None, *, is_strict: bool
 ) -> dict[str, Any]:
     """Return the ChatCompletionResponse, as create, GET and cancel have it."""
     finished = answer.finished
@@ -188,7 +188,7 @@ def completion_object(
 
 
 def _message(
-    header: CompletionHeader, answer: Answer, calls: list[Block], *, is_strict: bool
+    header: CompletionHeader, answer: FoldedAnswer, calls: list[Block], *, is_strict: bool
 ) -> dict[str, Any]:
     text, refusal = answer.text_of(BlockKind.TEXT), answer.text_of(BlockKind.REFUSAL)
     message: dict[str, Any] = {"role": "assistant", "content": text}

@@ -35,13 +35,13 @@ class _Text(TextMember):
     type: Literal["text"]
 
 
-class _ImageLocation(Members):
+class _StrictImageLocation(Members):
     url: Url
     detail: Literal["low", "high", "auto"] | None = None
 
 
-class _Image(ImageUrl):
-    image_url: _ImageLocation
+class _StrictImageUrl(ImageUrl):
+    image_url: _StrictImageLocation
 
 
 class _VideoLocation(Members):
@@ -54,7 +54,7 @@ class _Video(VideoUrl):
 
 _Part = Annotated[
     Annotated[_Text, Tag(tag("text"))]
-    | Annotated[_Image, Tag(tag("image_url"))]
+    | Annotated[_StrictImageUrl, Tag(tag("image_url"))]
     | Annotated[_Video, Tag(tag("video_url"))]
     | Annotated[RefusalMember, Tag(tag("refusal"))],
     Discriminator(type_tag),
@@ -77,7 +77,7 @@ class _ToolCall(ToolCallMember):
     custom: Any = None
 
 
-class _Message(MessageMember):
+class _StrictMessage(MessageMember):
     content: _Content | None = None
     tool_calls: Annotated[list[_ToolCall], Field(fail_fast=True)] | None = None
 
@@ -86,7 +86,7 @@ class _Function(FunctionMember):
     name: Annotated[str, Field(min_length=1, max_length=128)]
 
 
-class _Tool(FunctionTool):
+class _StrictFunctionTool(FunctionTool):
     function: _Function
 
 
@@ -106,7 +106,7 @@ _ToolChoice = Annotated[
 ]
 
 
-class _PlainFormat(Members):
+class _StrictPlainFormat(Members):
     type: Literal["text", "json_object"]
 
 
@@ -116,15 +116,15 @@ class _JsonSchema(Members):
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
 
 
-class _SchemaFormat(Members):
+class _StrictSchemaFormat(Members):
     type: Literal["json_schema"]
     json_schema: _JsonSchema
 
 
 _ResponseFormat = Annotated[
-    Annotated[_PlainFormat, Tag(tag("text"))]
-    | Annotated[_PlainFormat, Tag(tag("json_object"))]
-    | Annotated[_SchemaFormat, Tag(tag("json_schema"))],
+    Annotated[_StrictPlainFormat, Tag(tag("text"))]
+    | Annotated[_StrictPlainFormat, Tag(tag("json_object"))]
+    | Annotated[_StrictSchemaFormat, Tag(tag("json_schema"))],
     Discriminator(type_tag),
 ]
 
@@ -139,15 +139,15 @@ _Stop = Annotated[
 _Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
-class _Body(ChatBody):
-    messages: Annotated[list[_Message], Field(min_length=1, max_length=200, fail_fast=True)]
+class _StrictChatBody(ChatBody):
+    messages: Annotated[list[_StrictMessage], Field(min_length=1, max_length=200, fail_fast=True)]
     max_tokens: Limit | None = None
     max_completion_tokens: Limit | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     presence_penalty: _Penalty | None = None
     frequency_penalty: _Penalty | None = None
-    tools: Annotated[list[_Tool], Field(fail_fast=True)] | None = None
+    tools: Annotated[list[_StrictFunctionTool], Field(fail_fast=True)] | None = None
     tool_choice: _ToolChoice | None = None
     response_format: _ResponseFormat | None = None
     reasoning_effort: Literal["minimal", "low", "medium", "high"] | None = None
@@ -157,7 +157,7 @@ class _Body(ChatBody):
 _PARTS_ALLOWED: dict[str, tuple[type[BaseModel], ...]] = {
     "system": (_Text,),
     "developer": (_Text,),
-    "user": (_Text, _Image, _Video),
+    "user": (_Text, _StrictImageUrl, _Video),
     "assistant": (_Text, RefusalMember),
     "tool": (_Text,),
 }
@@ -167,7 +167,7 @@ _REFUSED = {"functions": "use tools", "function_call": "use tool_choice"}
 
 def check_strictly(value: dict[str, Any]) -> None:
     """Raises: InvalidRequest: names the member at fault."""
-    body = validate(_Body, value)
+    body = validate(_StrictChatBody, value)
     for name, instead in _REFUSED.items():
         if value.get(name) is not None:
             raise InvalidRequest(f"{name} is not supported; {instead}.", param=name)
@@ -184,13 +184,13 @@ def check_strictly(value: dict[str, Any]) -> None:
         _check_message(f"messages[{index}]", member)
 
 
-def _check_choice(body: _Body) -> None:
+def _check_choice(body: _StrictChatBody) -> None:
     choice = body.tool_choice
     if choice is not None and choice != "none" and not body.tools:
         raise InvalidRequest("tool_choice needs tools.", param="tool_choice")
 
 
-def _check_message(path: str, member: _Message) -> None:
+def _check_message(path: str, member: _StrictMessage) -> None:
     said_otherwise = member.role == "assistant" and (
         member.tool_calls or member.refusal is not None
     )

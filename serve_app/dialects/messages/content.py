@@ -32,18 +32,18 @@ from serve_app.dialects.messages.members import (
     ContentSource,
     CountBody,
     DocumentMember,
-    ImageMember,
-    MessageMember,
+    ImageBlockMember,
     OtherMember,
     RedactedMember,
     SearchResultMember,
     SystemMember,
-    TextMember,
+    TextBlockMember,
     TextSource,
-    ThinkingMember,
+    ThinkingBlockMember,
     ToolReferenceMember,
     ToolResultMember,
     ToolUseMember,
+    TurnMember,
     UrlSource,
 )
 
@@ -90,7 +90,7 @@ def _system(body: CountBody, beyond: Beyond) -> Iterator[Message]:
         yield Message(Role.SYSTEM, parts)
 
 
-def _message(index: int, member: MessageMember, beyond: Beyond) -> Message:
+def _message(index: int, member: TurnMember, beyond: Beyond) -> Message:
     role = Role(member.role)
     beyond.unknown("messages[]", member)
     if isinstance(member.content, str):
@@ -126,7 +126,7 @@ def _block(path: str, block: BlockMember, beyond: Beyond) -> list[Part] | None:
             return [ToolCallPart(block.id, block.name, _arguments(block))]
         case ToolResultMember():
             return [_result(path, block, beyond)]
-        case ThinkingMember():
+        case ThinkingBlockMember():
             return [ReasoningPart(block.thinking, block.signature)]
         case RedactedMember():
             return [ReasoningPart("", redacted_signature(block.data))]
@@ -164,15 +164,17 @@ def _result(path: str, block: ToolResultMember, beyond: Beyond) -> ToolResultPar
     return ToolResultPart(block.tool_use_id, text, bool(block.is_error), tuple(media))
 
 
-_Shown = TextMember | ImageMember | DocumentMember | SearchResultMember | ToolReferenceMember
+_Shown = (
+    TextBlockMember | ImageBlockMember | DocumentMember | SearchResultMember | ToolReferenceMember
+)
 
 
 def _shown(block: _Shown) -> list[Part] | None:
     """Return what a model is shown, None where only the provider has it."""
     match block:
-        case TextMember():
+        case TextBlockMember():
             return [TextPart(block.text)]
-        case ImageMember():
+        case ImageBlockMember():
             image = _image(block)
             return None if image is None else [image]
         case DocumentMember():
@@ -184,7 +186,7 @@ def _shown(block: _Shown) -> list[Part] | None:
             return [TextPart(block.tool_name)]
 
 
-def _image(block: ImageMember) -> ImagePart | None:
+def _image(block: ImageBlockMember) -> ImagePart | None:
     match block.source:
         case Base64Source(media_type=media_type, data=data):
             return ImagePart(f"data:{media_type};base64,{data}")

@@ -25,9 +25,9 @@ from actors.core.wire.anthropic.format import PING
 from actors.ports.ledger import RateState
 from actors.ports.runtime import CancelAnswer, CancelOutcome
 from serve_app.dialects.base import (
-    Call,
     CreateCall,
-    DialectName,
+    Dialect,
+    HttpCall,
     Operation,
     RawHeaders,
     Reply,
@@ -68,7 +68,7 @@ class MessagesDialect:
         self._is_strict = is_strict
         self._is_async = is_async
 
-    name = DialectName.MESSAGES
+    name = Dialect.MESSAGES
     keep_alive = PING
     replay_headers: RawHeaders = ()
 
@@ -82,14 +82,14 @@ class MessagesDialect:
             (b"anthropic-ratelimit-requests-reset", timestamp(rate.reset_at_s).encode("ascii")),
         )
 
-    def check(self, call: Call) -> None:
+    def check(self, call: HttpCall) -> None:
         check_built(call.headers)
 
     def wire_id(self, completion_id: str) -> str:
         """Return `msg_` and the 32 hex digits that the id's ULID is."""
         return f"msg_{ulid_bits(completion_id.removeprefix(COMPLETION_PREFIX)):032x}"
 
-    def client_name(self, call: Call) -> str | None:
+    def client_name(self, call: HttpCall) -> str | None:
         """Return the id that the client chose, None where it chose none.
 
         Raises: InvalidRequest: it is no name, or two that differ.
@@ -104,7 +104,7 @@ class MessagesDialect:
             raise InvalidRequest("Two ids were chosen, and they differ.", param="message_id")
         return name or header
 
-    def parse_create(self, call: Call) -> CreateCall:
+    def parse_create(self, call: HttpCall) -> CreateCall:
         wire_id = self.client_name(call)
         policy = disconnect_policy(call.headers)
         value = parse_object(call.body)
@@ -114,16 +114,16 @@ class MessagesDialect:
         )
         return CreateCall(request, wire_id, ignored=ignored_members(value))
 
-    def parse_background(self, call: Call) -> CreateCall:
+    def parse_background(self, call: HttpCall) -> CreateCall:
         """Return what a call of the asynchronous API asks for; its `stream` says nothing."""
         parsed = self.parse_create(call)
         return replace(parsed, request=replace(parsed.request, background=True, stream=False))
 
-    def parse_count(self, call: Call) -> CompletionRequest:
+    def parse_count(self, call: HttpCall) -> CompletionRequest:
         """Return the request whose prompt shall be counted. Raises: InvalidRequest."""
         return counted_request(parse_object(call.body), is_strict=self._is_strict)
 
-    def parse_read(self, call: Call) -> StreamCall:
+    def parse_read(self, call: HttpCall) -> StreamCall:
         # An empty one is none.
         after = cursor(call.query.get("after") or None, "after")
         last = cursor(call.headers.get("last-event-id") or None, "Last-Event-ID")

@@ -64,7 +64,7 @@ from serve_app.dialects.midstream_object import midstream_object
 __all__ = ["MessagesEncoder"]
 
 
-class _Stage(Enum):
+class _MessagesStage(Enum):
     EMPTY = "empty"
     OPEN = "open"
     CLOSED = "closed"
@@ -77,7 +77,7 @@ class MessagesEncoder:
         self._header = header
         self._request_id = request_id
         self._writer = MessagesStreamWriter(header.wire_id, header.model, has_block_ids=True)
-        self._stage = _Stage.EMPTY
+        self._stage = _MessagesStage.EMPTY
         self._number = 0
         self._block: int | None = None  # The one that is open.
         self._call: int | None = None  # It again, while it is a call.
@@ -90,15 +90,15 @@ class MessagesEncoder:
         return f"<MessagesEncoder {self._stage.value}, next frame {self._number}>"
 
     def encode(self, event: Event) -> list[bytes]:
-        if self._stage is _Stage.OPEN:
+        if self._stage is _MessagesStage.OPEN:
             return self._numbered(_FRAMES[type(event)](self, event))
-        if self._stage is _Stage.CLOSED:
+        if self._stage is _MessagesStage.CLOSED:
             raise IllegalTransition(f"{type(event).__name__} after {self!r}")
         if isinstance(event, Started):
             return []
         if isinstance(event, Finished) and event.status is Status.FAILED:
             return self._numbered(self._finished(event))
-        self._stage = _Stage.OPEN
+        self._stage = _MessagesStage.OPEN
         start = self._writer.message_start(usage_object(self._usage_at_start(event)))
         return self._numbered([start, *_FRAMES[type(event)](self, event)])
 
@@ -217,7 +217,7 @@ class MessagesEncoder:
         return []
 
     def _finished(self, event: Finished) -> list[bytes]:
-        self._stage = _Stage.CLOSED
+        self._stage = _MessagesStage.CLOSED
         if event.status is Status.FAILED:
             failure = event.error or Failure(FailureCode.INTERNAL, "")
             return [self.interrupted(UpstreamError(failure))]

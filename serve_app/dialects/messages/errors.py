@@ -57,7 +57,7 @@ __all__ = [
 MESSAGE_ID = "message_id"
 
 
-class Row(NamedTuple):
+class MessagesErrorRow(NamedTuple):
     status: int
     type: str
 
@@ -70,13 +70,13 @@ class StreamNotFound(CompletionNotFound):
         self.message_id = message_id
 
 
-_INTERNAL = Row(500, "api_error")
-_UNAVAILABLE = Row(502, "api_error")
-_NOT_FOUND = Row(404, "not_found_error")
-_OVERLOADED = Row(529, "overloaded_error")
-_INVALID = Row(400, "invalid_request_error")
-_UNPROCESSABLE = Row(422, "invalid_request_error")
-_UNSUPPORTED = Row(400, "invalid_request_error")
+_INTERNAL = MessagesErrorRow(500, "api_error")
+_UNAVAILABLE = MessagesErrorRow(502, "api_error")
+_NOT_FOUND = MessagesErrorRow(404, "not_found_error")
+_OVERLOADED = MessagesErrorRow(529, "overloaded_error")
+_INVALID = MessagesErrorRow(400, "invalid_request_error")
+_UNPROCESSABLE = MessagesErrorRow(422, "invalid_request_error")
+_UNSUPPORTED = MessagesErrorRow(400, "invalid_request_error")
 
 THREAD_UNSUPPORTED = "thread_unsupported_request"
 """The API's own code, in the error's `details`: its SDKs go on without a thread where they read it."""
@@ -86,14 +86,14 @@ _UNSUPPORTED_REASONS = frozenset(
 )
 """Of a member that is well said, and cannot be honoured."""
 
-_FAILURES: Mapping[FailureCode, Row] = MappingProxyType(
+_FAILURES: Mapping[FailureCode, MessagesErrorRow] = MappingProxyType(
     {
         FailureCode.UPSTREAM_UNAVAILABLE: _UNAVAILABLE,
         FailureCode.UPSTREAM_UNAUTHORIZED: _UNAVAILABLE,
         FailureCode.UPSTREAM_TIMEOUT: _UNAVAILABLE,
         FailureCode.COMPLETION_LOST: _UNAVAILABLE,
-        FailureCode.UPSTREAM_RATE_LIMITED: Row(429, "rate_limit_error"),
-        FailureCode.UPSTREAM_REJECTED: Row(400, "invalid_request_error"),
+        FailureCode.UPSTREAM_RATE_LIMITED: MessagesErrorRow(429, "rate_limit_error"),
+        FailureCode.UPSTREAM_REJECTED: MessagesErrorRow(400, "invalid_request_error"),
         FailureCode.INTERNAL: _INTERNAL,
     }
 )
@@ -102,23 +102,25 @@ _REFUSAL_TYPES: Mapping[int, str] = MappingProxyType(
     {400: "invalid_request_error", 404: "not_found_error", 413: "request_too_large"}
 )
 
-_ROWS: Mapping[type[CompletionRuntimeError], Row] = MappingProxyType(
+_ROWS: Mapping[type[CompletionRuntimeError], MessagesErrorRow] = MappingProxyType(
     {
         InvalidRequest: _INVALID,
         ReplayGap: _INVALID,
-        Unauthenticated: Row(401, "authentication_error"),
-        Forbidden: Row(403, "permission_error"),
+        Unauthenticated: MessagesErrorRow(401, "authentication_error"),
+        Forbidden: MessagesErrorRow(403, "permission_error"),
         UnknownModel: _NOT_FOUND,
         CompletionNotFound: _NOT_FOUND,
         RouteNotFound: _NOT_FOUND,
-        MethodNotAllowed: Row(405, "invalid_request_error"),
-        RequestTimedOut: Row(408, "timeout_error"),
-        UnsupportedCoding: Row(415, "invalid_request_error"),
-        RequestTooLarge: Row(413, "request_too_large"),
-        CompletionIdInUse: Row(400, "invalid_request_error"),
-        InsufficientCredit: Row(402, "billing_error"),
-        RateLimited: Row(429, "rate_limit_error"),
-        RequestError: Row(400, "invalid_request_error"),  # any other fault of the caller
+        MethodNotAllowed: MessagesErrorRow(405, "invalid_request_error"),
+        RequestTimedOut: MessagesErrorRow(408, "timeout_error"),
+        UnsupportedCoding: MessagesErrorRow(415, "invalid_request_error"),
+        RequestTooLarge: MessagesErrorRow(413, "request_too_large"),
+        CompletionIdInUse: MessagesErrorRow(400, "invalid_request_error"),
+        InsufficientCredit: MessagesErrorRow(402, "billing_error"),
+        RateLimited: MessagesErrorRow(429, "rate_limit_error"),
+        RequestError: MessagesErrorRow(
+            400, "invalid_request_error"
+        ),  # any other fault of the caller
         Overloaded: _OVERLOADED,
         NotCancellable: _OVERLOADED,  # The cancel is on its way: the same call again will tell.
     }
@@ -195,7 +197,7 @@ def _location(param: str | None) -> list[str | int]:
     return ["body", *steps]
 
 
-def _row(error: CompletionRuntimeError) -> Row:
+def _row(error: CompletionRuntimeError) -> MessagesErrorRow:
     if isinstance(error, UpstreamError):
         return _failure_row(error.failure)
     if isinstance(error, InvalidRequest) and error.reason in _UNSUPPORTED_REASONS:
@@ -205,7 +207,7 @@ def _row(error: CompletionRuntimeError) -> Row:
     return next(rows, _INTERNAL)
 
 
-def _failure_row(failure: Failure) -> Row:
+def _failure_row(failure: Failure) -> MessagesErrorRow:
     """Return the row of a failed completion; a refusal is told as the provider told it.
 
     Clients of this format go by status, type and message when they ask again without what was refused.
@@ -215,10 +217,10 @@ def _failure_row(failure: Failure) -> Row:
     status = refusal_status(failure.upstream_status)
     is_ours = failure.upstream_type in _REFUSAL_TYPES.values()
     kind = failure.upstream_type if is_ours else None
-    return Row(status, kind or _REFUSAL_TYPES.get(status, "invalid_request_error"))
+    return MessagesErrorRow(status, kind or _REFUSAL_TYPES.get(status, "invalid_request_error"))
 
 
-def _message(error: CompletionRuntimeError, row: Row) -> str:
+def _message(error: CompletionRuntimeError, row: MessagesErrorRow) -> str:
     if isinstance(error, UpstreamError):
         return failure_message(error.failure)
     if isinstance(error, StreamNotFound):
@@ -228,7 +230,7 @@ def _message(error: CompletionRuntimeError, row: Row) -> str:
     return error.message
 
 
-def _detail(error: CompletionRuntimeError, row: Row) -> Any:
+def _detail(error: CompletionRuntimeError, row: MessagesErrorRow) -> Any:
     if isinstance(error, InvalidRequest | ReplayGap):
         return validation_detail(error)
     if row.status == 401:

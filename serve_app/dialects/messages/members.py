@@ -35,18 +35,18 @@ __all__ = [
     "CountBody",
     "DocumentMember",
     "FormatMember",
-    "ImageMember",
-    "MessageMember",
+    "ImageBlockMember",
+    "TurnMember",
     "MessagesBody",
     "OtherMember",
     "OutputConfig",
     "RedactedMember",
     "SearchResultMember",
     "SystemMember",
-    "TextMember",
+    "TextBlockMember",
     "TextSource",
     "ThinkingConfig",
-    "ThinkingMember",
+    "ThinkingBlockMember",
     "ToolMember",
     "ToolReferenceMember",
     "ToolResultMember",
@@ -60,7 +60,7 @@ Id = Annotated[str, Field(min_length=1, max_length=512)]
 # Content.
 
 
-class TextMember(Members):
+class TextBlockMember(Members):
     type: Literal["text"]
     text: str
 
@@ -81,7 +81,7 @@ class TextSource(Members):
     data: str
 
 
-class ImageMember(Members):
+class ImageBlockMember(Members):
     type: Literal["image"]
     source: Annotated[
         Annotated[Base64Source, Tag(tag("base64"))]
@@ -100,8 +100,8 @@ class ContentSource(Members):
         | Annotated[
             list[
                 Annotated[
-                    Annotated[TextMember, Tag(tag("text"))]
-                    | Annotated[ImageMember, Tag(tag("image"))]
+                    Annotated[TextBlockMember, Tag(tag("text"))]
+                    | Annotated[ImageBlockMember, Tag(tag("image"))]
                     | Annotated[OtherMember, Tag(tag("other"))],
                     by_known_type("text", "image"),
                 ]
@@ -131,7 +131,7 @@ class SearchResultMember(Members):
     type: Literal["search_result"]
     source: str
     title: str
-    content: Annotated[list[TextMember], Field(fail_fast=True)]
+    content: Annotated[list[TextBlockMember], Field(fail_fast=True)]
 
 
 class ToolReferenceMember(Members):
@@ -153,8 +153,8 @@ ResultContent = Annotated[
     | Annotated[
         list[
             Annotated[
-                Annotated[TextMember, Tag(tag("text"))]
-                | Annotated[ImageMember, Tag(tag("image"))]
+                Annotated[TextBlockMember, Tag(tag("text"))]
+                | Annotated[ImageBlockMember, Tag(tag("image"))]
                 | Annotated[DocumentMember, Tag(tag("document"))]
                 | Annotated[SearchResultMember, Tag(tag("search_result"))]
                 | Annotated[ToolReferenceMember, Tag(tag("tool_reference"))]
@@ -176,7 +176,7 @@ class ToolResultMember(Members):
     is_error: bool | None = None
 
 
-class ThinkingMember(Members):
+class ThinkingBlockMember(Members):
     type: Literal["thinking"]
     thinking: str
     signature: str | None = None
@@ -195,27 +195,27 @@ class CompactionMember(Members):
 
 
 BlockMember = (
-    TextMember
-    | ImageMember
+    TextBlockMember
+    | ImageBlockMember
     | DocumentMember
     | SearchResultMember
     | ToolUseMember
     | ToolResultMember
     | ToolReferenceMember
-    | ThinkingMember
+    | ThinkingBlockMember
     | RedactedMember
     | CompactionMember
     | OtherMember
 )
 
 _TaggedBlock = Annotated[
-    Annotated[TextMember, Tag(tag("text"))]
-    | Annotated[ImageMember, Tag(tag("image"))]
+    Annotated[TextBlockMember, Tag(tag("text"))]
+    | Annotated[ImageBlockMember, Tag(tag("image"))]
     | Annotated[DocumentMember, Tag(tag("document"))]
     | Annotated[SearchResultMember, Tag(tag("search_result"))]
     | Annotated[ToolUseMember, Tag(tag("tool_use"))]
     | Annotated[ToolResultMember, Tag(tag("tool_result"))]
-    | Annotated[ThinkingMember, Tag(tag("thinking"))]
+    | Annotated[ThinkingBlockMember, Tag(tag("thinking"))]
     | Annotated[RedactedMember, Tag(tag("redacted_thinking"))]
     | Annotated[CompactionMember, Tag(tag("compaction"))]
     | Annotated[OtherMember, Tag(tag("other"))],
@@ -239,7 +239,7 @@ Content = Annotated[
 ]
 
 
-class MessageMember(Members):
+class TurnMember(Members):
     role: Literal["user", "assistant", "system"]
     content: Content
 
@@ -317,7 +317,7 @@ class CountBody(Members):
     """What `count_tokens` reads."""
 
     model: ModelName
-    messages: Annotated[list[MessageMember], Field(min_length=1, max_length=10_000, fail_fast=True)]
+    messages: Annotated[list[TurnMember], Field(min_length=1, max_length=10_000, fail_fast=True)]
     system: System | None = None
     tools: Annotated[list[_TaggedTool], Field(max_length=10_000, fail_fast=True)] | None = None
     tool_choice: _ToolChoice | None = None

@@ -21,7 +21,7 @@ from actors.core.wire.anthropic.format import (
     tool_use_block,
     usage_object,
 )
-from serve_app.dialects.answer import Answer, Block, BlockKind, agreed_reason
+from serve_app.dialects.answer import Block, BlockKind, FoldedAnswer, agreed_reason
 from serve_app.dialects.base import Snapshot
 from serve_app.dialects.messages.blocks import folded
 from serve_app.dialects.messages.errors import error_object, failure_message
@@ -81,7 +81,7 @@ def message_object(shown: Snapshot) -> dict[str, Any]:
     return value
 
 
-def _content(answer: Answer) -> list[dict[str, Any]]:
+def _content(answer: FoldedAnswer) -> list[dict[str, Any]]:
     blocks = (answer.blocks[index] for index in sorted(answer.blocks))
     return [
         value

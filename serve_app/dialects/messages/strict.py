@@ -19,18 +19,18 @@ from serve_app.dialects.members import Limit, Members, by_json_kind, type_tag
 from serve_app.dialects.messages.members import (
     Base64Source,
     CountBody,
-    ImageMember,
-    MessageMember,
+    ImageBlockMember,
     MessagesBody,
     OutputConfig,
     RedactedMember,
     SystemMember,
-    TextMember,
+    TextBlockMember,
+    ThinkingBlockMember,
     ThinkingConfig,
-    ThinkingMember,
     ToolMember,
     ToolResultMember,
     ToolUseMember,
+    TurnMember,
     UrlSource,
 )
 
@@ -47,7 +47,7 @@ class _ImageUrl(UrlSource):
     url: Annotated[str, Field(pattern=r"^https?://[^\s]")]
 
 
-class _Image(ImageMember):
+class _StrictImageBlock(ImageBlockMember):
     source: Annotated[
         Annotated[_ImageData, Tag(tag("base64"))] | Annotated[_ImageUrl, Tag(tag("url"))],
         Discriminator(type_tag),
@@ -61,7 +61,7 @@ class _ToolUse(ToolUseMember):
 
 
 _TaggedPart = Annotated[
-    Annotated[TextMember, Tag(tag("text"))] | Annotated[_Image, Tag(tag("image"))],
+    Annotated[TextBlockMember, Tag(tag("text"))] | Annotated[_StrictImageBlock, Tag(tag("image"))],
     Discriminator(type_tag),
 ]
 
@@ -78,13 +78,13 @@ class _ToolResult(ToolResultMember):
     ) = None
 
 
-class _Thinking(ThinkingMember):
+class _Thinking(ThinkingBlockMember):
     signature: str
 
 
 _Block = Annotated[
-    Annotated[TextMember, Tag(tag("text"))]
-    | Annotated[_Image, Tag(tag("image"))]
+    Annotated[TextBlockMember, Tag(tag("text"))]
+    | Annotated[_StrictImageBlock, Tag(tag("image"))]
     | Annotated[_ToolUse, Tag(tag("tool_use"))]
     | Annotated[_ToolResult, Tag(tag("tool_result"))]
     | Annotated[_Thinking, Tag(tag("thinking"))]
@@ -93,7 +93,7 @@ _Block = Annotated[
 ]
 
 
-class _Message(MessageMember):
+class _StrictTurn(TurnMember):
     content: Annotated[
         Annotated[str, Field(min_length=1), Tag(tag("string"))]
         | Annotated[list[_Block], Field(min_length=1, fail_fast=True), Tag(tag("array"))],
@@ -113,7 +113,7 @@ _System = Annotated[
 ]
 
 
-class _Tool(ToolMember):
+class _StrictTool(ToolMember):
     """`type` is of tools that the provider runs itself; none of those can be honoured here."""
 
     name: _Name
@@ -137,14 +137,14 @@ class _Metadata(Members):
 
 
 class _CountBody(CountBody):
-    messages: Annotated[list[_Message], Field(min_length=1, max_length=10_000, fail_fast=True)]
+    messages: Annotated[list[_StrictTurn], Field(min_length=1, max_length=10_000, fail_fast=True)]
     system: _System | None = None
-    tools: Annotated[list[_Tool], Field(fail_fast=True)] | None = None
+    tools: Annotated[list[_StrictTool], Field(fail_fast=True)] | None = None
     thinking: _ThinkingMode | None = None
     output_config: _Output | None = None
 
 
-class _Body(_CountBody, MessagesBody):
+class _StrictMessagesBody(_CountBody, MessagesBody):
     max_tokens: Annotated[int, Field(le=2**31 - 1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=1)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -162,15 +162,15 @@ class _Body(_CountBody, MessagesBody):
 
 
 _BLOCKS_ALLOWED: dict[str, tuple[type[BaseModel], ...]] = {
-    "system": (TextMember,),
-    "user": (TextMember, _Image, _ToolResult),
-    "assistant": (TextMember, _ToolUse, _Thinking, RedactedMember),
+    "system": (TextBlockMember,),
+    "user": (TextBlockMember, _StrictImageBlock, _ToolResult),
+    "assistant": (TextBlockMember, _ToolUse, _Thinking, RedactedMember),
 }
 
 
 def check_strictly(value: dict[str, Any]) -> None:
     """Raises: InvalidRequest: names the member at fault."""
-    body = validate(_Body, value)
+    body = validate(_StrictMessagesBody, value)
     _check_messages(body)
     choice = body.tool_choice
     if choice is not None and choice.type != "none" and not body.tools:

@@ -17,9 +17,9 @@ from actors.core.record import CompletionHeader
 from actors.ports.ledger import RateState
 from actors.ports.runtime import CancelAnswer, CancelOutcome
 from serve_app.dialects.base import (
-    Call,
     CreateCall,
-    DialectName,
+    Dialect,
+    HttpCall,
     Operation,
     RawHeaders,
     Reply,
@@ -60,7 +60,7 @@ class ModelResponseCall(CreateCall):
 class ModelResponseDialect:
     """See `dialects.base.Dialect`."""
 
-    name = DialectName.MODEL_RESPONSE
+    name = Dialect.MODEL_RESPONSE
     keep_alive = b": keep-alive\n\n"
     replay_headers: RawHeaders = ()
 
@@ -73,13 +73,13 @@ class ModelResponseDialect:
     def rate_headers(self, rate: RateState) -> RawHeaders:
         return rate_headers(rate, suffix=b"-requests")
 
-    def check(self, call: Call) -> None:
+    def check(self, call: HttpCall) -> None:
         check_built(call.headers)
 
     def wire_id(self, completion_id: str) -> str:
         return response_id(completion_id)
 
-    def parse_create(self, call: Call) -> ModelResponseCall:
+    def parse_create(self, call: HttpCall) -> ModelResponseCall:
         wire_id = client_name(call.headers)
         policy = disconnect_policy(call.headers)
         value = json_object(call.body)
@@ -87,7 +87,7 @@ class ModelResponseDialect:
         request = completion_request(value, policy)
         return ModelResponseCall(request, wire_id, organization=organization)
 
-    def parse_read(self, call: Call) -> StreamCall | None:
+    def parse_read(self, call: HttpCall) -> StreamCall | None:
         organization_of(call.query)  # Before anything else that may be wrong.
         return stream_call(call)
 

@@ -43,7 +43,7 @@ from serve_app.dialects.model_response.render import finish_reason, finished_at,
 __all__ = ["ModelResponseEncoder"]
 
 
-class _Stage(Enum):
+class _ModelResponseStage(Enum):
     EMPTY = "empty"
     OPEN = "open"
     CLOSED = "closed"
@@ -54,7 +54,7 @@ class ModelResponseEncoder:
 
     def __init__(self, header: CompletionHeader) -> None:
         self._header = header
-        self._stage = _Stage.EMPTY
+        self._stage = _ModelResponseStage.EMPTY
         self._number = 0
         self._items = 0
         self._message: int | None = None  # index of the message among the items
@@ -66,11 +66,11 @@ class ModelResponseEncoder:
         return f"<ModelResponseEncoder {self._stage.value}, next frame {self._number}>"
 
     def encode(self, event: Event) -> list[bytes]:
-        if self._stage is _Stage.OPEN:
+        if self._stage is _ModelResponseStage.OPEN:
             return _FRAMES[type(event)](self, event)
-        if self._stage is _Stage.CLOSED:
+        if self._stage is _ModelResponseStage.CLOSED:
             raise IllegalTransition(f"{type(event).__name__} after {self!r}")
-        self._stage = _Stage.OPEN
+        self._stage = _ModelResponseStage.OPEN
         created = {"id": self._header.wire_id, "status": "in_progress"}
         return [self._frame("response.created", created), *_FRAMES[type(event)](self, event)]
 
@@ -132,7 +132,7 @@ class ModelResponseEncoder:
         return []
 
     def _finished(self, event: Finished) -> list[bytes]:
-        self._stage = _Stage.CLOSED
+        self._stage = _ModelResponseStage.CLOSED
         match event.status:
             case Status.COMPLETED:
                 return [*self._text_done(), self._completed(event)]

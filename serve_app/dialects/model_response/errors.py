@@ -45,7 +45,7 @@ from serve_app.http.errors import (
 __all__ = [
     "FAILURES",
     "INVALID_STATUS",
-    "Row",
+    "ModelResponseErrorRow",
     "envelope",
     "error_object",
     "error_reply",
@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 
-class Row(NamedTuple):
+class ModelResponseErrorRow(NamedTuple):
     """`message` is the published one, None where the error's own is sent."""
 
     status: int
@@ -65,15 +65,15 @@ class Row(NamedTuple):
 
 _INVALID = "invalid_request_error"
 
-_INTERNAL = Row(
+_INTERNAL = ModelResponseErrorRow(
     500,
     "api_error",
     "internal_error",
     message="Something went wrong on our side; the request id finds it in our logs.",
 )
-_UNAVAILABLE = Row(502, "api_error", "api_error")
+_UNAVAILABLE = ModelResponseErrorRow(502, "api_error", "api_error")
 
-INVALID_STATUS = Row(
+INVALID_STATUS = ModelResponseErrorRow(
     400,
     _INVALID,
     "invalid_status",
@@ -82,52 +82,54 @@ INVALID_STATUS = Row(
 )
 """Of a cancel whose target failed."""
 
-FAILURES: Mapping[FailureCode, Row] = MappingProxyType(
+FAILURES: Mapping[FailureCode, ModelResponseErrorRow] = MappingProxyType(
     {
         FailureCode.UPSTREAM_UNAVAILABLE: _UNAVAILABLE,
         FailureCode.UPSTREAM_UNAUTHORIZED: _UNAVAILABLE,
         FailureCode.UPSTREAM_TIMEOUT: _UNAVAILABLE,
         FailureCode.COMPLETION_LOST: _UNAVAILABLE,
-        FailureCode.UPSTREAM_RATE_LIMITED: Row(429, "rate_limit_error", "rate_limit"),
-        FailureCode.UPSTREAM_REJECTED: Row(400, _INVALID, "invalid_request"),
+        FailureCode.UPSTREAM_RATE_LIMITED: ModelResponseErrorRow(
+            429, "rate_limit_error", "rate_limit"
+        ),
+        FailureCode.UPSTREAM_REJECTED: ModelResponseErrorRow(400, _INVALID, "invalid_request"),
         FailureCode.INTERNAL: _INTERNAL,
     }
 )
 
-_ROWS: Mapping[type[CompletionRuntimeError], Row] = MappingProxyType(
+_ROWS: Mapping[type[CompletionRuntimeError], ModelResponseErrorRow] = MappingProxyType(
     {
-        UnknownModel: Row(404, "not_found_error", "model_not_found", "model"),
-        Unauthenticated: Row(
+        UnknownModel: ModelResponseErrorRow(404, "not_found_error", "model_not_found", "model"),
+        Unauthenticated: ModelResponseErrorRow(
             401, "authentication_error", "invalid_api_key", message="Invalid API key provided"
         ),
-        Forbidden: Row(
+        Forbidden: ModelResponseErrorRow(
             403,
             "permission_error",
             "insufficient_permissions",
             ORGANIZATION,
             "Organization access denied",
         ),
-        CompletionNotFound: Row(
+        CompletionNotFound: ModelResponseErrorRow(
             404, "not_found_error", "response_not_found", message="Response not found"
         ),
-        AlreadyTerminal: Row(
+        AlreadyTerminal: ModelResponseErrorRow(
             409,
             _INVALID,
             "response_already_finalized",
             message="Response already completed or cancelled",
         ),
-        NotCancellable: Row(409, _INVALID, "response_not_cancellable"),
-        RouteNotFound: Row(404, "not_found_error", "route_not_found"),
-        MethodNotAllowed: Row(405, _INVALID, "method_not_allowed"),
-        RequestTimedOut: Row(408, _INVALID, "request_timeout"),
-        UnsupportedCoding: Row(415, _INVALID, "unsupported_encoding"),
-        RequestTooLarge: Row(413, _INVALID, "request_too_large"),
-        IdempotencyKeyReused: Row(422, _INVALID, "idempotency_key_in_use"),
-        CompletionIdInUse: Row(409, _INVALID, "completion_id_in_use"),
-        InsufficientCredit: Row(402, "billing_error", "insufficient_credits"),
-        RateLimited: Row(429, "rate_limit_error", "rate_limit"),
-        Overloaded: Row(503, "api_error", "model_unavailable"),
-        ReplayGap: Row(400, _INVALID, "invalid_parameter", "starting_after"),
+        NotCancellable: ModelResponseErrorRow(409, _INVALID, "response_not_cancellable"),
+        RouteNotFound: ModelResponseErrorRow(404, "not_found_error", "route_not_found"),
+        MethodNotAllowed: ModelResponseErrorRow(405, _INVALID, "method_not_allowed"),
+        RequestTimedOut: ModelResponseErrorRow(408, _INVALID, "request_timeout"),
+        UnsupportedCoding: ModelResponseErrorRow(415, _INVALID, "unsupported_encoding"),
+        RequestTooLarge: ModelResponseErrorRow(413, _INVALID, "request_too_large"),
+        IdempotencyKeyReused: ModelResponseErrorRow(422, _INVALID, "idempotency_key_in_use"),
+        CompletionIdInUse: ModelResponseErrorRow(409, _INVALID, "completion_id_in_use"),
+        InsufficientCredit: ModelResponseErrorRow(402, "billing_error", "insufficient_credits"),
+        RateLimited: ModelResponseErrorRow(429, "rate_limit_error", "rate_limit"),
+        Overloaded: ModelResponseErrorRow(503, "api_error", "model_unavailable"),
+        ReplayGap: ModelResponseErrorRow(400, _INVALID, "invalid_parameter", "starting_after"),
     }
 )
 
@@ -159,7 +161,7 @@ def envelope(error: CompletionRuntimeError) -> dict[str, Any]:
     return error_object(row, error.message)
 
 
-def error_object(row: Row, message: str = "") -> dict[str, Any]:
+def error_object(row: ModelResponseErrorRow, message: str = "") -> dict[str, Any]:
     value = {"message": row.message or message, "type": row.type, "code": row.code}
     if row.param is not None:
         value["param"] = row.param
@@ -175,11 +177,13 @@ def failure_object(failure: Failure) -> dict[str, Any]:
     return {"message": message, "type": row.type, "code": row.code}
 
 
-def _row(error: CompletionRuntimeError) -> Row:
+def _row(error: CompletionRuntimeError) -> ModelResponseErrorRow:
     match error:
         case InvalidRequest():
             param = _PARAMS.get(error.param or "", error.param)
-            return Row(400, _INVALID, _CODES.get(error.reason, "invalid_parameter"), param)
+            return ModelResponseErrorRow(
+                400, _INVALID, _CODES.get(error.reason, "invalid_parameter"), param
+            )
         case UpstreamError():
             return FAILURES[error.failure.code]
         case _:

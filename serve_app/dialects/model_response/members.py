@@ -17,7 +17,7 @@ from serve_app.dialects.members import Members, ModelName, Url, by_json_kind, ty
 
 __all__ = [
     "ImageBlock",
-    "ImageMember",
+    "ImageContent",
     "InputMember",
     "ModelResponseBody",
     "TextBlock",
@@ -27,16 +27,16 @@ __all__ = [
 # A message of generation A: one array per kind of content.
 
 
-class TextMember(Members):
+class TextContent(Members):
     text: str
 
 
-class ImageMember(Members):
+class ImageContent(Members):
     url: Url | None = None
     file_id: Annotated[str | None, Field(alias="fileId")] = None
 
 
-class FileMember(Members):
+class FileContent(Members):
     file_id: Annotated[str | None, Field(alias="fileId")] = None
 
 
@@ -73,10 +73,10 @@ class InputMember(Members):
     """One message; `texts` and `images`, or `content`."""
 
     role: Literal["user", "system", "assistant"]
-    texts: Annotated[list[TextMember], Field(fail_fast=True)] | None = None
-    images: Annotated[list[ImageMember], Field(fail_fast=True)] | None = None
-    audio: Annotated[list[FileMember], Field(fail_fast=True)] | None = None
-    files: Annotated[list[FileMember], Field(fail_fast=True)] | None = None
+    texts: Annotated[list[TextContent], Field(fail_fast=True)] | None = None
+    images: Annotated[list[ImageContent], Field(fail_fast=True)] | None = None
+    audio: Annotated[list[FileContent], Field(fail_fast=True)] | None = None
+    files: Annotated[list[FileContent], Field(fail_fast=True)] | None = None
     content: Content | None = None
     id: str | None = None
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from actors.core.events import Finished, FinishReason, Status, Usage
 from actors.core.record import CompletionHeader, Timeline
-from serve_app.dialects.answer import Answer, Block, BlockKind
+from serve_app.dialects.answer import Block, BlockKind, FoldedAnswer
 from serve_app.dialects.base import Snapshot
 from serve_app.dialects.midstream_object import midstream_object, receipt_object
 from serve_app.dialects.model_response.errors import failure_object
@@ -144,7 +144,7 @@ def _times(
 _STAGES = ("queued", "processing_input", "generating_output")
 
 
-def _progress(header: CompletionHeader, timeline: Timeline, answer: Answer) -> dict[str, Any]:
+def _progress(header: CompletionHeader, timeline: Timeline, answer: FoldedAnswer) -> dict[str, Any]:
     """Return how far a running response is: by its limit where it has one, else by its stage."""
     usage = answer.usage
     output_tokens = usage.completion_tokens + usage.reasoning_tokens
@@ -180,7 +180,7 @@ def _with_end(value: dict[str, Any], shown: Snapshot) -> dict[str, Any]:
     return value
 
 
-def _message(answer: Answer) -> dict[str, Any]:
+def _message(answer: FoldedAnswer) -> dict[str, Any]:
     text, refusal = answer.text_of(BlockKind.TEXT), answer.text_of(BlockKind.REFUSAL)
     calls = answer.calls(is_complete=True)
     message: dict[str, Any] = {"role": "assistant", "content": text}
@@ -193,7 +193,7 @@ def _message(answer: Answer) -> dict[str, Any]:
     return message
 
 
-def _output(answer: Answer) -> list[dict[str, Any]]:
+def _output(answer: FoldedAnswer) -> list[dict[str, Any]]:
     text, refusal = answer.text_of(BlockKind.TEXT), answer.text_of(BlockKind.REFUSAL)
     content: list[dict[str, Any]] = []
     if text:

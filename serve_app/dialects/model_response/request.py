@@ -24,7 +24,7 @@ from actors.core.request import (
 from serve_app.dialects.json_body import parse_object, validate
 from serve_app.dialects.model_response.members import (
     ImageBlock,
-    ImageMember,
+    ImageContent,
     InputMember,
     ModelResponseBody,
     TextBlock,
@@ -171,7 +171,7 @@ def _check_content(path: str, member: InputMember) -> None:
         )
 
 
-def _image(path: str, member: ImageMember) -> ImagePart:
+def _image(path: str, member: ImageContent) -> ImagePart:
     if member.file_id is not None:
         raise InvalidRequest(
             f"{path}.fileId is not supported; use url.",

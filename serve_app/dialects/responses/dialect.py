@@ -19,9 +19,9 @@ from actors.core.request import CompletionRequest, DisconnectPolicy
 from actors.ports.ledger import RateState
 from actors.ports.runtime import CancelAnswer
 from serve_app.dialects.base import (
-    Call,
     CreateCall,
-    DialectName,
+    Dialect,
+    HttpCall,
     Operation,
     RawHeaders,
     Reply,
@@ -60,7 +60,7 @@ class ResponsesDialect:
     def __init__(self, *, is_strict: bool = False) -> None:
         self._is_strict = is_strict
 
-    name = DialectName.RESPONSES
+    name = Dialect.RESPONSES
     keep_alive = b": keep-alive\n\n"
     replay_headers: RawHeaders = ()
 
@@ -70,13 +70,13 @@ class ResponsesDialect:
     def rate_headers(self, rate: RateState) -> RawHeaders:
         return rate_headers(rate, suffix=b"-requests")
 
-    def check(self, call: Call) -> None:
+    def check(self, call: HttpCall) -> None:
         check_built(call.headers)
 
     def wire_id(self, completion_id: str) -> str:
         return response_id(completion_id)
 
-    def parse_create(self, call: Call) -> CreateCall:
+    def parse_create(self, call: HttpCall) -> CreateCall:
         wire_id = client_name(call.headers)
         policy = disconnect_policy(call.headers)
         value = parse_object(call.body)
@@ -85,7 +85,7 @@ class ResponsesDialect:
         ignored = ("provider",) if value.get("provider") is not None else ()
         return CreateCall(request, wire_id, ignored=ignored)
 
-    def parse_count(self, call: Call) -> CompletionRequest:
+    def parse_count(self, call: HttpCall) -> CompletionRequest:
         """Return what would be asked; its model is "" where the body names none.
 
         Raises: InvalidRequest.
@@ -97,7 +97,7 @@ class ResponsesDialect:
             return completion_request(value, policy)
         return replace(completion_request({**value, "model": "any"}, policy), model="")
 
-    def parse_read(self, call: Call) -> StreamCall | None:
+    def parse_read(self, call: HttpCall) -> StreamCall | None:
         boolean(call.query, "include_obfuscation")  # There is none to leave out.
         return stream_call(call, is_called="the sequence number of an event")
 
@@ -117,7 +117,7 @@ class ResponsesDialect:
     def deleted(self, wire_id: str) -> Reply:
         return Reply(200, render({"id": wire_id, "object": "response", "deleted": True}))
 
-    def input_items(self, header: CompletionHeader, call: Call) -> dict[str, Any]:
+    def input_items(self, header: CompletionHeader, call: HttpCall) -> dict[str, Any]:
         """Return the page of input items that the call asks for.
 
         Raises: InvalidRequest.

@@ -52,7 +52,7 @@ _END_EVENTS = {
 }
 
 
-class _Stage(Enum):
+class _ResponsesStage(Enum):
     EMPTY = "empty"
     OPEN = "open"
     CLOSED = "closed"
@@ -64,23 +64,23 @@ class ResponsesEncoder:
     def __init__(self, header: CompletionHeader) -> None:
         self._header = header
         self._writer = ResponsesStreamWriter(header.completion_id)
-        self._stage = _Stage.EMPTY
+        self._stage = _ResponsesStage.EMPTY
         self._number = 0
 
     def __repr__(self) -> str:
         return f"<ResponsesEncoder {self._stage.value}, next frame {self._number}>"
 
     def encode(self, event: Event) -> list[bytes]:
-        if self._stage is _Stage.CLOSED:
+        if self._stage is _ResponsesStage.CLOSED:
             raise IllegalTransition(f"{type(event).__name__} after {self!r}")
         opening = self.opening()
         return [*opening, *self._numbered(_FRAMES[type(event)](self, event))]
 
     def opening(self) -> list[bytes]:
         """Return the response as it was accepted, where nothing was said of it yet."""
-        if self._stage is not _Stage.EMPTY:
+        if self._stage is not _ResponsesStage.EMPTY:
             return []
-        self._stage = _Stage.OPEN
+        self._stage = _ResponsesStage.OPEN
         return self._numbered(self._opening())
 
     def keep_alive(self) -> bytes:
@@ -120,7 +120,7 @@ class ResponsesEncoder:
         return []
 
     def _finished(self, event: Finished) -> list[bytes]:
-        self._stage = _Stage.CLOSED
+        self._stage = _ResponsesStage.CLOSED
         writer = self._writer
         # A completion whose process died was cut without a word of its blocks.
         ends = [

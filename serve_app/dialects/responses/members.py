@@ -26,7 +26,7 @@ from serve_app.dialects.members import (
     type_tag,
 )
 
-__all__ = ["ITEMS_MAX_STRICT", "ChoiceMember", "OtherMember", "ResponsesBody"]
+__all__ = ["ITEMS_MAX_STRICT", "ChoiceMember", "OtherItem", "ResponsesBody"]
 
 
 ITEMS_MAX = 10_000
@@ -124,7 +124,7 @@ class _FileMember(Members):
         return self
 
 
-class OtherMember(Members):
+class OtherItem(Members):
     """What this API may have or get, and a provider of it may understand."""
 
     type: Annotated[str, Field(min_length=1, max_length=256)]
@@ -135,7 +135,7 @@ PartMember = Annotated[
     | Annotated[_ImageMember, Tag(tag("input_image"))]
     | Annotated[_FileMember, Tag(tag("input_file"))]
     | Annotated[_RefusalMember, Tag(tag("refusal"))]
-    | Annotated[OtherMember, Tag(tag(_OTHER))],
+    | Annotated[OtherItem, Tag(tag(_OTHER))],
     Discriminator(_part_tag),
 ]
 
@@ -322,7 +322,7 @@ ItemMember = Annotated[
     | Annotated[_ShellOutputItem, Tag(tag("local_shell_call_output"))]
     | Annotated[_ReasoningItem, Tag(tag("reasoning"))]
     | Annotated[_ReferenceItem, Tag(tag("item_reference"))]
-    | Annotated[OtherMember, Tag(tag(_OTHER))],
+    | Annotated[OtherItem, Tag(tag(_OTHER))],
     Discriminator(_item_tag),
 ]
 

@@ -28,7 +28,7 @@ from actors.core.wire.responses.format import (
     refusal_item,
     usage_object,
 )
-from serve_app.dialects.answer import Answer, Block, BlockKind
+from serve_app.dialects.answer import Block, BlockKind, FoldedAnswer
 from serve_app.dialects.base import Snapshot
 from serve_app.dialects.midstream_object import midstream_object, receipt_object
 from serve_app.dialects.responses.errors import failure_message
@@ -146,14 +146,14 @@ def _error(finished: Finished) -> dict[str, Any]:
     return {"code": code, "message": failure_message(failure)}
 
 
-def output_items(header: CompletionHeader, answer: Answer) -> list[dict[str, Any]]:
+def output_items(header: CompletionHeader, answer: FoldedAnswer) -> list[dict[str, Any]]:
     """Return the output of an answer, running or settled, as far as it goes."""
     items = (_item(header, index, answer.blocks[index], answer) for index in sorted(answer.blocks))
     return [item for item in items if item is not None]
 
 
 def _item(
-    header: CompletionHeader, index: int, block: Block, answer: Answer
+    header: CompletionHeader, index: int, block: Block, answer: FoldedAnswer
 ) -> dict[str, Any] | None:
     running = "in_progress" if answer.finished is None else "incomplete"
     status = "completed" if block.is_complete else running

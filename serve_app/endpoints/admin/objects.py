@@ -12,7 +12,7 @@ from actors.core.events import Event, Finished
 from actors.core.record import CompletionRecord, Timeline
 from actors.ports.ledger import Balance
 from actors.ports.runtime import CompletionRow, KeyRow
-from serve_app.dialects.base import Dialect, Operation, Snapshot, render
+from serve_app.dialects.base import DialectRules, Operation, Snapshot, render
 from serve_app.dialects.chat.errors import envelope
 from serve_app.dialects.midstream_object import credits
 
@@ -40,7 +40,7 @@ def completion_row(row: CompletionRow) -> dict[str, Any]:
     }
 
 
-def completion_detail(record: CompletionRecord, dialect: Dialect) -> dict[str, Any]:
+def completion_detail(record: CompletionRecord, dialect: DialectRules) -> dict[str, Any]:
     """Return the record, its timeline, the receipt of its cancellation, and who owned it."""
     shown = Snapshot.of(record)
     header, answer = shown.header, shown.answer

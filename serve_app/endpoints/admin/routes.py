@@ -18,7 +18,7 @@ from actors.core.events import CancelSource
 from actors.core.record import CompletionRecord
 from actors.ports.ledger import Balance
 from actors.ports.runtime import CancelOutcome, CompletionFilter
-from serve_app.dialects.base import Dialect
+from serve_app.dialects.base import DialectRules
 from serve_app.dialects.json_body import parse_object, validate
 from serve_app.dialects.midstream_headers import idempotency_key
 from serve_app.dialects.midstream_object import credits
@@ -32,7 +32,7 @@ from serve_app.endpoints.admin.objects import (
     key_row,
 )
 from serve_app.http.errors import AlreadyTerminal
-from serve_app.http.event_stream import EventStream, Opening, Reading, StreamOptions
+from serve_app.http.event_stream import EventStream, Opening, StreamOptions, StreamReading
 from serve_app.http.exchange import Exchange
 from serve_app.http.route import Shell
 
@@ -45,7 +45,7 @@ _ROWS_MAX = 1_000
 class AdminEndpoints:
     """Handlers of `/admin/v1`; `dialects` render the records of their completions."""
 
-    def __init__(self, shell: Shell, dialects: dict[str, Dialect]) -> None:
+    def __init__(self, shell: Shell, dialects: dict[str, DialectRules]) -> None:
         self._shell = shell
         self._runtime = shell.runtime
         self._dialects = dialects
@@ -99,7 +99,7 @@ class AdminEndpoints:
             keep_alive_s=settings.keep_alive_s,
             frames_skipped=after + 1,
         )
-        async with Reading(subscription, watch, shell.background) as reading:
+        async with StreamReading(subscription, watch, shell.background) as reading:
             await EventStream(exchange, reading, EventRows(exchange.request_id), options).run()
 
     # Teams, keys, credits.

@@ -19,7 +19,7 @@ from actors.core.wire.anthropic.request import (
 )
 from actors.core.wire.mends import inline_data, object_schema
 from actors.core.wire.own_body import (
-    Prepared,
+    PreparedBody,
     drop_tool_members,
     each,
     keep_tools,
@@ -51,7 +51,7 @@ _FOREIGN = (
 _NAMED = frozenset({"presence_penalty", "frequency_penalty", "seed"})
 
 
-def prepared(body: Mapping[str, Any], recipient: Recipient) -> Prepared:
+def prepared(body: Mapping[str, Any], recipient: Recipient) -> PreparedBody:
     """Return what of a body may be sent."""
     kept, names = held_back(body, own=OURS, pass_through=recipient.pass_through)
     walk = _Walk(recipient, named(names))
@@ -69,7 +69,7 @@ def prepared(body: Mapping[str, Any], recipient: Recipient) -> Prepared:
         kept["system"] = system = each(system, _filled)
     if not system:
         kept.pop("system", None)
-    own = Prepared(kept, walk.left_out)
+    own = PreparedBody(kept, walk.left_out)
     keep_tools(own, recipient, _tool)
     drop_tool_members(kept, TOOL_MEMBERS)
     return own

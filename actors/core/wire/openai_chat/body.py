@@ -17,7 +17,7 @@ from actors.core.wire.openai_chat.request import (
     usage_members,
 )
 from actors.core.wire.own_body import (
-    Prepared,
+    PreparedBody,
     drop_tool_members,
     each,
     keep_tools,
@@ -36,13 +36,13 @@ _NULL_IF_ABSENT = ("audio", "function_call", "refusal", "tool_calls")
 """Members of an assistant's message that SDKs send as null, and many servers refuse."""
 
 
-def prepared(body: Mapping[str, Any], recipient: Recipient) -> Prepared:
+def prepared(body: Mapping[str, Any], recipient: Recipient) -> PreparedBody:
     """Return what of a body may be sent."""
     kept, names = held_back(body, own=OURS, pass_through=recipient.pass_through)
     left_out = named(names)
     if isinstance(kept.get("messages"), list):
         kept["messages"] = _messages(kept["messages"], recipient)
-    own = Prepared(kept, left_out)
+    own = PreparedBody(kept, left_out)
     keep_tools(own, recipient, _tool)
     drop_tool_members(kept, TOOL_MEMBERS)
     _drop_what_says_nothing(kept)

@@ -14,7 +14,7 @@ from typing import Any
 from actors.core.request import Dialect, StartCommand
 from actors.core.wire.mends import media_url, object_schema
 from actors.core.wire.own_body import (
-    Prepared,
+    PreparedBody,
     drop_tool_members,
     each,
     keep_tools,
@@ -40,7 +40,7 @@ _SEALS = "reasoning.encrypted_content"
 _SEALED = "input[].encrypted_content"
 
 
-def prepared(body: Mapping[str, Any], recipient: Recipient) -> Prepared:
+def prepared(body: Mapping[str, Any], recipient: Recipient) -> PreparedBody:
     """Return what of a body may be sent."""
     members = {name: value for name, value in body.items() if name not in _RESOLVED}
     kept, names = held_back(members, own=OURS, pass_through=recipient.pass_through)
@@ -48,7 +48,7 @@ def prepared(body: Mapping[str, Any], recipient: Recipient) -> Prepared:
     for name in ("conversation", "prompt"):
         if name not in recipient.pass_through and kept.pop(name, None) is not None:
             left_out[name] = None
-    own = Prepared(kept, left_out)
+    own = PreparedBody(kept, left_out)
     items = kept.get("input")
     if isinstance(items, list):
         kept["input"] = each(items, lambda item: _item(item, recipient, own))
@@ -74,7 +74,7 @@ def own_request_body(command: StartCommand, *, native_background: bool = False) 
     return body
 
 
-def _keep_allowed(own: Prepared) -> None:
+def _keep_allowed(own: PreparedBody) -> None:
     """Leave out of a choice among tools those that are left out of the tools."""
     choice = own.body.get("tool_choice")
     if own.tools_left_out and isinstance(choice, dict) and isinstance(choice.get("tools"), list):
@@ -104,7 +104,7 @@ def _brings_tools(items: Any) -> bool:
     )
 
 
-def _item(item: dict[str, Any], recipient: Recipient, own: Prepared) -> dict[str, Any] | None:
+def _item(item: dict[str, Any], recipient: Recipient, own: PreparedBody) -> dict[str, Any] | None:
     """Return an item, None for one that its provider cannot read."""
     call_id = item.get("call_id")
     if isinstance(call_id, str) and (mapped := recipient.call_id(call_id)) != call_id:
