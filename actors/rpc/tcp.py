@@ -388,7 +388,7 @@ class TcpConnection(asyncio.Protocol):
             self._pause()
 
     def _pause(self) -> None:
-        if not self._is_paused and self._transport is not None:
+        if not self._is_paused and self._transport is not None and not self._is_lost:
             self._is_paused = True
             self._transport.pause_reading()
 
