@@ -9,7 +9,7 @@ import ray
 
 from actors.cluster.calls import find_actor, from_carrier, singleton_peer
 from actors.cluster.deployed import Deployed, provider_keys
-from actors.ledger.client import LEDGER_NAME, RayLedger
+from actors.ledger.client import LEDGER_NAME, far_ledger
 from actors.ports.registry import REGISTRY_NAME
 from actors.ports.transport import Address
 from actors.replica.links import Links
@@ -35,7 +35,8 @@ def connect(location: str) -> tuple[ReplicaRuntime, Deployed]:
     Raises: LookupError: nothing is deployed. ValueError: an actor of the deploy is missing.
     """
     deployed = Deployed.load(location)
-    ledger = RayLedger(ray.get_actor(LEDGER_NAME, namespace=NAMESPACE))
+    ledger_actor = ray.get_actor(LEDGER_NAME, namespace=NAMESPACE)
+    ledger = far_ledger(ledger_actor, deployed.transport())
     registry = singleton_peer(deployed, ray.get_actor(REGISTRY_NAME, namespace=NAMESPACE))
     node_id = ray.get_runtime_context().get_node_id()
     settings = deployed.settings

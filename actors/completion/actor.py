@@ -21,7 +21,7 @@ from actors.cluster.deployed import Deployed, provider_keys
 from actors.completion.carrier import Carrier
 from actors.completion.driver import CompletionDriver
 from actors.completion.reporter import Reporter
-from actors.ledger.client import LEDGER_NAME, RayLedger
+from actors.ledger.client import LEDGER_NAME, far_ledger
 from actors.ports.clock import SystemClock
 from actors.ports.cluster import CarrierFacts
 from actors.ports.provider import Provider
@@ -122,7 +122,7 @@ class CompletionActor:
         return self._carrier
 
     async def _open(self) -> Carrier:
-        ledger = RayLedger(await find_actor(LEDGER_NAME))
+        ledger = far_ledger(await find_actor(LEDGER_NAME), self._deployed.transport())
         registry = REGISTRY.client(singleton_peer(self._deployed, await find_actor(REGISTRY_NAME)))
         # The one read of the environment outside of the settings: a node's own keys of providers.
         self._keys = await asyncio.to_thread(provider_keys, os.environ)

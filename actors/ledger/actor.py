@@ -1,6 +1,6 @@
 """The ledger as a Ray actor: one process, named `completion-ledger`, restarted for ever.
 
-It opens the store, starts the service and forwards every call to it; the service does the rest.
+It opens the store, starts the service and lets the deploy's processes ask it; the service does the rest.
 With SQLite it is pinned to the node that has the data directory, and a second one cannot open the
 store. The deployer makes it a Ray class; nothing here starts Ray.
 """
@@ -17,29 +17,11 @@ from typing import Any
 import ray
 
 from actors.cluster.deployed import Deployed
-from actors.core.record import CompletionRecord
-from actors.core.request import IdempotencyKey
 from actors.ledger.service import LedgerService
 from actors.ledger.store import Store
-from actors.ports.ledger import (
-    POLICY_UNCHANGED,
-    Balance,
-    CompletionFilter,
-    CompletionKey,
-    CompletionRow,
-    IssuedKey,
-    KeyRefusal,
-    KeyRow,
-    LimitsChange,
-    Located,
-    PolicyChange,
-    Principal,
-    RateState,
-    RememberedCancellation,
-    TeamState,
-)
-from actors.rpc.frames import Endpoint
-from actors.rpc.server import DirectServer
+from actors.ports.transport import Address
+from actors.rpc.contracts import LEDGER
+from actors.rpc.serving import Server
 from actors.settings import PROTOCOL_VERSION
 
 __all__ = ["LedgerActor"]
@@ -72,16 +54,8 @@ class LedgerActor:
         self._service = LedgerService(
             Store(deployed.settings.database_url), settings=deployed.settings, clock=time.time
         )
-        service = self._service
-        self._server = DirectServer(
-            {
-                "place": service.place,
-                "extend": service.extend,
-                "settle": service.settle,
-            },
-            {},
-        )
-        self._endpoint: Endpoint | None = None
+        self._server = Server(deployed.transport(), {LEDGER: self._service})
+        self._address: Address | None = None
         # Ray constructs an actor outside of its loop: what needs one begins with the first call.
         self._opening: asyncio.Task[None] | None = None
         self._housekeeping: asyncio.Task[None] | None = None
@@ -90,113 +64,11 @@ class LedgerActor:
         # Ray asks for it also when the constructor failed.
         return f"LedgerActor({getattr(self, '_service', None)!r})"
 
-    async def endpoint(self) -> Endpoint:
-        """Return where holds are placed, extended and settled: the service's own methods."""
+    async def endpoint(self) -> Address:
+        """Return where the operations of the port `Ledger` are answered."""
         await self._ready()
-        assert self._endpoint is not None, "the opening made it"
-        return self._endpoint
-
-    # Holds.
-
-    async def lose(self, actor: str) -> list[str]:
-        await self._ready()
-        return await self._service.lose(actor)
-
-    async def lose_completions(self, completion_ids: list[str]) -> list[str]:
-        await self._ready()
-        return await self._service.lose_completions(completion_ids)
-
-    # Completions.
-
-    async def find(self, key: CompletionKey) -> Located | None:
-        await self._ready()
-        return await self._service.find(key)
-
-    async def find_by_id(self, completion_id: str) -> Located | None:
-        await self._ready()
-        return await self._service.find_by_id(completion_id)
-
-    async def record(self, completion_id: str) -> CompletionRecord:
-        await self._ready()
-        return await self._service.record(completion_id)
-
-    async def open_completions(self) -> list[Located]:
-        await self._ready()
-        return await self._service.open_completions()
-
-    async def find_started(self, key: CompletionKey, again: IdempotencyKey) -> Located | None:
-        await self._ready()
-        return await self._service.find_started(key, again)
-
-    async def list_completions(
-        self, where: CompletionFilter, *, limit: int, cursor: str | None
-    ) -> tuple[list[CompletionRow], str | None]:
-        await self._ready()
-        return await self._service.list_completions(where, limit=limit, cursor=cursor)
-
-    async def delete(self, key: CompletionKey) -> None:
-        await self._ready()
-        await self._service.delete(key)
-
-    async def remember_cancellation(self, key: CompletionKey) -> RememberedCancellation:
-        await self._ready()
-        return await self._service.remember_cancellation(key)
-
-    # Accounts.
-
-    async def authenticate(self, digests: list[str]) -> list[Principal | KeyRefusal]:
-        await self._ready()
-        return await self._service.authenticate(digests)
-
-    async def draw_request(self, team: str) -> RateState | None:
-        await self._ready()
-        return await self._service.draw_request(team)
-
-    async def balance(self, team: str) -> Balance:
-        await self._ready()
-        return await self._service.balance(team)
-
-    async def create_team(
-        self,
-        team: str,
-        organization: str,
-        *,
-        credits_microcredits: int,
-        limits: LimitsChange,
-        policy: PolicyChange = POLICY_UNCHANGED,
-    ) -> TeamState:
-        await self._ready()
-        return await self._service.create_team(
-            team,
-            organization,
-            credits_microcredits=credits_microcredits,
-            limits=limits,
-            policy=policy,
-        )
-
-    async def create_key(self, team: str, name: str) -> IssuedKey:
-        await self._ready()
-        return await self._service.create_key(team, name)
-
-    async def list_keys(self, team: str | None) -> list[KeyRow]:
-        await self._ready()
-        return await self._service.list_keys(team)
-
-    async def revoke_key(self, key_id: str) -> None:
-        await self._ready()
-        await self._service.revoke_key(key_id)
-
-    async def grant_credits(
-        self, team: str, amount_microcredits: int, grant_id: str | None = None
-    ) -> Balance:
-        await self._ready()
-        return await self._service.grant_credits(team, amount_microcredits, grant_id)
-
-    # Operation.
-
-    async def audit(self) -> dict[str, Any]:
-        await self._ready()
-        return await self._service.audit()
+        assert self._address is not None, "the opening made it"
+        return self._address
 
     async def describe(self) -> dict[str, Any]:
         await self._ready()
@@ -229,7 +101,7 @@ class LedgerActor:
                 await self._service.ensure_demo(
                     _DEMO_TEAM, _DEMO_ORGANIZATION, _DEMO_MICROCREDITS, self._demo_key_digest
                 )
-            self._endpoint = await self._server.start(ray.util.get_node_ip_address())
+            self._address = await self._server.start(ray.util.get_node_ip_address())
             self._housekeeping = asyncio.get_running_loop().create_task(self._keep_house())
         finally:
             self._opening = None

@@ -12,7 +12,7 @@ import ray
 from actors.cluster.calls import find_actor, has_failed
 from actors.cluster.carriers import RayCluster
 from actors.cluster.deployed import Deployed
-from actors.ledger.client import LEDGER_NAME, RayLedger
+from actors.ledger.client import LEDGER_NAME, far_ledger
 from actors.ports.clock import SystemClock
 from actors.ports.transport import Address
 from actors.registry.service import RegistryService
@@ -52,7 +52,7 @@ class RegistryActor:
         deployed = self._deployed
         service = RegistryService(
             RayCluster(self._location, has_simulator=bool(deployed.simulator_port)),
-            RayLedger(await find_actor(LEDGER_NAME)),
+            far_ledger(await find_actor(LEDGER_NAME), deployed.transport()),
             settings=deployed.settings,
             fingerprint=deployed.fingerprint,
             clock=SystemClock(),

@@ -22,13 +22,14 @@ key's check (a hash and a table in the replica; the ledger is asked once in a wh
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from actors.completion.actor import CompletionActor
 from actors.core.record import CompletionRecord
-from actors.ledger.client import RayLedger
 from actors.ports.ledger import HoldExtension, HoldPlacement, Placed, Settlement
 from actors.ports.registry import Registry
+from actors.rpc.contract import Asker
+from actors.rpc.contracts import LEDGER
 
 __all__ = ["ledger", "records", "registry", "setup_hook"]
 
@@ -39,16 +40,16 @@ def setup_hook(cost: str) -> dict[str, str]:
 
 
 def ledger() -> None:
-    async def place(_self: RayLedger, _placement: HoldPlacement) -> Placed:
+    async def place(_self: object, _placement: HoldPlacement) -> Placed:
         return Placed()
 
-    async def extend(_self: RayLedger, extension: HoldExtension) -> int:
+    async def extend(_self: object, extension: HoldExtension) -> int:
         return extension.total_microcredits
 
-    async def settle(_self: RayLedger, _settlement: Settlement) -> None:
+    async def settle(_self: object, _settlement: Settlement) -> None:
         return None
 
-    _replace(RayLedger, place=place, extend=extend, settle=settle)
+    _replace(type(LEDGER.client(cast(Asker, None))), place=place, extend=extend, settle=settle)
 
 
 def records() -> None:

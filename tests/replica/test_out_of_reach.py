@@ -27,7 +27,7 @@ from actors.core.errors import (
 from actors.core.events import CancelSource, Event, Finished, TextDelta
 from actors.core.record import CompletionRecord
 from actors.core.request import Dialect, StartCommand
-from actors.ledger.client import RayLedger
+from actors.ledger.client import patient
 from actors.ports.carrier import CarrierLink, ChannelBatch
 from actors.ports.directory import CarrierLost
 from actors.ports.ledger import CompletionKey, Ledger, Located, Placed
@@ -36,6 +36,7 @@ from actors.ports.runtime import CancelAnswer, CompletionRow, ReaderLeft
 from actors.replica.mirrors import Mirrors
 from actors.replica.records import settled_record
 from actors.replica.runtime import ReplicaRuntime
+from actors.rpc.contract import RemoteMethod
 from serve_app.dialects.base import Operation
 from serve_app.dialects.chat.errors import error_reply
 from tests.dialects.recordings import HEADER
@@ -264,20 +265,19 @@ def test_an_actor_that_is_away_is_told_as_overload() -> None:
     assert b"retry-after" in dict(reply.headers)
 
 
-class SilentActor:
-    """The ledger's handle; its methods are called as Ray's are."""
+class Silence:
+    """Where the ledger is asked, and nobody answers."""
 
-    def __init__(self) -> None:
-        self.authenticate = self
-        self.find = self
+    async def call(self, method: RemoteMethod, arguments: tuple[Any, ...]) -> Any:
+        await asyncio.get_running_loop().create_future()
 
-    def remote(self, argument: object) -> asyncio.Future[Any]:
-        return asyncio.get_running_loop().create_future()
+    def stream(self, method: RemoteMethod, arguments: tuple[Any, ...]) -> AsyncIterator[Any]:
+        raise NotImplementedError
 
 
 def test_a_ledger_that_does_not_answer_is_away() -> None:
     async def whole() -> None:
-        ledger = RayLedger(SilentActor(), read_timeout_s=0.05)
+        ledger = patient(Silence(), {"authenticate": 0.05, "find": 0.05})
         for asked in (ledger.authenticate(["0" * 64]), ledger.find(KEY)):
             with pytest.raises(Overloaded):
                 await asyncio.wait_for(asked, 20)
