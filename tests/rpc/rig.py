@@ -133,10 +133,6 @@ class MemoryTransport:
         self._serving: set[asyncio.Future[None]] = set()
         self.pipes: list[Pipe] = []
 
-    @property
-    def address(self) -> Address:
-        return Address("memory", 1)
-
     async def connect(self, address: Address) -> Connection:
         if self._serve is None:
             raise ConnectionLost
@@ -157,12 +153,29 @@ class MemoryTransport:
 
     async def listen(
         self, host: str, serve: Callable[[Connection], Awaitable[None]]
-    ) -> MemoryTransport:
+    ) -> MemoryListener:
         self._serve = serve
-        return self
+        return MemoryListener(self, serve)
+
+    def leave(self, serve: Callable[[Connection], Awaitable[None]]) -> None:
+        """No more connections to that one; another may listen by now."""
+        if self._serve == serve:
+            self._serve = None
+
+
+class MemoryListener:
+    """See `MemoryTransport`."""
+
+    address = Address("memory", 1)
+
+    def __init__(
+        self, transport: MemoryTransport, serve: Callable[[Connection], Awaitable[None]]
+    ) -> None:
+        self._transport = transport
+        self._serve = serve
 
     async def aclose(self) -> None:
-        self._serve = None
+        self._transport.leave(self._serve)
 
 
 class Bench:
@@ -188,6 +201,13 @@ class Bench:
         self.is_dead = True
         assert self.server is not None
         await self.server.aclose()
+
+    async def die_and_be_born(self) -> None:
+        """Whoever looks for it finds the next one, however soon it looks."""
+        before = self.server
+        assert before is not None
+        await self.be_born()
+        await before.aclose()
 
     async def find(self) -> Address:
         self.finds += 1

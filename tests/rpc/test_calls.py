@@ -202,8 +202,7 @@ def test_a_call_is_made_again_when_its_connection_broke(kind: str) -> None:
     async def check(bench: Bench) -> None:
         waiting = asyncio.ensure_future(bench.talk.wait())
         await until(lambda: bench.talker.calls == 1)
-        await bench.die()
-        await bench.be_born()
+        await bench.die_and_be_born()
         await until(lambda: bench.talker.calls == 2)
         bench.talker.gate.set()
         assert await waiting == "waited"
@@ -217,8 +216,7 @@ def test_a_call_whose_connection_breaks_twice_is_given_up() -> None:
         waiting = asyncio.ensure_future(bench.talk.wait())
         for calls in (1, 2):
             await until(lambda calls=calls: bench.talker.calls == calls)  # type: ignore[misc]
-            await bench.die()
-            await bench.be_born()
+            await bench.die_and_be_born()
         with pytest.raises(ActorAway):
             await waiting
 
@@ -229,8 +227,7 @@ def test_a_stream_whose_connection_broke_says_so_and_is_closed_over_there() -> N
     async def check(bench: Bench) -> None:
         items = bench.talk.big()
         await anext(items)
-        await bench.die()
-        await bench.be_born()
+        await bench.die_and_be_born()
         with pytest.raises(ActorAway):
             async for _ in items:
                 pass
