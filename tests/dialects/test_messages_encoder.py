@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import anthropic
 import pytest
 from anthropic.lib.streaming._messages import accumulate_event
+from msgspec.structs import replace
 
 from actors.core.events import (
     BlockFinished,

@@ -71,7 +71,7 @@ async def bench(folder: Path) -> AsyncIterator[Rig]:
             runtime=made.runtime,
             catalogue=made.catalogue,
             settings=made.settings,
-            authenticator=Authenticator(made.runtime, admin_key_digest=""),
+            authenticator=Authenticator(made.runtime.ledger, admin_key_digest=""),
             ids=new_ulid,
             now_s=time.time,
             is_draining=lambda: made.drains,

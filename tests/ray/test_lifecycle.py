@@ -249,7 +249,7 @@ def test_in_the_background(instance: Instance) -> None:
     assert done.returncode == 0, done
     try:
         assert done.stdout.splitlines()[-1] == f"ready {instance.url}"
-        assert "strict: 64 streams; more with --streams-per-actor" in done.stdout
+        assert "8,192 streams; 64 alone in their process" in done.stdout
         assert httpx.get(f"{instance.url}/healthz", trust_env=False).status_code == 200
         note = json.loads((instance.data_dir / "instance.json").read_text())
         processes = descendants(note["pid"])
