@@ -51,8 +51,12 @@ class LedgerActor:
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._demo_key_digest = deployed.demo_key_digest
         self._fingerprint = deployed.fingerprint
+        identity = {"pid": os.getpid(), "node_id": ray.get_runtime_context().get_node_id()}
         self._service = LedgerService(
-            Store(deployed.settings.database_url), settings=deployed.settings, clock=time.time
+            Store(deployed.settings.database_url),
+            settings=deployed.settings,
+            clock=time.time,
+            identity=identity,
         )
         self._server = Server(deployed.transport(), {LEDGER: self._service})
         self._address: Address | None = None
@@ -76,8 +80,6 @@ class LedgerActor:
             "protocol": PROTOCOL_VERSION,
             "fingerprint": self._fingerprint,
             "kind": "ledger",
-            "pid": os.getpid(),
-            "node_id": ray.get_runtime_context().get_node_id(),
             **await self._service.describe(),
         }
 

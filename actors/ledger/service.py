@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from actors.core.errors import Overloaded
@@ -79,6 +80,7 @@ class LedgerService:
         threads: makes the thread that writes and those that read.
         token_hex: makes what nobody can guess, of so many bytes: the secrets of keys.
         batch_max, queue_max: see `group_commit`.
+        identity: what else `describe` says: process and node.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class LedgerService:
         token_hex: Callable[[int], str] = secrets.token_hex,
         batch_max: int = BATCH_MAX,
         queue_max: int = QUEUE_MAX,
+        identity: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """Load what is kept in memory. Blocks, and needs no running loop.
 
@@ -107,6 +110,7 @@ class LedgerService:
         self._settings = settings
         self._clock = clock
         self._token_hex = token_hex
+        self._identity = identity
         self._is_draining = False
         self._is_closed = False
 
@@ -274,6 +278,7 @@ class LedgerService:
     async def describe(self) -> dict[str, Any]:
         memory = self._writer.memory
         return {
+            **self._identity,
             "teams": len(memory.teams),
             "completions_open": len(memory.open),
             "records_bytes": memory.records_bytes,

@@ -12,7 +12,7 @@ import pytest
 
 from actors.core.errors import NotCancellable
 from actors.core.events import CancelSource, TextDelta
-from actors.ports.ledger import CompletionKey, TeamLimits
+from actors.ports.ledger import CompletionKey, LimitsChange
 from actors.ports.runtime import CancelAnswer
 from actors.testing import ScriptedUpstream
 from tests.http.rig import Asgi, Rig, finish, rig, say, until
@@ -503,7 +503,7 @@ def test_a_wrong_method(tmp_path: Path) -> None:
 
 def test_a_teams_rate_is_shown_in_anthropics_headers(tmp_path: Path) -> None:
     async def run_it() -> None:
-        limits = TeamLimits(requests_per_minute=1)
+        limits = LimitsChange(requests_per_minute=1)
         async with rig(tmp_path, simulator=True, limits=limits) as run:
             first = await run.ask("POST", MESSAGES, body())
             second = await run.ask("POST", MESSAGES, body())

@@ -17,6 +17,7 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actors.core.errors import Failure, FailureCode, Overloaded, UpstreamError
+from actors.ports.registry import Slot
 from tests.http.rig import Rig, rig, until
 
 MESSAGES: Any = [{"role": "user", "content": "Name a lake."}]
@@ -156,10 +157,10 @@ def test_a_conflict_is_not_repeated(tmp_path: Path, ask: Ask) -> None:
 @ASKS
 def test_what_was_never_started_is_repeated(tmp_path: Path, ask: Ask) -> None:
     async def tell(run: Rig, client: Any, transport: Counted) -> None:
-        async def overloaded() -> str:
+        async def overloaded(replica: str, node_id: str, count: int, given: int) -> list[Slot]:
             raise Overloaded("No actor is free.")
 
-        run.runtime._directory.acquire = overloaded  # type: ignore[method-assign]
+        run.runtime._registry.lease = overloaded  # type: ignore[method-assign]
         with pytest.raises((openai.APIStatusError, anthropic.APIStatusError)) as caught:
             await ask(client)
         assert caught.value.status_code in (503, 529)
