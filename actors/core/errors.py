@@ -1,6 +1,6 @@
 """The errors of the runtime, split by who is at fault and by what the caller can do.
 
-    CompletionRuntimeError        code, retryable, message (safe to show: never a provider body or a key)
+    CompletionRuntimeError        code, message (safe to show: never a provider body or a key)
     |- RequestError               the caller's fault; raised before a hold exists
     |  |- InvalidRequest          a member is malformed, missing or out of range
     |  |- UnknownModel
@@ -102,7 +102,6 @@ class CompletionRuntimeError(Exception):
     """Base of every error that may leave the runtime; catch it, do not raise it."""
 
     code: ClassVar[str] = "internal_error"
-    retryable: ClassVar[bool] = False
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -224,7 +223,6 @@ class RateLimited(AdmissionError):
     """`scope` is `requests` (per minute) or `concurrency`."""
 
     code = "rate_limited"
-    retryable = True
 
     def __init__(self, *, scope: str, retry_after_s: float) -> None:
         super().__init__(
@@ -238,7 +236,6 @@ class Overloaded(CompletionRuntimeError):
     """No place in time, or a part of the runtime is away. No admission error: what was asked may be done."""
 
     code = "overloaded"
-    retryable = True
 
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
@@ -290,7 +287,6 @@ class NativeUnsupported(CompletionRuntimeError):
 
 class NotCancellable(CompletionRuntimeError):
     code = "not_cancellable"
-    retryable = True
 
 
 class ReplayGap(CompletionRuntimeError):
