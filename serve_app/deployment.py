@@ -80,6 +80,7 @@ _REDEPLOYS_AT_ONCE = 4
 
 _REPLICAS_PER_NODE_MAX = 100  # Serve's own
 _ALIVE_TIMEOUT_S = 10.0
+_SHUTDOWN_TIMEOUT_S = 30.0
 _POLL_S = 0.05
 
 Message = MutableMapping[str, Any]
@@ -95,6 +96,7 @@ class DeploymentError(InstanceError):
 class _StackStage(Enum):
     NOTHING = "nothing"
     CONNECTED = "connected"
+    DEPLOYING = "deploying"
     DEPLOYED = "deployed"
 
 
@@ -191,7 +193,7 @@ class Stack:
 
         Raises: InstanceError.
         """
-        self._stage = _StackStage.DEPLOYED
+        self._stage = _StackStage.DEPLOYING
 
         def start_both() -> None:
             # What stands of a failed try is kept, or replaced where it does not answer.
@@ -215,7 +217,7 @@ class Stack:
         limit.attempt(
             "starting the ledger, the registry and Ray Serve",
             start_both,
-            clean_up=_end_controller_that_died,
+            clean_up=_end_controller_that_died if self._address else _end_serve,
         )
         self._nodes = cluster_node.alive_nodes()
         limit.attempt(
@@ -226,6 +228,7 @@ class Stack:
             ),
             clean_up=lambda: None,
         )
+        self._stage = _StackStage.DEPLOYED
 
     def follow_nodes(self) -> None:
         """Bring the number of replicas to that of the nodes, where nodes came or went."""
@@ -242,7 +245,10 @@ class Stack:
     def stop(self) -> None:
         """End the completions, then Serve, then the actors, then Ray; what is not there is skipped."""
         stage, self._stage = self._stage, _StackStage.NOTHING
-        if stage is _StackStage.DEPLOYED:
+        # Of a start that was broken off nothing runs that could be settled, and Serve, half up, would take
+        # minutes to stop: a Ray of our own ends with all of it.
+        is_in_others_ray = stage is _StackStage.DEPLOYING and bool(self._address)
+        if stage is _StackStage.DEPLOYED or is_in_others_ray:
             _take_down(self._settings.drain_timeout_s)
         if stage is not _StackStage.NOTHING:
             cluster_node.leave()
@@ -391,6 +397,17 @@ def _end_controller_that_died() -> None:
     except ray.exceptions.RayError:
         ray.kill(controller)
         serve.context._set_global_client(None)
+
+
+def _end_serve() -> None:
+    """Let the next try begin with a new Serve: one that lost its proxy at the start does not bring it back.
+
+    Only where Serve is all ours.
+    """
+    shutting_down = _beside(serve.shutdown)
+    wait([shutting_down], timeout=_SHUTDOWN_TIMEOUT_S)
+    if not shutting_down.done() or shutting_down.exception() is not None:
+        _end_controller_that_died()
 
 
 def _running_options() -> HTTPOptions | None:
