@@ -62,6 +62,8 @@ class Subscription(Protocol):
             whose owner died ends with a `Finished` that says `completion_lost`.
         Raises:
             EOFError: read again after `Finished`: the caller's bug.
+            CompletionNotFound: its hold was refused, so it never was; or it was deleted since.
+            Overloaded: how it ended is not known: the store is away, or has no verdict yet.
         Cancel: nothing is lost; the next read returns the same events.
         """
         ...

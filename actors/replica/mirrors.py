@@ -1,7 +1,8 @@
 """What a replica reads: a mirror per completion, and one channel per carrier that fills them.
 
 It owns no completion: whatever is lost here (a link, a channel, this process) costs none anything. A
-reader of a completion whose carrier died gets the end that the store has, or will have.
+reader of a completion that its carrier has no more gets the end that the store has, or will have. No end
+is ever made up here: where the store has none, or does not say, the reader is told so by an error.
 """
 
 from __future__ import annotations
@@ -17,11 +18,9 @@ from actors.core.completion.readers import Departure
 from actors.core.errors import (
     CompletionNotFound,
     CompletionRuntimeError,
-    Failure,
-    FailureCode,
     Overloaded,
 )
-from actors.core.events import Charge, Event, Finished, FinishReason, Status, Usage
+from actors.core.events import Event
 from actors.ports.carrier import ABSENT, CHANNEL_LEASE_S, ChannelBatch
 from actors.ports.directory import CarrierLost, Carriers
 from actors.ports.ledger import Ledger
@@ -38,14 +37,7 @@ T = TypeVar("T")
 _ATTACH_TIMEOUT_S = 5.0
 """A carrier that takes longer to let a reader in is out of reach."""
 
-_UNKNOWN_END = Finished(
-    Status.FAILED,
-    FinishReason.ERROR,
-    None,
-    Failure(FailureCode.COMPLETION_LOST, "The completion's owner is gone."),
-    Usage(),
-    Charge(),
-)
+_NO_WORD = "How the completion ended is not known yet."
 
 
 class Mirrors:
@@ -78,26 +70,39 @@ class Mirrors:
         self._on_lost = on_lost
         self._silence_timeout_s = silence_timeout_s
         self._loss_timeout_s = loss_timeout_s
-        self._mirrors: dict[str, Mirror] = {}
-        self._reading: dict[str, set[str]] = {}  # carrier -> completions read there
+        self._reading: dict[str, dict[str, Mirror]] = {}  # by carrier and completion
         self._pumps: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def __repr__(self) -> str:
-        return f"<Mirrors {len(self._mirrors)} of {len(self._pumps)} carriers>"
+        return f"<Mirrors {sum(map(len, self._reading.values()))} of {len(self._pumps)} carriers>"
 
     def __contains__(self, completion_id: str) -> bool:
-        return completion_id in self._mirrors
+        return any(completion_id in mirrors for mirrors in self._reading.values())
 
     def open(self, carrier: str, completion_id: str) -> MirrorSubscription:
         """Subscribe to the mirror, and see to it that the carrier's channel is read."""
-        mirror = self._mirrors.get(completion_id)
+        mirrors = self._reading.setdefault(carrier, {})
+        mirror = mirrors.get(completion_id)
         if mirror is None:
-            mirror = self._mirrors[completion_id] = Mirror(completion_id)
-            self._reading.setdefault(carrier, set()).add(completion_id)
+            mirror = mirrors[completion_id] = Mirror(completion_id, carrier)
         if carrier not in self._pumps:
             self._pumps[carrier] = asyncio.get_running_loop().create_task(self._pump(carrier))
-        return MirrorSubscription(mirror, on_close=partial(self._left, carrier))
+        return MirrorSubscription(mirror, on_close=self._left)
+
+    def starting(
+        self, carrier: str, completion_id: str, start: asyncio.Future[Any]
+    ) -> MirrorSubscription:
+        """Subscribe to a completion that is on its way to the carrier, until that start is answered."""
+        subscription = self.open(carrier, completion_id)
+        mirror = self._reading[carrier][completion_id]
+        mirror.is_starting = True
+
+        def answered(_start: asyncio.Future[Any]) -> None:
+            mirror.is_starting = False
+
+        start.add_done_callback(answered)
+        return subscription
 
     async def join(self, carrier: str, completion_id: str) -> MirrorSubscription | None:
         """Subscribe to a completion that runs already; who comes meanwhile waits for the same attach.
@@ -106,9 +111,9 @@ class Mirrors:
         Raises: Overloaded: the carrier is out of reach.
         Cancel: nobody is left subscribed.
         """
-        is_read = completion_id in self._mirrors
+        is_read = completion_id in self._reading.get(carrier, {})
         subscription = self.open(carrier, completion_id)
-        mirror = self._mirrors[completion_id]
+        mirror = self._reading[carrier][completion_id]
         if not is_read:
             mirror.attaching = self._spawn(self._attach(carrier, completion_id))
         is_carried = False
@@ -128,20 +133,23 @@ class Mirrors:
 
     # Coming and going.
 
-    def _left(self, carrier: str, mirror: Mirror, reason: ReaderLeft) -> None:
+    def _left(self, mirror: Mirror, reason: ReaderLeft) -> None:
         if mirror.readers:
             return
-        completion_id = mirror.completion_id
-        self._mirrors.pop(completion_id, None)
-        reading = self._reading.get(carrier, set())
-        reading.discard(completion_id)
-        if not reading:
-            self._reading.pop(carrier, None)
-        if not mirror.is_finished:
+        self._drop(mirror)
+        if not mirror.is_over:
             is_gone = reason is ReaderLeft.CLIENT_GONE
             departure = Departure.CLIENT_GONE if is_gone else Departure.LOST
-            self._spawn(self._detach(carrier, completion_id, departure))
+            self._spawn(self._detach(mirror.carrier, mirror.completion_id, departure))
         self._on_ended(mirror)
+
+    def _drop(self, mirror: Mirror) -> None:
+        """Read it no more, and let nobody join it. Idempotent."""
+        mirrors = self._reading.get(mirror.carrier, {})
+        if mirrors.get(mirror.completion_id) is mirror:
+            del mirrors[mirror.completion_id]
+        if not mirrors:
+            self._reading.pop(mirror.carrier, None)
 
     async def _attach(self, carrier: str, completion_id: str) -> bool:
         """Let the channel read the completion from its first event; False where it is not there."""
@@ -155,7 +163,7 @@ class Mirrors:
         return True
 
     async def _detach(self, carrier: str, completion_id: str, departure: Departure) -> None:
-        if completion_id in self._mirrors:
+        if completion_id in self._reading.get(carrier, {}):
             return  # Somebody came meanwhile, and must not be taken off.
         try:
             await self._carriers.link(carrier).detach(completion_id, self._channel, departure)
@@ -171,10 +179,8 @@ class Mirrors:
                 await self._read_lease(carrier)
         except CarrierLost:
             self._on_lost(carrier)
-            for completion_id in self._reading.pop(carrier, ()):
-                mirror = self._mirrors.get(completion_id)
-                if mirror is not None and not mirror.is_finished:
-                    self._spawn(self._end_from_store(mirror))
+            for mirror in self._reading.get(carrier, {}).values():
+                self._end_soon(mirror)
         finally:
             del self._pumps[carrier]
 
@@ -189,7 +195,7 @@ class Mirrors:
                 async with aclosing(cast("AsyncGenerator[ChannelBatch, None]", stream)) as batches:
                     async for batch in batches:
                         silence.reschedule(now_s() + self._silence_timeout_s)
-                        if not self._deliver(batch):
+                        if not self._deliver(carrier, batch):
                             break  # A batch is missing; the next lease sends it again.
         except CarrierLost:
             raise
@@ -203,21 +209,22 @@ class Mirrors:
 
     def _cursors(self, carrier: str) -> dict[str, int]:
         """Return what is read there, and the sequence of the last event that is here of each."""
-        mirrors = (self._mirrors.get(completion_id) for completion_id in self._reading[carrier])
         return {
-            mirror.completion_id: len(mirror.events) - 1
-            for mirror in mirrors
-            if mirror is not None and not mirror.is_finished
+            completion_id: len(mirror.events) - 1
+            for completion_id, mirror in self._reading[carrier].items()
+            if not mirror.is_over
         }
 
-    def _deliver(self, batch: ChannelBatch) -> bool:
+    def _deliver(self, carrier: str, batch: ChannelBatch) -> bool:
         """Fill the mirrors; False where events in between are missing."""
+        mirrors = self._reading.get(carrier, {})
         for completion_id, first, events in batch:
-            mirror = self._mirrors.get(completion_id)
+            mirror = mirrors.get(completion_id)
             if mirror is None:
                 continue
             if first == ABSENT:
-                self._spawn(self._end_absent(mirror))
+                if not mirror.is_starting:  # Else it is on its way there.
+                    self._end_soon(mirror)
             elif not mirror.receive(first, events):
                 return False
             elif mirror.is_finished:
@@ -226,39 +233,41 @@ class Mirrors:
 
     # Ends that the carrier does not tell.
 
-    async def _end_absent(self, mirror: Mirror) -> None:
-        """End a mirror whose carrier has the completion no more; one that is on its way there waits."""
-        if mirror.is_ending:
-            return
-        if not mirror.events:
-            located = await self._ledger.find_by_id(mirror.completion_id)
-            if located is None or not located.is_settled:
-                return
-        await self._end_from_store(mirror)
+    def _end_soon(self, mirror: Mirror) -> None:
+        if not (mirror.is_over or mirror.is_ending):
+            mirror.is_ending = True
+            self._spawn(self._end_from_store(mirror))
 
     async def _end_from_store(self, mirror: Mirror) -> None:
-        """Append the stored end; where none comes in time, an end that says it is lost."""
-        mirror.is_ending = True
+        """Append the end that the store has, or say by an error that it has none, or does not tell."""
+        have = len(mirror.events)
+        events: Sequence[Event] = ()
+        error: CompletionRuntimeError = Overloaded(_NO_WORD)
         try:
             events = await self._stored_events(mirror.completion_id)
+        except CompletionNotFound as absent:
+            error = absent  # Its hold was refused, so it never was; or it was deleted since.
         except CompletionRuntimeError:
             _log.warning("no end is known of %s", mirror.completion_id)
-            events = (_UNKNOWN_END,)
         except Exception:
             # A reader must not wait for ever, whatever it is that the store answered.
             _log.exception("the end of %s could not be read", mirror.completion_id)
-            events = (_UNKNOWN_END,)
-        if not mirror.is_finished:
-            have = len(mirror.events)
-            mirror.extend(events[have:] if len(events) > have else events[-1:])
-            self._on_ended(mirror)
+        mirror.is_ending = False
+        if mirror.is_over or (not events and len(mirror.events) > have):
+            return  # The carrier has it after all.
+        if events:
+            mirror.extend(events[len(mirror.events) :] or events[-1:])
+        else:
+            self._drop(mirror)
+            mirror.break_off(error)
+        self._on_ended(mirror)
 
     async def _stored_events(self, completion_id: str) -> Sequence[Event]:
         """Return the stored log; a ledger that is away is asked again, for a bounded time.
 
         It may have died with the carrier, on the same host, and be back in a moment.
 
-        Raises: CompletionNotFound: it has none. Overloaded: it stayed away.
+        Raises: CompletionNotFound: it has none. Overloaded: it stayed away, or has no end yet.
         """
         now_s = asyncio.get_running_loop().time
         deadline_s = now_s() + self._loss_timeout_s

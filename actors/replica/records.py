@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from actors.core.errors import CompletionNotFound
+from actors.core.errors import CompletionNotFound, Overloaded
 from actors.core.record import CompletionRecord
 from actors.ports.ledger import Ledger, Located
 
@@ -25,14 +25,16 @@ async def settled_record(
     Args:
         find: looks the completion up in the store.
 
-    Raises: CompletionNotFound: there is none, or it is still open after `LOSS_TIMEOUT_S`.
+    Raises: CompletionNotFound: there is none. Overloaded: it is still open after `LOSS_TIMEOUT_S`.
     """
     now_s = asyncio.get_running_loop().time
     deadline_s = now_s() + LOSS_TIMEOUT_S
     while True:
         located = await find()
-        if located is None or (not located.is_settled and now_s() > deadline_s):
+        if located is None:
             raise CompletionNotFound
         if located.is_settled:
             return await ledger.record(located.completion_id)
+        if now_s() > deadline_s:
+            raise Overloaded("The completion's owner is lost; it is being settled.")
         await asyncio.sleep(POLL_S)

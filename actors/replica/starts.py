@@ -48,7 +48,8 @@ class Starts:
         self._channel = channel
         self._admission_timeout_s = admission_timeout_s
         self._leaving: set[asyncio.Task[None]] = set()
-        self._slots_used: dict[str, Slot] = {}  # by completion; this replica's to release
+        self._slots_used: dict[tuple[str, str], Slot] = {}
+        """By carrier and completion; this replica's to release."""
 
     async def start(self, command: StartCommand) -> StartedCompletion:
         """See `actors.ports.runtime.CompletionRuntime.start`."""
@@ -75,7 +76,7 @@ class Starts:
 
     def ended(self, mirror: Mirror) -> None:
         """The completion has ended, or nobody here reads it any more: its slot is given back, once."""
-        slot = self._slots_used.pop(mirror.completion_id, None)
+        slot = self._slots_used.pop((mirror.carrier, mirror.completion_id), None)
         if slot is not None:
             self._slots.release(slot, is_free=mirror.is_finished)
 
@@ -87,8 +88,8 @@ class Starts:
 
     async def _start_on(self, slot: Slot, command: StartCommand) -> StartedCompletion:
         link = self._carriers.link(slot.carrier)
-        subscription = self._mirrors.open(slot.carrier, command.completion_id)
         starting = asyncio.ensure_future(link.start(command, self._channel))
+        subscription = self._mirrors.starting(slot.carrier, command.completion_id, starting)
         try:
             placed = await asyncio.shield(starting)
         except asyncio.CancelledError:
@@ -102,7 +103,7 @@ class Starts:
             # Where it runs all the same, nobody will ever read it: that is a client that has left.
             await subscription.aclose(ReaderLeft.CLIENT_GONE)
             raise
-        self._slots_used[command.completion_id] = slot
+        self._slots_used[slot.carrier, command.completion_id] = slot
         return StartedCompletion(subscription, placed.rate)
 
 

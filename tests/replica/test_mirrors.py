@@ -15,7 +15,7 @@ import pytest
 from actors.completion.channel import CHANNEL_REOPEN_S, ChannelSource
 from actors.core.completion.event_log import EventLog
 from actors.core.completion.readers import Departure
-from actors.core.errors import ActorAway, CompletionNotFound, FailureCode, Overloaded
+from actors.core.errors import ActorAway, CompletionNotFound, Overloaded
 from actors.core.events import CancelSource, Event, Finished, TextDelta
 from actors.core.record import CompletionRecord
 from actors.core.request import StartCommand
@@ -288,21 +288,37 @@ def test_a_reader_of_a_dead_carrier_waits_for_a_ledger_that_is_away() -> None:
     assert tuple(events) == completed(header(completion_id=NAME), tokens=3).events
 
 
-def test_a_ledger_that_stays_away_leaves_the_reader_with_a_lost_end() -> None:
+def test_no_end_is_made_up_where_the_ledger_stays_away() -> None:
     store = PlayedStore(away=1_000)
-    [end] = run_virtual(read_to_the_end(store, loss_timeout_s=0.25))
-    assert isinstance(end, Finished)
-    assert end.error is not None
-    assert end.error.code is FailureCode.COMPLETION_LOST
+    with pytest.raises(Overloaded):
+        run_virtual(read_to_the_end(store, loss_timeout_s=0.25))
     assert store.asked > 1
 
 
-def test_a_reader_is_told_an_end_although_the_store_answers_nonsense() -> None:
-    store = PlayedStore(away=1, error=ValueError("nonsense"))
-    [end] = run_virtual(read_to_the_end(store))
-    assert isinstance(end, Finished)
-    assert end.error is not None
-    assert end.error.code is FailureCode.COMPLETION_LOST
+def test_no_end_is_made_up_where_the_store_answers_nonsense() -> None:
+    with pytest.raises(Overloaded):
+        run_virtual(read_to_the_end(PlayedStore(away=1, error=ValueError("nonsense"))))
+
+
+def test_no_end_is_made_up_where_no_verdict_comes() -> None:
+    with pytest.raises(Overloaded):
+        run_virtual(read_to_the_end(OpenStore()))
+
+
+class OpenStore(PlayedStore):
+    """It has the completion, and no end of it."""
+
+    async def find_by_id(self, completion_id: str) -> Located | None:
+        self.asked += 1
+        return Located(completion_id, ACTOR, "", is_settled=False)
+
+
+class EmptyStore(PlayedStore):
+    """It has never heard of the completion: its hold was refused."""
+
+    async def find_by_id(self, completion_id: str) -> Located | None:
+        self.asked += 1
+        return None
 
 
 class ScriptedLink(PlayedLink):
@@ -398,19 +414,111 @@ def test_a_completion_that_its_carrier_has_no_more_is_ended_once_by_the_store() 
 
 
 def test_a_completion_that_is_on_its_way_to_its_carrier_is_waited_for() -> None:
-    class Open(PlayedStore):
-        async def find_by_id(self, completion_id: str) -> Located | None:
-            self.asked += 1
-            return Located(completion_id, ACTOR, "", is_settled=False)
-
     async def run() -> None:
-        store = Open()
+        store = EmptyStore()
         link = ScriptedLink([[(NAME, ABSENT, [])]], [[(NAME, 0, rows("a"))]])
         reading = mirrors(PlayedCarriers(link), store)
+        start: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        reader = reading.starting(ACTOR, NAME, start)
+        assert await reader.read() == [TextDelta(0, "a", 1)]
+        assert store.asked == 0
+        await reader.aclose(ReaderLeft.DETACHED)
+        await reading.aclose()
+
+    run_virtual(run())
+
+
+def test_who_joined_a_start_that_was_then_refused_is_told_that_there_is_none() -> None:
+    """The carrier has nothing to say of it any more, and the store never will."""
+
+    async def run() -> None:
+        absent: ChannelBatch = [(NAME, ABSENT, [])]
+        link = ScriptedLink([absent], [absent], [absent])
+        reading = mirrors(PlayedCarriers(link), EmptyStore())
+        start: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        starting = reading.starting(ACTOR, NAME, start)
+        joined = await reading.join(ACTOR, NAME)
+        assert joined is not None
+        start.set_exception(Overloaded("Refused."))
+        await starting.aclose(ReaderLeft.CLIENT_GONE)
+        with pytest.raises(CompletionNotFound):
+            async with asyncio.timeout(10):
+                await joined.read()
+        assert NAME not in reading
+        await joined.aclose(ReaderLeft.DETACHED)
+        await settle_loop()
+        assert link.departures == [], "there is nothing that it could be taken off"
+        await reading.aclose()
+
+    run_virtual(run())
+
+
+def test_events_before_a_break_are_read_by_everybody() -> None:
+    async def run() -> None:
+        link = ScriptedLink([[(NAME, 0, rows("a"))], [(NAME, ABSENT, [])]])
+        reading = mirrors(PlayedCarriers(link), EmptyStore())
+        readers = [reading.open(ACTOR, NAME) for _ in range(2)]
+        await asyncio.sleep(1)
+        for reader in readers:
+            assert await reader.read() == [TextDelta(0, "a", 1)]
+            with pytest.raises(CompletionNotFound):
+                await reader.read()
+            await reader.aclose(ReaderLeft.DETACHED)
+        await reading.aclose()
+
+    run_virtual(run())
+
+
+def test_what_the_carrier_has_after_all_goes_on() -> None:
+    """It said that it has not, and got it in the same moment."""
+
+    async def run() -> None:
+        link = ScriptedLink([[(NAME, ABSENT, [])]], [[(NAME, 0, rows("a"))]])
+        reading = mirrors(PlayedCarriers(link), OpenStore(), loss_timeout_s=0.0)
         reader = reading.open(ACTOR, NAME)
         assert await reader.read() == [TextDelta(0, "a", 1)]
-        assert store.asked == 1
+        reader_waits = asyncio.ensure_future(reader.read())
+        await asyncio.sleep(60)
+        assert not reader_waits.done()
+        reader_waits.cancel()
         await reader.aclose(ReaderLeft.DETACHED)
+        await reading.aclose()
+
+    run_virtual(run())
+
+
+def test_a_start_that_goes_to_another_carrier_is_read_there() -> None:
+    """Who joined it at the first one, which died, waits for what the store says; the start does not."""
+
+    class Two:
+        def __init__(self) -> None:
+            self.second = ScriptedLink([[(NAME, 0, rows("a"))]])
+            self.first = PlayedLink()
+            self.first_died = asyncio.Event()
+
+        def link(self, carrier: str) -> CarrierLink:
+            if carrier == "second":
+                return self.second
+            if self.first_died.is_set():
+                raise CarrierLost
+            return self.first
+
+    async def run() -> None:
+        two = Two()
+        reading = mirrors(two, OpenStore())
+        joined = await reading.join("first", NAME)
+        assert joined is not None
+        two.first_died.set()
+        start: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        async with asyncio.timeout(1):
+            started = reading.starting("second", NAME, start)
+            assert await started.read() == [TextDelta(0, "a", 1)]
+        await started.aclose(ReaderLeft.DETACHED)
+        assert NAME in reading, "of the first carrier"
+        with pytest.raises(Overloaded):
+            await joined.read()
+        await joined.aclose(ReaderLeft.DETACHED)
+        assert NAME not in reading
         await reading.aclose()
 
     run_virtual(run())

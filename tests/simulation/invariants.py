@@ -286,7 +286,7 @@ class Invariants:
             leases = runtime._slots._leases
             if leases._held or leases._idle or leases._waiting:
                 left.append(f"{replica.name}: {leases!r}")
-            if runtime._mirrors._mirrors or runtime._mirrors._reading:
+            if runtime._mirrors._reading:
                 left.append(f"{replica.name}: {runtime._mirrors!r}")
             if runtime._starts._slots_used:
                 left.append(f"{replica.name} uses slots: {runtime._starts._slots_used}")
