@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from actors.cluster.calls import from_singleton
@@ -20,18 +19,11 @@ __all__ = ["LEDGER_NAME", "far_ledger", "patient"]
 LEDGER_NAME = "completion-ledger"
 
 _READS = (
-    "authenticate",
-    "balance",
-    "describe",
-    "extend",
-    "find",
-    "find_by_id",
-    "find_started",
-    "list_completions",
-    "record",
-)
+    "authenticate", "balance", "describe", "extend", "find", "find_by_id", "find_started",
+    "list_completions", "record",
+)  # fmt: skip
 
-PATIENCE_S: Mapping[str, float] = MappingProxyType({**dict.fromkeys(_READS, 5.0), "place": 10.0})
+PATIENCE_S: Mapping[str, float] = {**dict.fromkeys(_READS, 5.0), "place": 10.0}
 """How long an operation's answer is waited for: a host that is cut off neither answers nor breaks the call.
 A hold that is not answered for may be there all the same: the registry finds that nobody carries it.
 Those that are not here change what may not be changed twice, or need it durable: they wait."""

@@ -245,12 +245,6 @@ class Measurements:
 
 
 _SUMS = (
-    "rows_dropped",
-    "window_tokens",
-    "window_ended",
-    "window_good",
-    "good",
-    "judged",
-    "observers",
-)
+    "rows_dropped", "window_tokens", "window_ended", "window_good", "good", "judged", "observers",
+)  # fmt: skip
 _FIGURES = (*_SUMS, "seconds", "stopped")

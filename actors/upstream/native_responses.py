@@ -23,7 +23,6 @@ import re
 import ssl
 from collections.abc import Callable, Mapping
 from functools import cache
-from types import MappingProxyType
 from urllib.parse import urlencode
 
 import httpx
@@ -44,27 +43,23 @@ from actors.upstream.wire_formats import WIRE_FORMATS
 
 __all__ = ["NativeResponses"]
 
-_ROUTES: Mapping[NativeOperation, tuple[str, str]] = MappingProxyType(
-    {
-        NativeOperation.RETRIEVE: ("GET", "/{id}"),
-        NativeOperation.CANCEL: ("POST", "/{id}/cancel"),
-        NativeOperation.DELETE: ("DELETE", "/{id}"),
-        NativeOperation.INPUT_ITEMS: ("GET", "/{id}/input_items"),
-        NativeOperation.INPUT_TOKENS: ("POST", "/input_tokens"),
-        NativeOperation.COMPACT: ("POST", "/compact"),
-    }
-)
+_ROUTES: Mapping[NativeOperation, tuple[str, str]] = {
+    NativeOperation.RETRIEVE: ("GET", "/{id}"),
+    NativeOperation.CANCEL: ("POST", "/{id}/cancel"),
+    NativeOperation.DELETE: ("DELETE", "/{id}"),
+    NativeOperation.INPUT_ITEMS: ("GET", "/{id}/input_items"),
+    NativeOperation.INPUT_TOKENS: ("POST", "/input_tokens"),
+    NativeOperation.COMPACT: ("POST", "/compact"),
+}
 """Method, and path below that of a create."""
 
-_QUERIES: Mapping[NativeOperation, frozenset[str]] = MappingProxyType(
-    {
-        # Without `stream`: an answer here is one object.
-        NativeOperation.RETRIEVE: frozenset({"include", "include[]"}),
-        NativeOperation.INPUT_ITEMS: frozenset(
-            {"after", "before", "include", "include[]", "limit", "order"}
-        ),
-    }
-)
+_QUERIES: Mapping[NativeOperation, frozenset[str]] = {
+    # Without `stream`: an answer here is one object.
+    NativeOperation.RETRIEVE: frozenset({"include", "include[]"}),
+    NativeOperation.INPUT_ITEMS: frozenset(
+        {"after", "before", "include", "include[]", "limit", "order"}
+    ),
+}
 
 _RESPONSE_ID = re.compile(r"[A-Za-z0-9_-]{1,256}", re.ASCII)
 """Also keeps what an id could otherwise make of a path inside of one segment."""

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 from msgspec.structs import replace as replace_members
@@ -54,14 +53,12 @@ __all__ = [
 REASONING_EFFORT = "reasoning_effort"
 TOOL_CHOICE_REQUIRED = "tool_choice_required"
 
-_SIGNATURES: Mapping[Dialect, str] = MappingProxyType(
-    {
-        Dialect.CHAT: "messages[].reasoning_content",
-        Dialect.MESSAGES: "messages[].content[].signature",
-        Dialect.RESPONSES: "input[].encrypted_content",
-        Dialect.MODEL_RESPONSE: "reasoning",
-    }
-)
+_SIGNATURES: Mapping[Dialect, str] = {
+    Dialect.CHAT: "messages[].reasoning_content",
+    Dialect.MESSAGES: "messages[].content[].signature",
+    Dialect.RESPONSES: "input[].encrypted_content",
+    Dialect.MODEL_RESPONSE: "reasoning",
+}
 """Where each dialect has a signature, or, where it has none, what one would be on."""
 
 _FORCED = (ToolChoiceMode.REQUIRED, ToolChoiceMode.NAMED)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from actors.core.completion.token_meter import hold_microcredits
 from actors.core.errors import InvalidRequest
@@ -43,7 +42,7 @@ __all__ = [
 FULL_OUTPUT_TOKENS = 32_000
 """What is held for in full where nobody set a limit: more than nearly every answer has."""
 
-_LIMIT_NAMES: Mapping[Dialect, str] = MappingProxyType({Dialect.RESPONSES: "max_output_tokens"})
+_LIMIT_NAMES: Mapping[Dialect, str] = {Dialect.RESPONSES: "max_output_tokens"}
 """What the limit is called where not `max_tokens`."""
 
 

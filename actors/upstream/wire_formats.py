@@ -140,51 +140,49 @@ def _response_cancel_path(decoder: StreamDecoder) -> str | None:
     return None if response_id is None else f"/responses/{quote(response_id, safe='')}/cancel"
 
 
-WIRE_FORMATS: Mapping[ProviderKind, WireFormat] = MappingProxyType(
-    {
-        ProviderKind.OPENAI_CHAT: WireFormat(
-            path="/chat/completions",
-            dialect=Dialect.CHAT,
-            prepared=openai_chat.prepared,
-            own_body=lambda command, config, recipient: openai_chat.own_request_body(
-                command, running_usage=config.running_usage, recipient=recipient
-            ),
-            neutral_body=lambda command, config, recipient: openai_chat.request_body(
-                command, running_usage=config.running_usage, recipient=recipient
-            ),
-            decoder=openai_chat.ChatStreamDecoder,
-            headers=bearer,
-            refused=openai_chat.refused,
-            ignored=_nothing,
+WIRE_FORMATS: Mapping[ProviderKind, WireFormat] = {
+    ProviderKind.OPENAI_CHAT: WireFormat(
+        path="/chat/completions",
+        dialect=Dialect.CHAT,
+        prepared=openai_chat.prepared,
+        own_body=lambda command, config, recipient: openai_chat.own_request_body(
+            command, running_usage=config.running_usage, recipient=recipient
         ),
-        ProviderKind.OPENAI_RESPONSES: WireFormat(
-            path="/responses",
-            dialect=Dialect.RESPONSES,
-            prepared=responses.prepared,
-            own_body=lambda command, config, recipient: responses.own_request_body(
-                command, native_background=config.native_background
-            ),
-            neutral_body=lambda command, config, recipient: responses.request_body(
-                command, native_background=config.native_background
-            ),
-            decoder=responses.ResponsesStreamDecoder,
-            headers=bearer,
-            refused=responses.refused,
-            ignored=responses.ignored,
-            cancel_path=_response_cancel_path,
+        neutral_body=lambda command, config, recipient: openai_chat.request_body(
+            command, running_usage=config.running_usage, recipient=recipient
         ),
-        ProviderKind.ANTHROPIC_MESSAGES: WireFormat(
-            path="/messages",
-            dialect=Dialect.MESSAGES,
-            prepared=anthropic.prepared,
-            own_body=lambda command, config, recipient: anthropic.own_request_body(command),
-            neutral_body=lambda command, config, recipient: anthropic.request_body(command),
-            decoder=anthropic.MessagesStreamDecoder,
-            headers=_anthropic_headers,
-            refused=anthropic.refused,
-            ignored=anthropic.ignored,
-            client_headers=frozenset({"anthropic-beta"}),
-            demands_limit=True,
+        decoder=openai_chat.ChatStreamDecoder,
+        headers=bearer,
+        refused=openai_chat.refused,
+        ignored=_nothing,
+    ),
+    ProviderKind.OPENAI_RESPONSES: WireFormat(
+        path="/responses",
+        dialect=Dialect.RESPONSES,
+        prepared=responses.prepared,
+        own_body=lambda command, config, recipient: responses.own_request_body(
+            command, native_background=config.native_background
         ),
-    }
-)
+        neutral_body=lambda command, config, recipient: responses.request_body(
+            command, native_background=config.native_background
+        ),
+        decoder=responses.ResponsesStreamDecoder,
+        headers=bearer,
+        refused=responses.refused,
+        ignored=responses.ignored,
+        cancel_path=_response_cancel_path,
+    ),
+    ProviderKind.ANTHROPIC_MESSAGES: WireFormat(
+        path="/messages",
+        dialect=Dialect.MESSAGES,
+        prepared=anthropic.prepared,
+        own_body=lambda command, config, recipient: anthropic.own_request_body(command),
+        neutral_body=lambda command, config, recipient: anthropic.request_body(command),
+        decoder=anthropic.MessagesStreamDecoder,
+        headers=_anthropic_headers,
+        refused=anthropic.refused,
+        ignored=anthropic.ignored,
+        client_headers=frozenset({"anthropic-beta"}),
+        demands_limit=True,
+    ),
+}

@@ -20,94 +20,48 @@ from actors.core.wire.untrusted import Broken
 __all__ = ["finish_reason_of", "word_of"]
 
 _NONE = (
-    "null",
-    "none",
-    "nil",
-    "undefined",
-    "unspecified",
-    "finish_reason_unspecified",
-    "in_progress",
-    "not_finished",
-    "unfinished",
-    "pending",
-)
+    "null", "none", "nil", "undefined", "unspecified", "finish_reason_unspecified", "in_progress",
+    "not_finished", "unfinished", "pending",
+)  # fmt: skip
 
 _BROKEN_OFF = (
-    "abort",
-    "aborted",
-    "cancel",
-    "canceled",
-    "cancelled",
+    "abort", "aborted", "cancel", "canceled", "cancelled",
     "user_cancel",  # Cohere
-    "error",
-    "failed",
-    "failure",
-    "timeout",
+    "error", "failed", "failure", "timeout",
     "network_error",  # Zhipu
     "insufficient_system_resource",  # DeepSeek
     "malformed_function_call",  # Gemini
     "unexpected_tool_call",
     "malformed_model_output",  # Bedrock
-    "malformed_tool_use",
-    "interrupted",
-    "overloaded",
-)
+    "malformed_tool_use", "interrupted", "overloaded",
+)  # fmt: skip
 
 _REASONS: dict[FinishReason, tuple[str, ...]] = {
     FinishReason.STOP: (
-        "stop",
-        "end_turn",
-        "stop_sequence",
-        "pause_turn",
-        "eos",
-        "eos_token",
-        "complete",
-        "completed",
-        "end",
-        "done",
+        "stop", "end_turn", "stop_sequence", "pause_turn", "eos", "eos_token", "complete",
+        "completed", "end", "done",
     ),
     FinishReason.LENGTH: (
-        "length",
-        "max_tokens",
-        "max_output_tokens",
-        "max_completion_tokens",
-        "max_length",
+        "length", "max_tokens", "max_output_tokens", "max_completion_tokens", "max_length",
         "model_length",  # Mistral
-        "token_limit",
-        "context_length",
-        "model_context_window_exceeded",
-        "incomplete",
-        "truncated",
+        "token_limit", "context_length", "model_context_window_exceeded", "incomplete", "truncated",
     ),
     FinishReason.TOOL_CALLS: (
-        "tool_calls",
-        "tool_call",
-        "tool_use",
-        "tool",
-        "tools",
-        "function_call",
-        "function_calls",
+        "tool_calls", "tool_call", "tool_use", "tool", "tools", "function_call", "function_calls",
     ),
     FinishReason.CONTENT_FILTER: (
         "content_filter",
         "content_filtered",  # Bedrock
-        "guardrail_intervened",
-        "refusal",
+        "guardrail_intervened", "refusal",
         "safety",  # Gemini, as the next ones
-        "recitation",
-        "blocklist",
-        "prohibited_content",
-        "spii",
-        "language",
-        "image_safety",
-        "image_recitation",
-        "other",
+        "recitation", "blocklist", "prohibited_content", "spii", "language", "image_safety",
+        "image_recitation", "other",
         "sensitive",  # Zhipu
         "error_toxic",  # Cohere
         "data_inspection_failed",  # DashScope
         "blocked",
     ),
-}
+}  # fmt: skip
 
 
 def _squeezed(word: str) -> str:

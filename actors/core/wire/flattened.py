@@ -30,7 +30,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 from msgspec.structs import replace as replace_members
@@ -66,35 +65,31 @@ _DIGEST_CHARS = 8
 _JOINT = "__"
 """Between a namespace and a name; what gateways of tools use, and models were trained on."""
 
-_SEARCH_PARAMETERS: Mapping[str, Any] = MappingProxyType(
-    {
-        "type": "object",
-        "properties": {
-            "query": {"type": "string", "description": "What to look for."},
-            "limit": {"type": "integer", "description": "How many tools to return at most."},
-        },
-        "required": ["query"],
-        "additionalProperties": False,
-    }
-)
+_SEARCH_PARAMETERS: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "query": {"type": "string", "description": "What to look for."},
+        "limit": {"type": "integer", "description": "How many tools to return at most."},
+    },
+    "required": ["query"],
+    "additionalProperties": False,
+}
 _SEARCH_SAYS = "Searches for tools that can be called afterwards."
 
-_SHELL_PARAMETERS: Mapping[str, Any] = MappingProxyType(
-    {
-        "type": "object",
-        "properties": {
-            "command": {
-                "type": "array",
-                "items": {"type": "string"},
-                "description": "The command and its arguments.",
-            },
-            "working_directory": {"type": "string", "description": "Where to run it."},
-            "timeout_ms": {"type": "integer", "description": "After how long to stop it."},
-            "env": {"type": "object", "additionalProperties": {"type": "string"}},
+_SHELL_PARAMETERS: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "command": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "The command and its arguments.",
         },
-        "required": ["command"],
-    }
-)
+        "working_directory": {"type": "string", "description": "Where to run it."},
+        "timeout_ms": {"type": "integer", "description": "After how long to stop it."},
+        "env": {"type": "object", "additionalProperties": {"type": "string"}},
+    },
+    "required": ["command"],
+}
 _SHELL_SAYS = "Runs a command in a shell on the user's machine, and returns its output."
 
 _Key = tuple[str, str | None]
@@ -242,19 +237,17 @@ def _tool(tool: Tool, names: Names) -> Tool:
             return Tool(name, tool.description, tool.parameters, tool.strict)
 
 
-_INPUT_PARAMETERS: Mapping[str, Any] = MappingProxyType(
-    {
-        "type": "object",
-        "properties": {
-            "input": {
-                "type": "string",
-                "description": "The whole input of the tool, as plain text.",
-            }
-        },
-        "required": ["input"],
-        "additionalProperties": False,
-    }
-)
+_INPUT_PARAMETERS: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "input": {
+            "type": "string",
+            "description": "The whole input of the tool, as plain text.",
+        }
+    },
+    "required": ["input"],
+    "additionalProperties": False,
+}
 
 
 def _custom_says(tool: Tool) -> str | None:

@@ -12,36 +12,26 @@ read 2026-11-25.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from actors.core.request import Dialect
 
 __all__ = ["is_hosted", "is_hosted_tool"]
 
-_AT_THE_CLIENT: Mapping[Dialect, frozenset[str]] = MappingProxyType(
-    {
-        Dialect.CHAT: frozenset({"function", "custom"}),
-        Dialect.RESPONSES: frozenset(
-            {
-                "function",
-                "custom",
-                "namespace",
-                "tool_search",
-                "local_shell",
-                "apply_patch",
-                "computer",
-                "computer_use_preview",
-                "computer-preview",
-            }
-        ),
-        Dialect.MESSAGES: frozenset({"custom"}),
-    }
-)
+_AT_THE_CLIENT: Mapping[Dialect, frozenset[str]] = {
+    Dialect.CHAT: frozenset({"function", "custom"}),
+    Dialect.RESPONSES: frozenset(
+        {
+            "function", "custom", "namespace", "tool_search", "local_shell", "apply_patch",
+            "computer", "computer_use_preview", "computer-preview",
+        }
+    ),
+    Dialect.MESSAGES: frozenset({"custom"}),
+}  # fmt: skip
 
-_AT_THE_CLIENT_FROM: Mapping[Dialect, tuple[str, ...]] = MappingProxyType(
-    {Dialect.MESSAGES: ("bash_", "text_editor_", "computer_", "memory_", "tool_search_tool_")}
-)
+_AT_THE_CLIENT_FROM: Mapping[Dialect, tuple[str, ...]] = {
+    Dialect.MESSAGES: ("bash_", "text_editor_", "computer_", "memory_", "tool_search_tool_")
+}
 """How such a type begins, where a date ends it."""
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from enum import Enum
-from types import MappingProxyType
 from typing import Any
 
 __all__ = ["Reason", "held_back", "permitted", "reason_of"]
@@ -35,181 +34,59 @@ class Reason(Enum):
     SERVER = "runs or changes something in the server itself"
 
 
-_NAMES: Mapping[Reason, tuple[str, ...]] = MappingProxyType(
-    {
-        Reason.LIMIT: (
-            "best_of",
-            "ignore_eos",
-            "ignore_eos_token",
-            "max_completion_tokens",
-            "max_gen_len",
-            "max_length",
-            "max_new_tokens",
-            "max_output_tokens",
-            "max_tokens",
-            "max_tokens_to_sample",
-            "maxOutputTokens",
-            "maxTokens",
-            "min_length",
-            "min_new_tokens",
-            "min_tokens",
-            "n",
-            "n_best",
-            "n_predict",
-            "num_beams",
-            "num_completions",
-            "num_predict",
-            "num_return_sequences",
-            "candidateCount",
-            "candidate_count",
-            "generationConfig",
-            "generation_config",
-            "beam_width",
-            "use_beam_search",
-            "echo",
-            "options",  # Ollama: `num_predict` and the model's own settings
-            "parameters",  # Text Generation Inference: `max_new_tokens`
-            "sampling_params",  # SGLang: `max_new_tokens`, `ignore_eos`, `n`
-            "prompt_logprobs",
-            "return_full_text",
-        ),
-        Reason.COST: (
-            "audio",
-            "enable_citations",
-            "enable_search",
-            "fast_mode",
-            "inference_geo",
-            "plugins",
-            "prediction",  # what it rejects is paid for
-            "return_images",
-            "return_related_questions",
-            "search",
-            "search_mode",
-            "search_options",
-            "search_parameters",
-            "service_tier",
-            "serviceTier",
-            "speed",
-            "web_search",
-            "web_search_options",
-        ),
-        Reason.ROUTE: (
-            "allow_fallbacks",
-            "api_base",
-            "api_key",
-            "api_type",
-            "api_version",
-            "apiKey",
-            "base_model",
-            "base_url",
-            "baseURL",
-            "bootstrap_host",
-            "bootstrap_port",
-            "bootstrap_room",
-            "callback_url",
-            "callbacks",
-            "context_window_fallbacks",
-            "content_policy_fallbacks",
-            "custom_llm_provider",
-            "data_parallel_rank",
-            "deployment",
-            "deployment_id",
-            "engine",
-            "extra_args",
-            "extra_body",
-            "extra_headers",
-            "extra_query",
-            "fallback_models",
-            "fallbacks",
-            "headers",
-            "id_slot",
-            "kv_transfer_params",
-            "lora",
-            "lora_path",
-            "lora_request",
-            "mock_response",
-            "mock_timeout",
-            "mock_tool_calls",
-            "model_id",
-            "model_info",
-            "model_list",
-            "models",
-            "num_retries",
-            "organization",
-            "preset",
-            "priority",
-            "project",
-            "provider",
-            "proxy",
-            "region_name",
-            "request_id",
-            "rid",
-            "route",
-            "routed_dp_rank",
-            "slot_id",
-            "transforms",
-            "url",
-            "vllm_xargs",
-            "webhook",
-            "webhook_url",
-        ),
-        Reason.STATE: (
-            "container",
-            "conversation",
-            "conversation_id",
-            "data_sources",
-            "mcp_servers",
-            "previous_interaction_id",
-            "previous_response_id",
-            "prompt",
-            "prompt_id",
-            "session_params",
-            "store",
-            "thread_id",
-            "assistant_id",
-            "cached_content",
-            "cachedContent",
-        ),
-        Reason.SERVER: (
-            "background",
-            "chat_template",
-            "custom_logit_processor",
-            "custom_params",
-            "guardrails",
-            "keep_alive",
-            "logits_processors",
-            "raw",
-            "return_hidden_states",
-            "template",
-        ),
-    }
-)
+_NAMES: Mapping[Reason, tuple[str, ...]] = {
+    Reason.LIMIT: (
+        "best_of", "ignore_eos", "ignore_eos_token", "max_completion_tokens", "max_gen_len",
+        "max_length", "max_new_tokens", "max_output_tokens", "max_tokens", "max_tokens_to_sample",
+        "maxOutputTokens", "maxTokens", "min_length", "min_new_tokens", "min_tokens", "n", "n_best",
+        "n_predict", "num_beams", "num_completions", "num_predict", "num_return_sequences",
+        "candidateCount", "candidate_count", "generationConfig", "generation_config", "beam_width",
+        "use_beam_search", "echo",
+        "options",  # Ollama: `num_predict` and the model's own settings
+        "parameters",  # Text Generation Inference: `max_new_tokens`
+        "sampling_params",  # SGLang: `max_new_tokens`, `ignore_eos`, `n`
+        "prompt_logprobs", "return_full_text",
+    ),
+    Reason.COST: (
+        "audio", "enable_citations", "enable_search", "fast_mode", "inference_geo", "plugins",
+        "prediction",  # what it rejects is paid for
+        "return_images", "return_related_questions", "search", "search_mode", "search_options",
+        "search_parameters", "service_tier", "serviceTier", "speed", "web_search",
+        "web_search_options",
+    ),
+    Reason.ROUTE: (
+        "allow_fallbacks", "api_base", "api_key", "api_type", "api_version", "apiKey", "base_model",
+        "base_url", "baseURL", "bootstrap_host", "bootstrap_port", "bootstrap_room", "callback_url",
+        "callbacks", "context_window_fallbacks", "content_policy_fallbacks", "custom_llm_provider",
+        "data_parallel_rank", "deployment", "deployment_id", "engine", "extra_args", "extra_body",
+        "extra_headers", "extra_query", "fallback_models", "fallbacks", "headers", "id_slot",
+        "kv_transfer_params", "lora", "lora_path", "lora_request", "mock_response", "mock_timeout",
+        "mock_tool_calls", "model_id", "model_info", "model_list", "models", "num_retries",
+        "organization", "preset", "priority", "project", "provider", "proxy", "region_name",
+        "request_id", "rid", "route", "routed_dp_rank", "slot_id", "transforms", "url",
+        "vllm_xargs", "webhook", "webhook_url",
+    ),
+    Reason.STATE: (
+        "container", "conversation", "conversation_id", "data_sources", "mcp_servers",
+        "previous_interaction_id", "previous_response_id", "prompt", "prompt_id", "session_params",
+        "store", "thread_id", "assistant_id", "cached_content", "cachedContent",
+    ),
+    Reason.SERVER: (
+        "background", "chat_template", "custom_logit_processor", "custom_params", "guardrails",
+        "keep_alive", "logits_processors", "raw", "return_hidden_states", "template",
+    ),
+}  # fmt: skip
 
-_PREFIXES: Mapping[str, Reason] = MappingProxyType(
-    {
-        "aws_": Reason.ROUTE,
-        "azure_": Reason.ROUTE,
-        "litellm_": Reason.ROUTE,
-        "vertex_": Reason.ROUTE,
-        "watsonx_": Reason.ROUTE,
-    }
-)
+_ROUTE_PREFIXES = ("aws_", "azure_", "litellm_", "vertex_", "watsonx_")
 
 
-def _folded(name: str) -> str:
-    return name.casefold()
-
-
-_REASONS = {_folded(name): reason for reason, names in _NAMES.items() for name in names}
+_REASONS = {name.casefold(): reason for reason, names in _NAMES.items() for name in names}
 
 
 def reason_of(name: str) -> Reason | None:
     """Return why a member does not travel, None where it may."""
-    folded = _folded(name)
-    reason = _REASONS.get(folded)
-    if reason is not None:
-        return reason
-    return next((why for prefix, why in _PREFIXES.items() if folded.startswith(prefix)), None)
+    folded = name.casefold()
+    return Reason.ROUTE if folded.startswith(_ROUTE_PREFIXES) else _REASONS.get(folded)
 
 
 def permitted(name: str, pass_through: Collection[str]) -> bool:
@@ -229,13 +106,13 @@ def held_back(
         own: the format's members, which whoever sends the request answers for.
         pass_through: what the provider's configuration lets through.
     """
-    folded_own = {_folded(name) for name in own}
+    folded_own = {name.casefold() for name in own}
     kept: dict[str, Any] = {}
     names: list[str] = []
     for name, value in members.items():
         if name in own or permitted(name, pass_through):
             kept[name] = value
-        elif _folded(name) in folded_own or reason_of(name) is not None:
+        elif name.casefold() in folded_own or reason_of(name) is not None:
             if not _says_nothing(name, value):
                 names.append(name)
         elif name == "modalities" and isinstance(value, list) and value != ["text"]:

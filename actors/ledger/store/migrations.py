@@ -8,7 +8,6 @@ alike, and run in the transaction that opens the store: it is the new one, or st
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from sqlalchemy import Connection, text, update
 
@@ -16,21 +15,19 @@ from actors.ledger.store.tables import SCHEMA_VERSION, schema_version
 
 __all__ = ["migrate"]
 
-_STEPS: Mapping[int, tuple[str, ...]] = MappingProxyType(
-    {
-        1: (
-            "ALTER TABLE teams ADD COLUMN stores_content BOOLEAN NOT NULL DEFAULT true",
-            "ALTER TABLE teams ADD COLUMN native_passthrough BOOLEAN NOT NULL DEFAULT false",
-            "ALTER TABLE completions ADD COLUMN deleted_at_s DOUBLE PRECISION",
-        ),
-        2: (
-            "ALTER TABLE holds ADD COLUMN extended_microcredits BIGINT NOT NULL DEFAULT 0",
-            "ALTER TABLE completions ADD COLUMN absorbed_microcredits BIGINT NOT NULL DEFAULT 0",
-            "ALTER TABLE completions ADD COLUMN failure TEXT",
-            "CREATE TABLE secrets (name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (name))",
-        ),
-    }
-)
+_STEPS: Mapping[int, tuple[str, ...]] = {
+    1: (
+        "ALTER TABLE teams ADD COLUMN stores_content BOOLEAN NOT NULL DEFAULT true",
+        "ALTER TABLE teams ADD COLUMN native_passthrough BOOLEAN NOT NULL DEFAULT false",
+        "ALTER TABLE completions ADD COLUMN deleted_at_s DOUBLE PRECISION",
+    ),
+    2: (
+        "ALTER TABLE holds ADD COLUMN extended_microcredits BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE completions ADD COLUMN absorbed_microcredits BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE completions ADD COLUMN failure TEXT",
+        "CREATE TABLE secrets (name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (name))",
+    ),
+}
 
 
 def migrate(connection: Connection, version: int) -> None:

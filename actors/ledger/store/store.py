@@ -42,12 +42,9 @@ READERS = 2
 _SEAL = "seal"
 
 _SQLITE_PRAGMAS = (
-    "journal_mode = WAL",
-    "synchronous = FULL",
-    "busy_timeout = 5000",
-    "foreign_keys = ON",
+    "journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000", "foreign_keys = ON",
     "case_sensitive_like = ON",
-)
+)  # fmt: skip
 
 _TCP_LIMITS = {
     "connect_timeout": "5",

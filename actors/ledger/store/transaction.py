@@ -35,38 +35,19 @@ _Row = dict[str, Any]
 _INSERT_HOLD = Prepared(
     insert(holds),
     (
-        "hold_id",
-        "team",
-        "amount_microcredits",
-        "billing_mode",
-        "state",
-        "charged_microcredits",
-        "placed_at_s",
-        "expires_at_s",
+        "hold_id", "team", "amount_microcredits", "billing_mode", "state", "charged_microcredits",
+        "placed_at_s", "expires_at_s",
     ),
-)
+)  # fmt: skip
 
 _INSERT_COMPLETION = Prepared(
     insert(completions),
     (
-        "completion_id",
-        "team",
-        "dialect",
-        "wire_id",
-        "model",
-        "actor",
-        "node_id",
-        "pid",
-        "tags",
-        "status",
-        "is_cancelled_at_birth",
-        "created_at_s",
-        "header",
-        "tokens_output",
-        "charge_microcredits",
-        "record_bytes",
+        "completion_id", "team", "dialect", "wire_id", "model", "actor", "node_id", "pid", "tags",
+        "status", "is_cancelled_at_birth", "created_at_s", "header", "tokens_output",
+        "charge_microcredits", "record_bytes",
     ),
-)
+)  # fmt: skip
 
 _INSERT_ENTRY = Prepared(
     insert(entries), ("kind", "team", "amount_microcredits", "at_s", "hold_id", "grant_id")

@@ -23,16 +23,9 @@ from actors.loadtest.report.table import (
 __all__ = ["render_page"]
 
 _DISTRIBUTIONS = (
-    "ttft",
-    "itl",
-    "tpot",
-    "e2e",
-    "cancel_closed",
-    "cancel_ack",
-    "cancel_told",
-    "left_closed",
+    "ttft", "itl", "tpot", "e2e", "cancel_closed", "cancel_ack", "cancel_told", "left_closed",
     "resume",
-)
+)  # fmt: skip
 _MARKS = ("p50", "p99")
 
 

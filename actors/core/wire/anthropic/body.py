@@ -36,16 +36,9 @@ _SYSTEM_IN_CONVERSATION = "mid-conversation-system"
 """What of `anthropic-beta` allows messages of the role `system`."""
 
 _FOREIGN = (
-    "presence_penalty",
-    "frequency_penalty",
-    "seed",
-    "response_format",
-    "tool_context",
-    "correlation_id",
-    "maximum_loaded_skills",
-    "min_p",
-    "repetition_penalty",
-)
+    "presence_penalty", "frequency_penalty", "seed", "response_format", "tool_context",
+    "correlation_id", "maximum_loaded_skills", "min_p", "repetition_penalty",
+)  # fmt: skip
 """Members of our dialect that the format has no place for; dialect and neutral request tell of them."""
 
 _NAMED = frozenset({"presence_penalty", "frequency_penalty", "seed"})

@@ -62,22 +62,10 @@ __all__ = [
 
 OURS = frozenset(
     {
-        "model",
-        "messages",
-        "system",
-        "max_tokens",
-        "stream",
-        "stop_sequences",
-        "temperature",
-        "top_p",
-        "top_k",
-        "tools",
-        "tool_choice",
-        "thinking",
-        "output_config",
-        "output_format",
+        "model", "messages", "system", "max_tokens", "stream", "stop_sequences", "temperature",
+        "top_p", "top_k", "tools", "tool_choice", "thinking", "output_config", "output_format",
     }
-)
+)  # fmt: skip
 """Members that only we may set: a pass-through member of such a name could lift the limit that the
 hold pays for, or end the stream."""
 

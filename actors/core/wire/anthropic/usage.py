@@ -29,14 +29,10 @@ _RAW_NAME_LENGTH_MAX = 64
 
 _PLACED = frozenset(
     {
-        "input_tokens",
-        "output_tokens",
-        "cache_read_input_tokens",
-        "cache_creation_input_tokens",
-        "output_tokens_details",
-        "cache_creation",
+        "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens",
+        "output_tokens_details", "cache_creation",
     }
-)
+)  # fmt: skip
 
 
 _SHOWN = frozenset({"server_tool_use"})

@@ -47,30 +47,12 @@ __all__ = ["OURS", "TOOL_MEMBERS", "limit_member", "refused", "request_body", "u
 
 OURS = frozenset(
     {
-        "model",
-        "messages",
-        "stream",
-        "stream_options",
-        "timings_per_token",
-        "max_tokens",
-        "max_completion_tokens",
-        "n",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "response_format",
-        "reasoning_effort",
-        "temperature",
-        "top_p",
-        "top_k",
-        "presence_penalty",
-        "frequency_penalty",
-        "seed",
-        "stop",
-        "logprobs",
-        "top_logprobs",
+        "model", "messages", "stream", "stream_options", "timings_per_token", "max_tokens",
+        "max_completion_tokens", "n", "tools", "tool_choice", "parallel_tool_calls",
+        "response_format", "reasoning_effort", "temperature", "top_p", "top_k", "presence_penalty",
+        "frequency_penalty", "seed", "stop", "logprobs", "top_logprobs",
     }
-)
+)  # fmt: skip
 """Members that only we may set: a pass-through member of such a name could lift the limit that the
 hold pays for, or end the stream."""
 

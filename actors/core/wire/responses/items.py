@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from actors.core.events import (
@@ -51,67 +50,59 @@ __all__ = [
     "status_of",
 ]
 
-INCOMPLETE_REASONS: Mapping[FinishReason, str] = MappingProxyType(
-    {
-        FinishReason.LENGTH: "max_output_tokens",
-        FinishReason.CONTENT_FILTER: "content_filter",
-    }
-)
+INCOMPLETE_REASONS: Mapping[FinishReason, str] = {
+    FinishReason.LENGTH: "max_output_tokens",
+    FinishReason.CONTENT_FILTER: "content_filter",
+}
 """Finish reasons of a response that is `incomplete` rather than `completed`."""
 
-DEFAULT_MEMBERS: Mapping[str, Any] = MappingProxyType(
-    {
-        "background": False,
-        "completed_at": None,
-        "conversation": None,
-        "error": None,
-        "incomplete_details": None,
-        "instructions": None,
-        "max_output_tokens": None,
-        "max_tool_calls": None,
-        "metadata": {},
-        "parallel_tool_calls": True,
-        "previous_response_id": None,
-        "prompt": None,
-        "prompt_cache_key": None,
-        "reasoning": {"effort": None, "summary": None},
-        "safety_identifier": None,
-        "service_tier": None,
-        "store": True,
-        "temperature": None,
-        "text": {"format": {"type": "text"}},
-        "tool_choice": "auto",
-        "tools": [],
-        "top_logprobs": None,
-        "top_p": None,
-        "truncation": "disabled",
-        "user": None,
-    }
-)
+DEFAULT_MEMBERS: Mapping[str, Any] = {
+    "background": False,
+    "completed_at": None,
+    "conversation": None,
+    "error": None,
+    "incomplete_details": None,
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "prompt": None,
+    "prompt_cache_key": None,
+    "reasoning": {"effort": None, "summary": None},
+    "safety_identifier": None,
+    "service_tier": None,
+    "store": True,
+    "temperature": None,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": None,
+    "top_p": None,
+    "truncation": "disabled",
+    "user": None,
+}
 """What a response says of members that nobody set."""
 
-CALL_TYPES: Mapping[ToolKind, str] = MappingProxyType(
-    {
-        ToolKind.FUNCTION: "function_call",
-        ToolKind.CUSTOM: "custom_tool_call",
-        ToolKind.TOOL_SEARCH: "tool_search_call",
-        ToolKind.LOCAL_SHELL: "local_shell_call",
-        # What a provider runs comes as it came; this is for what another format calls so.
-        ToolKind.HOSTED: "function_call",
-    }
-)
+CALL_TYPES: Mapping[ToolKind, str] = {
+    ToolKind.FUNCTION: "function_call",
+    ToolKind.CUSTOM: "custom_tool_call",
+    ToolKind.TOOL_SEARCH: "tool_search_call",
+    ToolKind.LOCAL_SHELL: "local_shell_call",
+    # What a provider runs comes as it came; this is for what another format calls so.
+    ToolKind.HOSTED: "function_call",
+}
 """What a call of a tool of that kind is called as an item."""
 
-_PREFIXES: Mapping[str, str] = MappingProxyType(
-    {
-        "message": "msg",
-        "reasoning": "rs",
-        "function_call": "fc",
-        "custom_tool_call": "ctc",
-        "tool_search_call": "tsc",
-        "local_shell_call": "lsh",
-    }
-)
+_PREFIXES: Mapping[str, str] = {
+    "message": "msg",
+    "reasoning": "rs",
+    "function_call": "fc",
+    "custom_tool_call": "ctc",
+    "tool_search_call": "tsc",
+    "local_shell_call": "lsh",
+}
 
 _OUR_ID = re.compile(rf"(?:{'|'.join(_PREFIXES.values())})_([0-9A-Z]{{26}})_[0-9]{{1,9}}", re.ASCII)
 
@@ -340,6 +331,8 @@ def _message(id: str, part: dict[str, Any], status: str) -> dict[str, Any]:
     }
 
 
-_ITEM_TYPES: Mapping[type, str] = MappingProxyType(
-    {TextDelta: "message", RefusalDelta: "message", ReasoningDelta: "reasoning"}
-)
+_ITEM_TYPES: Mapping[type, str] = {
+    TextDelta: "message",
+    RefusalDelta: "message",
+    ReasoningDelta: "reasoning",
+}

@@ -20,22 +20,10 @@ _Key = int | str
 
 _TOLD = frozenset(
     {
-        "id",
-        "type",
-        "status",
-        "role",
-        "content",
-        "summary",
-        "encrypted_content",
-        "call_id",
-        "name",
-        "namespace",
-        "arguments",
-        "input",
-        "action",
-        "execution",
+        "id", "type", "status", "role", "content", "summary", "encrypted_content", "call_id",
+        "name", "namespace", "arguments", "input", "action", "execution",
     }
-)
+)  # fmt: skip
 """Members of messages, reasoning and calls that neutral events tell of."""
 
 

@@ -46,26 +46,11 @@ __all__ = ["OURS", "TOOL_MEMBERS", "ignored", "refused", "request_body"]
 
 OURS = frozenset(
     {
-        "model",
-        "input",
-        "instructions",
-        "stream",
-        "background",
-        "store",
-        "max_output_tokens",
-        "tools",
-        "tool_choice",
-        "parallel_tool_calls",
-        "text",
-        "reasoning",
-        "temperature",
-        "top_p",
-        "top_logprobs",
-        "conversation",
-        "previous_response_id",
-        "prompt",
+        "model", "input", "instructions", "stream", "background", "store", "max_output_tokens",
+        "tools", "tool_choice", "parallel_tool_calls", "text", "reasoning", "temperature", "top_p",
+        "top_logprobs", "conversation", "previous_response_id", "prompt",
     }
-)
+)  # fmt: skip
 """Members that only we may set: a pass-through member of such a name could lift the limit that the
 hold pays for, end the stream, or reach another caller's conversation."""
 

@@ -83,19 +83,19 @@ _SUMMARY = _Words(
 _ARGUMENTS = _Words("function_call_arguments", "arguments")
 _INPUT = _Words("custom_tool_call_input", "input")
 
-_WORDS: Mapping[type, tuple[_Words, ...]] = MappingProxyType(
-    {TextDelta: (_TEXT,), RefusalDelta: (_REFUSAL,), ReasoningDelta: (_THOUGHT, _SUMMARY)}
-)
+_WORDS: Mapping[type, tuple[_Words, ...]] = {
+    TextDelta: (_TEXT,),
+    RefusalDelta: (_REFUSAL,),
+    ReasoningDelta: (_THOUGHT, _SUMMARY),
+}
 
-_CALL_WORDS: Mapping[ToolKind, tuple[_Words, ...]] = MappingProxyType(
-    {
-        ToolKind.FUNCTION: (_ARGUMENTS,),
-        ToolKind.CUSTOM: (_INPUT,),
-        ToolKind.TOOL_SEARCH: (),
-        ToolKind.LOCAL_SHELL: (),
-        ToolKind.HOSTED: (_ARGUMENTS,),
-    }
-)
+_CALL_WORDS: Mapping[ToolKind, tuple[_Words, ...]] = {
+    ToolKind.FUNCTION: (_ARGUMENTS,),
+    ToolKind.CUSTOM: (_INPUT,),
+    ToolKind.TOOL_SEARCH: (),
+    ToolKind.LOCAL_SHELL: (),
+    ToolKind.HOSTED: (_ARGUMENTS,),
+}
 
 _DONE_BESIDE = ("name", "arguments")
 """What the end of a function's arguments says."""
