@@ -67,10 +67,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
 def _parse(text: str) -> Any:
     try:
         return json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
+            text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite
         )
     except json.JSONDecodeError as error:
         raise InvalidRequest(f"{_NOT_JSON}: {error.msg} at character {error.pos}.") from None

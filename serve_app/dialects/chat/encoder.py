@@ -7,25 +7,16 @@ there is no reasoning text, and one last chunk in any case.
 
 A client that asked with `functions` is answered with a `function_call`: the first one, as at OpenAI's.
 
-    EMPTY  --any event-->  OPEN  --Finished-->  CLOSED
-           role frame            last chunk and [DONE], or an error frame
+A stream begins with the role, and ends with the last chunk and `[DONE]`, or with an error frame.
 
 Source: contract of the chat dialect, section 4; design, section 4 (cursors).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
-from actors.core.errors import (
-    CompletionRuntimeError,
-    Failure,
-    FailureCode,
-    IllegalTransition,
-    UpstreamError,
-)
+from actors.core.errors import CompletionRuntimeError, UpstreamError
 from actors.core.events import (
     BlockFinished,
     Event,
@@ -33,12 +24,10 @@ from actors.core.events import (
     Opaque,
     ReasoningDelta,
     RefusalDelta,
-    Started,
     Status,
     TextDelta,
     ToolCallDelta,
     ToolCallStarted,
-    UsageReported,
 )
 from actors.core.record import CompletionHeader
 from actors.core.request import Dialect
@@ -51,93 +40,69 @@ from serve_app.dialects.chat.render import (
     speaks_functions,
     usage_object,
 )
+from serve_app.dialects.encoder import FramesByEvent, NumberingEncoder, failure_of
 from serve_app.dialects.midstream_object import midstream_object
 
 __all__ = ["ChatEncoder"]
 
 
-class _ChatStage(Enum):
-    EMPTY = "empty"
-    OPEN = "open"
-    CLOSED = "closed"
-
-
-class ChatEncoder:
+class ChatEncoder(NumberingEncoder):
     """See `dialects.base.Encoder`. The request id appears in error frames alone."""
 
     def __init__(
         self, header: CompletionHeader, *, request_id: str, is_strict: bool = False
     ) -> None:
-        self._header = header
+        super().__init__(header)
         self._request_id = request_id
         self._is_strict = is_strict
         self._speaks_functions = speaks_functions(header)
         self._calls: set[int] = set()  # Blocks.
         self._has_calls = False  # One that is complete.
         self._writer = ChatStreamWriter(header.wire_id, header.model, int(header.created_at_s))
-        self._stage = _ChatStage.EMPTY
-        self._number = 0
 
-    def __repr__(self) -> str:
-        return f"<ChatEncoder {self._stage.value}, next frame {self._number}>"
+    def _opens(self, event: Event) -> bool:
+        return not (isinstance(event, Finished) and event.status is Status.FAILED)
 
-    def encode(self, event: Event) -> list[bytes]:
-        if self._stage is _ChatStage.OPEN:
-            return _FRAMES[type(event)](self, event)
-        if self._stage is _ChatStage.CLOSED:
-            raise IllegalTransition(f"{type(event).__name__} after {self!r}")
-        if isinstance(event, Finished) and event.status is Status.FAILED:
-            return self._finished(event)
-        self._stage = _ChatStage.OPEN
-        return [self._numbered(self._writer.role()), *_FRAMES[type(event)](self, event)]
+    def _beginning(self, event: Event) -> list[bytes]:
+        return [self._writer.role()]
 
     def interrupted(self, error: CompletionRuntimeError) -> bytes:
         return _data(self._envelope(error, Operation.READ))
 
-    def _numbered(self, frame: bytes) -> bytes:
-        number = self._number
-        self._number = number + 1
-        return b"id: %d\n%b" % (number, frame)
-
     def _text(self, event: TextDelta) -> list[bytes]:
-        return [self._numbered(self._writer.text(event.text))]
+        return [self._writer.text(event.text)]
 
     def _delta(self, event: RefusalDelta) -> list[bytes]:
-        return [self._numbered(self._writer.delta(event))]
+        return [self._writer.delta(event)]
 
     def _reasoning(self, event: ReasoningDelta) -> list[bytes]:
         if self._is_strict or not event.text:
             return []
-        return [self._numbered(self._writer.reasoning(event.text))]
+        return [self._writer.reasoning(event.text)]
 
     def _call(self, event: ToolCallStarted | ToolCallDelta) -> list[bytes]:
         self._calls.add(event.block)
         if not self._speaks_functions:
-            return [self._numbered(self._writer.delta(event))]
+            return [self._writer.delta(event)]
         if len(self._calls) > 1:
             return []
-        return [self._numbered(self._writer.function_call(event))]
+        return [self._writer.function_call(event)]
 
     def _opaque(self, event: Opaque) -> list[bytes]:
         if event.format is not Dialect.CHAT or not event.payload:
             return []
         if self._speaks_functions and event.block in self._calls:
             return []
-        return [self._numbered(self._writer.members(event))]
+        return [self._writer.members(event)]
 
     def _block_finished(self, event: BlockFinished) -> list[bytes]:
         self._has_calls |= event.is_complete and event.block in self._calls
         return []
 
-    def _silent(self, event: Event) -> list[bytes]:
-        return []
-
     def _finished(self, event: Finished) -> list[bytes]:
-        self._stage = _ChatStage.CLOSED
         if event.status is Status.FAILED:
-            failure = event.error or Failure(FailureCode.INTERNAL, "")
-            error = self._envelope(UpstreamError(failure), Operation.CREATE)
-            return [self._numbered(_data(error))]
+            error = self._envelope(UpstreamError(failure_of(event)), Operation.CREATE)
+            return [_data(error)]
         usage = usage_object(self._header, event.usage, event.charge, is_strict=self._is_strict)
         reason = finish_reason(self._header, event, has_calls=self._has_calls) or "stop"
         midstream = midstream_object(self._header, event)
@@ -146,10 +111,21 @@ class ChatEncoder:
         else:
             chunks = [self._writer.finish(reason), self._writer.usage(usage)]
         chunks[0] = _with_member(chunks[0], b"midstream", midstream)
-        return [self._numbered(frame) for frame in (*chunks, DONE)]
+        return [*chunks, DONE]
 
     def _envelope(self, error: CompletionRuntimeError, operation: Operation) -> dict[str, Any]:
         return envelope(error, operation, self._request_id, is_strict=self._is_strict)
+
+    _FRAMES: ClassVar[FramesByEvent] = {
+        TextDelta: _text,
+        RefusalDelta: _delta,
+        ToolCallStarted: _call,
+        ToolCallDelta: _call,
+        ReasoningDelta: _reasoning,
+        Opaque: _opaque,
+        BlockFinished: _block_finished,
+        Finished: _finished,
+    }
 
 
 def _data(value: dict[str, Any]) -> bytes:
@@ -159,17 +135,3 @@ def _data(value: dict[str, Any]) -> bytes:
 def _with_member(frame: bytes, name: bytes, value: dict[str, Any]) -> bytes:
     """Return the frame with one member more at the end of its object."""
     return b'%b,"%b":%b}\n\n' % (frame.removesuffix(b"}\n\n"), name, render(value))
-
-
-_FRAMES: dict[type, Callable[[ChatEncoder, Any], list[bytes]]] = {
-    TextDelta: ChatEncoder._text,
-    RefusalDelta: ChatEncoder._delta,
-    ToolCallStarted: ChatEncoder._call,
-    ToolCallDelta: ChatEncoder._call,
-    ReasoningDelta: ChatEncoder._reasoning,
-    Opaque: ChatEncoder._opaque,
-    Started: ChatEncoder._silent,
-    BlockFinished: ChatEncoder._block_finished,
-    UsageReported: ChatEncoder._silent,
-    Finished: ChatEncoder._finished,
-}

@@ -14,17 +14,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Tag
+from pydantic import Field
 
-from serve_app.dialects.json_body import tag
 from serve_app.dialects.members import (
     AnyUrl,
+    ByJsonKind,
+    ByType,
     Members,
     ModelName,
     OtherMember,
     Seed,
-    by_json_kind,
-    by_known_type,
 )
 
 __all__ = [
@@ -67,10 +66,7 @@ class _Location(Members):
     detail: str | None = None
 
 
-Location = Annotated[
-    Annotated[AnyUrl, Tag(tag("string"))] | Annotated[_Location, Tag(tag("object"))],
-    by_json_kind("Input should be a URL or an object with one"),
-]
+Location = Annotated[AnyUrl | _Location, ByJsonKind("Input should be a URL or an object with one")]
 
 
 class ImageUrl(Members):
@@ -95,21 +91,12 @@ class FileMember(Members):
 
 
 PartMember = Annotated[
-    Annotated[TextMember, Tag(tag("text"))]
-    | Annotated[TextMember, Tag(tag("input_text"))]
-    | Annotated[TextMember, Tag(tag("output_text"))]
-    | Annotated[ImageUrl, Tag(tag("image_url"))]
-    | Annotated[VideoUrl, Tag(tag("video_url"))]
-    | Annotated[FileMember, Tag(tag("file"))]
-    | Annotated[RefusalMember, Tag(tag("refusal"))]
-    | Annotated[OtherMember, Tag(tag("other"))],
-    by_known_type("text", "input_text", "output_text", "image_url", "video_url", "file", "refusal"),
+    TextMember | ImageUrl | VideoUrl | FileMember | RefusalMember | OtherMember, ByType()
 ]
 
 Content = Annotated[
-    Annotated[str, Tag(tag("string"))]
-    | Annotated[list[PartMember], Field(fail_fast=True), Tag(tag("array"))],
-    by_json_kind("Input should be a string or an array of parts"),
+    str | Annotated[list[PartMember], Field(fail_fast=True)],
+    ByJsonKind("Input should be a string or an array of parts"),
 ]
 
 
@@ -171,23 +158,16 @@ class CustomTool(Members):
     custom: _CustomMember
 
 
-ToolMember = Annotated[
-    Annotated[FunctionTool, Tag(tag("function"))]
-    | Annotated[CustomTool, Tag(tag("custom"))]
-    | Annotated[OtherMember, Tag(tag("other"))],
-    by_known_type("function", "custom"),
-]
+ToolMember = Annotated[FunctionTool | CustomTool | OtherMember, ByType()]
 
 ToolChoiceMember = Annotated[
-    Annotated[Literal["auto", "none", "required", "any"], Tag(tag("string"))]
-    | Annotated[OtherMember, Tag(tag("object"))],
-    by_json_kind("Input should be auto, none, required or an object that names a tool"),
+    Literal["auto", "none", "required", "any"] | OtherMember,
+    ByJsonKind("Input should be auto, none, required or an object that names a tool"),
 ]
 
 Stop = Annotated[
-    Annotated[str, Tag(tag("string"))]
-    | Annotated[list[str], Field(max_length=1_024, fail_fast=True), Tag(tag("array"))],
-    by_json_kind("Input should be a string or an array of strings"),
+    str | Annotated[list[str], Field(max_length=1_024, fail_fast=True)],
+    ByJsonKind("Input should be a string or an array of strings"),
 ]
 
 Limit = Annotated[int, Field(ge=-1, le=2**53)]

@@ -12,14 +12,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from actors.core.events import (
-    CancelSource,
-    Charge,
-    Finished,
-    FinishReason,
-    Status,
-    Usage,
-)
+from actors.core.events import CancelSource, Charge, Finished, FinishReason, Status, Usage
 from actors.core.record import CompletionHeader, Receipt
 from actors.core.request import Dialect
 from actors.core.wire.openai_chat.format import members_of_call, tool_call

@@ -13,11 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors.core.errors import InvalidRequest
-from actors.core.request import (
-    CompletionRequest,
-    DisconnectPolicy,
-    Sampling,
-)
+from actors.core.request import CompletionRequest, DisconnectPolicy, Sampling
 from serve_app.dialects.beyond import Beyond
 from serve_app.dialects.chat.functions import has_functions, told_of_functions, with_tools
 from serve_app.dialects.chat.members import ChatBody
@@ -30,10 +26,7 @@ from serve_app.dialects.json_body import validate
 
 __all__ = ["completion_request", "ignored_members"]
 
-_REFUSED = {
-    "audio": "only text can be answered",
-    "modalities": "only text can be answered",
-}
+_REFUSED = {"audio": "only text can be answered", "modalities": "only text can be answered"}
 """Members that change the output in ways that this API cannot carry: never dropped silently."""
 
 _LIMIT_MAX = 2**31 - 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Discriminator, Field, Tag
+from pydantic import BaseModel, Field
 
 from actors.core.errors import InvalidRequest
 from serve_app.dialects.chat.members import (
@@ -25,8 +25,8 @@ from serve_app.dialects.chat.members import (
     ToolCallMember,
     VideoUrl,
 )
-from serve_app.dialects.json_body import tag, validate
-from serve_app.dialects.members import Limit, Members, Url, by_json_kind, type_tag
+from serve_app.dialects.json_body import validate
+from serve_app.dialects.members import ByJsonKind, ByType, Limit, Members, Url
 
 __all__ = ["check_strictly"]
 
@@ -52,18 +52,11 @@ class _Video(VideoUrl):
     video_url: _VideoLocation
 
 
-_Part = Annotated[
-    Annotated[_Text, Tag(tag("text"))]
-    | Annotated[_StrictImageUrl, Tag(tag("image_url"))]
-    | Annotated[_Video, Tag(tag("video_url"))]
-    | Annotated[RefusalMember, Tag(tag("refusal"))],
-    Discriminator(type_tag),
-]
+_Part = Annotated[_Text | _StrictImageUrl | _Video | RefusalMember, ByType()]
 
 _Content = Annotated[
-    Annotated[str, Tag(tag("string"))]
-    | Annotated[list[_Part], Field(min_length=1, fail_fast=True), Tag(tag("array"))],
-    by_json_kind("Input should be a string or an array of parts"),
+    str | Annotated[list[_Part], Field(min_length=1, fail_fast=True)],
+    ByJsonKind("Input should be a string or an array of parts"),
 ]
 
 
@@ -100,9 +93,8 @@ class _NamedChoice(Members):
 
 
 _ToolChoice = Annotated[
-    Annotated[Literal["auto", "none", "required"], Tag(tag("string"))]
-    | Annotated[_NamedChoice, Tag(tag("object"))],
-    by_json_kind("Input should be auto, none, required or a named function"),
+    Literal["auto", "none", "required"] | _NamedChoice,
+    ByJsonKind("Input should be auto, none, required or a named function"),
 ]
 
 
@@ -121,19 +113,13 @@ class _StrictSchemaFormat(Members):
     json_schema: _JsonSchema
 
 
-_ResponseFormat = Annotated[
-    Annotated[_StrictPlainFormat, Tag(tag("text"))]
-    | Annotated[_StrictPlainFormat, Tag(tag("json_object"))]
-    | Annotated[_StrictSchemaFormat, Tag(tag("json_schema"))],
-    Discriminator(type_tag),
-]
+_ResponseFormat = Annotated[_StrictPlainFormat | _StrictSchemaFormat, ByType()]
 
 _StopText = Annotated[str, Field(min_length=1)]
 
 _Stop = Annotated[
-    Annotated[_StopText, Tag(tag("string"))]
-    | Annotated[list[_StopText], Field(max_length=4, fail_fast=True), Tag(tag("array"))],
-    by_json_kind("Input should be a string or an array of strings"),
+    _StopText | Annotated[list[_StopText], Field(max_length=4, fail_fast=True)],
+    ByJsonKind("Input should be a string or an array of strings"),
 ]
 
 _Penalty = Annotated[float, Field(ge=-2, le=2)]

@@ -110,7 +110,7 @@ def _message(index: int, member: TurnMember, beyond: Beyond) -> Message:
     return Message(role, tuple(parts))
 
 
-def _kind(block: BlockMember) -> str:
+def _kind(block: BlockMember | ToolReferenceMember) -> str:
     source = getattr(block, "source", None)
     kind = f"{block.type} ({source.type})" if isinstance(source, OtherMember) else block.type
     return str(kind)

@@ -39,17 +39,8 @@ from serve_app.dialects.json_body import parse_object
 from serve_app.dialects.messages.carried import carried_headers
 from serve_app.dialects.messages.encoder import MessagesEncoder
 from serve_app.dialects.messages.errors import error_reply, validation_detail
-from serve_app.dialects.messages.render import (
-    message_object,
-    status_object,
-    status_of,
-    timestamp,
-)
-from serve_app.dialects.messages.request import (
-    completion_request,
-    counted_request,
-    ignored_members,
-)
+from serve_app.dialects.messages.render import message_object, status_object, status_of, timestamp
+from serve_app.dialects.messages.request import completion_request, counted_request, ignored_members
 from serve_app.dialects.midstream_headers import check_built, client_name, disconnect_policy
 from serve_app.dialects.queries import cursor
 
@@ -157,10 +148,7 @@ class MessagesDialect:
     def cancelled(self, answer: CancelAnswer) -> Reply:
         """Return the one answer that this API has, and in a header what the stream really came to."""
         shown = Snapshot.of(answer.record)
-        value = {
-            "message": "Stream cancelled successfully",
-            "message_id": shown.header.wire_id,
-        }
+        value = {"message": "Stream cancelled successfully", "message_id": shown.header.wire_id}
         status = status_of(shown).encode("ascii")
         is_news = answer.outcome is CancelOutcome.TERMINAL or status != b"cancelled"
         return Reply(200, render(value), ((b"midstream-status", status),) if is_news else ())

@@ -3,9 +3,7 @@
 What this adds: a number per frame (`id:`), the order in which blocks may stand, and the `midstream`
 member on the last `message_delta`.
 
-    EMPTY  --any event but Started-->  OPEN  --Finished-->  CLOSED
-           message_start                     message_delta and message_stop, or error
-
+A stream begins with `message_start`, and ends with `message_delta` and `message_stop`, or with an error.
 `message_start` waits for the first event after the dispatch, so that a provider which reports the
 prompt at once is quoted, not our estimate. The format's blocks follow each other: what the log has
 of another block while one is open waits until that one is closed. A block without a word is not
@@ -22,17 +20,10 @@ Source: contract of the messages dialect, section 5; design, section 4 (cursors)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from enum import Enum
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from actors.core.errors import (
-    CompletionRuntimeError,
-    Failure,
-    FailureCode,
-    IllegalTransition,
-    UpstreamError,
-)
+from actors.core.errors import CompletionRuntimeError, UpstreamError
 from actors.core.events import (
     BlockFinished,
     Delta,
@@ -57,6 +48,7 @@ from actors.core.wire.anthropic.format import (
     error_frame,
     redacted_data,
 )
+from serve_app.dialects.encoder import FramesByEvent, NumberingEncoder, failure_of
 from serve_app.dialects.messages.errors import error_members, error_object
 from serve_app.dialects.messages.render import stop_reason_of, usage_object
 from serve_app.dialects.midstream_object import midstream_object
@@ -64,21 +56,13 @@ from serve_app.dialects.midstream_object import midstream_object
 __all__ = ["MessagesEncoder"]
 
 
-class _MessagesStage(Enum):
-    EMPTY = "empty"
-    OPEN = "open"
-    CLOSED = "closed"
-
-
-class MessagesEncoder:
+class MessagesEncoder(NumberingEncoder):
     """See `dialects.base.Encoder`. The request id appears in error frames alone."""
 
     def __init__(self, header: CompletionHeader, *, request_id: str) -> None:
-        self._header = header
+        super().__init__(header)
         self._request_id = request_id
         self._writer = MessagesStreamWriter(header.wire_id, header.model, has_block_ids=True)
-        self._stage = _MessagesStage.EMPTY
-        self._number = 0
         self._block: int | None = None  # The one that is open.
         self._call: int | None = None  # It again, while it is a call.
         self._waiting: dict[int, list[Delta | Opaque | BlockFinished]] = {}
@@ -86,29 +70,16 @@ class MessagesEncoder:
         self._has_calls = False  # One that is complete.
         self._has_refused = False
 
-    def __repr__(self) -> str:
-        return f"<MessagesEncoder {self._stage.value}, next frame {self._number}>"
+    def _opens(self, event: Event) -> bool:
+        if isinstance(event, Finished):
+            return event.status is not Status.FAILED
+        return not isinstance(event, Started)
 
-    def encode(self, event: Event) -> list[bytes]:
-        if self._stage is _MessagesStage.OPEN:
-            return self._numbered(_FRAMES[type(event)](self, event))
-        if self._stage is _MessagesStage.CLOSED:
-            raise IllegalTransition(f"{type(event).__name__} after {self!r}")
-        if isinstance(event, Started):
-            return []
-        if isinstance(event, Finished) and event.status is Status.FAILED:
-            return self._numbered(self._finished(event))
-        self._stage = _MessagesStage.OPEN
-        start = self._writer.message_start(usage_object(self._usage_at_start(event)))
-        return self._numbered([start, *_FRAMES[type(event)](self, event)])
+    def _beginning(self, event: Event) -> list[bytes]:
+        return [self._writer.message_start(usage_object(self._usage_at_start(event)))]
 
     def interrupted(self, error: CompletionRuntimeError) -> bytes:
         return error_frame(error_object(error), **error_members(error, self._request_id))
-
-    def _numbered(self, frames: list[bytes]) -> list[bytes]:
-        number = self._number
-        self._number = number + len(frames)
-        return [b"id: %d\n%b" % (number + at, frame) for at, frame in enumerate(frames)]
 
     def _usage_at_start(self, event: Event) -> Usage:
         if isinstance(event, UsageReported) and event.usage.prompt_tokens:
@@ -209,18 +180,13 @@ class MessagesEncoder:
         if not self._waiting:
             return []
         events = self._waiting.pop(next(iter(self._waiting)))
-        return [frame for event in events for frame in _FRAMES[type(event)](self, event)]
+        return [frame for event in events for frame in self._FRAMES[type(event)](self, event)]
 
     # The end.
 
-    def _silent(self, event: Event) -> list[bytes]:
-        return []
-
     def _finished(self, event: Finished) -> list[bytes]:
-        self._stage = _MessagesStage.CLOSED
         if event.status is Status.FAILED:
-            failure = event.error or Failure(FailureCode.INTERNAL, "")
-            return [self.interrupted(UpstreamError(failure))]
+            return [self.interrupted(UpstreamError(failure_of(event)))]
         end = self._writer.message_delta(
             stop_reason_of(event, has_refused=self._has_refused, has_calls=self._has_calls),
             usage_object(event.usage),
@@ -229,16 +195,13 @@ class MessagesEncoder:
         )
         return [end, MESSAGE_STOP]
 
-
-_FRAMES: dict[type, Callable[[MessagesEncoder, Any], list[bytes]]] = {
-    Started: MessagesEncoder._silent,
-    TextDelta: MessagesEncoder._text,
-    ReasoningDelta: MessagesEncoder._reasoning,
-    RefusalDelta: MessagesEncoder._refusal,
-    ToolCallStarted: MessagesEncoder._call_started,
-    ToolCallDelta: MessagesEncoder._call_arguments,
-    Opaque: MessagesEncoder._opaque,
-    BlockFinished: MessagesEncoder._block_finished,
-    UsageReported: MessagesEncoder._silent,
-    Finished: MessagesEncoder._finished,
-}
+    _FRAMES: ClassVar[FramesByEvent] = {
+        TextDelta: _text,
+        ReasoningDelta: _reasoning,
+        RefusalDelta: _refusal,
+        ToolCallStarted: _call_started,
+        ToolCallDelta: _call_arguments,
+        Opaque: _opaque,
+        BlockFinished: _block_finished,
+        Finished: _finished,
+    }

@@ -13,18 +13,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field
 
-from serve_app.dialects.json_body import tag
 from serve_app.dialects.members import (
     AnyUrl,
+    ByJsonKind,
+    ByType,
     Members,
     ModelName,
     OtherMember,
     Seed,
-    by_json_kind,
-    by_known_type,
-    kind_of,
 )
 
 __all__ = [
@@ -83,12 +81,7 @@ class TextSource(Members):
 
 class ImageBlockMember(Members):
     type: Literal["image"]
-    source: Annotated[
-        Annotated[Base64Source, Tag(tag("base64"))]
-        | Annotated[UrlSource, Tag(tag("url"))]
-        | Annotated[OtherMember, Tag(tag("other"))],
-        by_known_type("base64", "url"),
-    ]
+    source: Annotated[Base64Source | UrlSource | OtherMember, ByType()]
 
 
 class ContentSource(Members):
@@ -96,33 +89,18 @@ class ContentSource(Members):
 
     type: Literal["content"]
     content: Annotated[
-        Annotated[str, Tag(tag("string"))]
+        str
         | Annotated[
-            list[
-                Annotated[
-                    Annotated[TextBlockMember, Tag(tag("text"))]
-                    | Annotated[ImageBlockMember, Tag(tag("image"))]
-                    | Annotated[OtherMember, Tag(tag("other"))],
-                    by_known_type("text", "image"),
-                ]
-            ],
+            list[Annotated[TextBlockMember | ImageBlockMember | OtherMember, ByType()]],
             Field(fail_fast=True),
-            Tag(tag("array")),
         ],
-        by_json_kind("Input should be a string or an array of blocks"),
+        ByJsonKind("Input should be a string or an array of blocks"),
     ]
 
 
 class DocumentMember(Members):
     type: Literal["document"]
-    source: Annotated[
-        Annotated[Base64Source, Tag(tag("base64"))]
-        | Annotated[UrlSource, Tag(tag("url"))]
-        | Annotated[TextSource, Tag(tag("text"))]
-        | Annotated[ContentSource, Tag(tag("content"))]
-        | Annotated[OtherMember, Tag(tag("other"))],
-        by_known_type("base64", "url", "text", "content"),
-    ]
+    source: Annotated[Base64Source | UrlSource | TextSource | ContentSource | OtherMember, ByType()]
     title: str | None = None
     context: str | None = None
 
@@ -149,23 +127,22 @@ class ToolUseMember(Members):
 
 
 ResultContent = Annotated[
-    Annotated[str, Tag(tag("string"))]
+    str
     | Annotated[
         list[
             Annotated[
-                Annotated[TextBlockMember, Tag(tag("text"))]
-                | Annotated[ImageBlockMember, Tag(tag("image"))]
-                | Annotated[DocumentMember, Tag(tag("document"))]
-                | Annotated[SearchResultMember, Tag(tag("search_result"))]
-                | Annotated[ToolReferenceMember, Tag(tag("tool_reference"))]
-                | Annotated[OtherMember, Tag(tag("other"))],
-                by_known_type("text", "image", "document", "search_result", "tool_reference"),
+                TextBlockMember
+                | ImageBlockMember
+                | DocumentMember
+                | SearchResultMember
+                | ToolReferenceMember
+                | OtherMember,
+                ByType(),
             ]
         ],
         Field(fail_fast=True),
-        Tag(tag("array")),
     ],
-    by_json_kind("Input should be a string or an array of blocks"),
+    ByJsonKind("Input should be a string or an array of blocks"),
 ]
 
 
@@ -194,48 +171,23 @@ class CompactionMember(Members):
     content: str | None = None
 
 
-BlockMember = (
+BlockMember = Annotated[
     TextBlockMember
     | ImageBlockMember
     | DocumentMember
     | SearchResultMember
     | ToolUseMember
     | ToolResultMember
-    | ToolReferenceMember
     | ThinkingBlockMember
     | RedactedMember
     | CompactionMember
-    | OtherMember
-)
-
-_TaggedBlock = Annotated[
-    Annotated[TextBlockMember, Tag(tag("text"))]
-    | Annotated[ImageBlockMember, Tag(tag("image"))]
-    | Annotated[DocumentMember, Tag(tag("document"))]
-    | Annotated[SearchResultMember, Tag(tag("search_result"))]
-    | Annotated[ToolUseMember, Tag(tag("tool_use"))]
-    | Annotated[ToolResultMember, Tag(tag("tool_result"))]
-    | Annotated[ThinkingBlockMember, Tag(tag("thinking"))]
-    | Annotated[RedactedMember, Tag(tag("redacted_thinking"))]
-    | Annotated[CompactionMember, Tag(tag("compaction"))]
-    | Annotated[OtherMember, Tag(tag("other"))],
-    by_known_type(
-        "text",
-        "image",
-        "document",
-        "search_result",
-        "tool_use",
-        "tool_result",
-        "thinking",
-        "redacted_thinking",
-        "compaction",
-    ),
+    | OtherMember,
+    ByType(),
 ]
 
 Content = Annotated[
-    Annotated[str, Tag(tag("string"))]
-    | Annotated[list[_TaggedBlock], Field(fail_fast=True), Tag(tag("array"))],
-    by_json_kind("Input should be a string or an array of blocks"),
+    str | Annotated[list[BlockMember], Field(fail_fast=True)],
+    ByJsonKind("Input should be a string or an array of blocks"),
 ]
 
 
@@ -252,10 +204,8 @@ class SystemMember(Members):
 
 
 System = Annotated[
-    Annotated[str, Tag(tag("string"))]
-    | Annotated[SystemMember, Tag(tag("object"))]
-    | Annotated[list[SystemMember], Field(fail_fast=True), Tag(tag("array"))],
-    by_json_kind("Input should be a string, an object or an array of blocks"),
+    str | SystemMember | Annotated[list[SystemMember], Field(fail_fast=True)],
+    ByJsonKind("Input should be a string, an object or an array of blocks"),
 ]
 
 # Tools, thinking and the form of the answer.
@@ -271,14 +221,7 @@ class ToolMember(Members):
     strict: bool | None = None
 
 
-def _own_or_other(value: Any) -> str:
-    return tag("own" if kind_of(value) in (None, "custom") else "other")
-
-
-_TaggedTool = Annotated[
-    Annotated[ToolMember, Tag(tag("own"))] | Annotated[OtherMember, Tag(tag("other"))],
-    Discriminator(_own_or_other),
-]
+_TaggedTool = Annotated[ToolMember | OtherMember, ByType(untyped=lambda tool: "custom")]
 """A tool with a type is Anthropic's: run there, or at the client in a way that the model was taught."""
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Discriminator, Field, Tag
+from pydantic import BaseModel, Field
 
 from actors.core.errors import InvalidRequest
-from serve_app.dialects.json_body import tag, validate
-from serve_app.dialects.members import Limit, Members, by_json_kind, type_tag
+from serve_app.dialects.json_body import validate
+from serve_app.dialects.members import ByJsonKind, ByType, Limit, Members
 from serve_app.dialects.messages.members import (
     Base64Source,
     CountBody,
@@ -48,10 +48,7 @@ class _ImageUrl(UrlSource):
 
 
 class _StrictImageBlock(ImageBlockMember):
-    source: Annotated[
-        Annotated[_ImageData, Tag(tag("base64"))] | Annotated[_ImageUrl, Tag(tag("url"))],
-        Discriminator(type_tag),
-    ]
+    source: Annotated[_ImageData | _ImageUrl, ByType()]
 
 
 class _ToolUse(ToolUseMember):
@@ -60,19 +57,15 @@ class _ToolUse(ToolUseMember):
     input: dict[str, Any]
 
 
-_TaggedPart = Annotated[
-    Annotated[TextBlockMember, Tag(tag("text"))] | Annotated[_StrictImageBlock, Tag(tag("image"))],
-    Discriminator(type_tag),
-]
+_TaggedPart = Annotated[TextBlockMember | _StrictImageBlock, ByType()]
 
 
 class _ToolResult(ToolResultMember):
     tool_use_id: _Name
     content: (
         Annotated[
-            Annotated[str, Tag(tag("string"))]
-            | Annotated[list[_TaggedPart], Field(fail_fast=True), Tag(tag("array"))],
-            by_json_kind("Input should be a string or an array of blocks"),
+            str | Annotated[list[_TaggedPart], Field(fail_fast=True)],
+            ByJsonKind("Input should be a string or an array of blocks"),
         ]
         | None
     ) = None
@@ -83,21 +76,16 @@ class _Thinking(ThinkingBlockMember):
 
 
 _Block = Annotated[
-    Annotated[TextBlockMember, Tag(tag("text"))]
-    | Annotated[_StrictImageBlock, Tag(tag("image"))]
-    | Annotated[_ToolUse, Tag(tag("tool_use"))]
-    | Annotated[_ToolResult, Tag(tag("tool_result"))]
-    | Annotated[_Thinking, Tag(tag("thinking"))]
-    | Annotated[RedactedMember, Tag(tag("redacted_thinking"))],
-    Discriminator(type_tag),
+    TextBlockMember | _StrictImageBlock | _ToolUse | _ToolResult | _Thinking | RedactedMember,
+    ByType(),
 ]
 
 
 class _StrictTurn(TurnMember):
     content: Annotated[
-        Annotated[str, Field(min_length=1), Tag(tag("string"))]
-        | Annotated[list[_Block], Field(min_length=1, fail_fast=True), Tag(tag("array"))],
-        by_json_kind("Input should be a string or an array of blocks"),
+        Annotated[str, Field(min_length=1)]
+        | Annotated[list[_Block], Field(min_length=1, fail_fast=True)],
+        ByJsonKind("Input should be a string or an array of blocks"),
     ]
 
 
@@ -106,10 +94,8 @@ class _SystemBlock(SystemMember):
 
 
 _System = Annotated[
-    Annotated[str, Tag(tag("string"))]
-    | Annotated[_SystemBlock, Tag(tag("object"))]
-    | Annotated[list[_SystemBlock], Field(fail_fast=True), Tag(tag("array"))],
-    by_json_kind("Input should be a string, an object or an array of blocks"),
+    str | _SystemBlock | Annotated[list[_SystemBlock], Field(fail_fast=True)],
+    ByJsonKind("Input should be a string, an object or an array of blocks"),
 ]
 
 

@@ -65,10 +65,7 @@ class ModelResponseDialect:
     replay_headers: RawHeaders = ()
 
     def reply_headers(self, request_id: str) -> RawHeaders:
-        return (
-            (b"x-request-id", request_id.encode("ascii")),
-            (b"freddy-api-version", API_VERSION),
-        )
+        return ((b"x-request-id", request_id.encode("ascii")), (b"freddy-api-version", API_VERSION))
 
     def rate_headers(self, rate: RateState) -> RawHeaders:
         return rate_headers(rate, suffix=b"-requests")

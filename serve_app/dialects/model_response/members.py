@@ -10,18 +10,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field
 
-from serve_app.dialects.json_body import tag
-from serve_app.dialects.members import Members, ModelName, Url, by_json_kind, type_tag
+from serve_app.dialects.members import ByJsonKind, ByType, Members, ModelName, Url
 
-__all__ = [
-    "ImageBlock",
-    "ImageContent",
-    "InputMember",
-    "ModelResponseBody",
-    "TextBlock",
-]
+__all__ = ["ImageBlock", "ImageContent", "InputMember", "ModelResponseBody", "TextBlock"]
 
 
 # A message of generation A: one array per kind of content.
@@ -53,19 +46,12 @@ class ImageBlock(Members):
     image_url: Url
 
 
-Block = Annotated[
-    Annotated[TextBlock, Tag(tag("text"))]
-    | Annotated[TextBlock, Tag(tag("input_text"))]
-    | Annotated[TextBlock, Tag(tag("output_text"))]
-    | Annotated[ImageBlock, Tag(tag("input_image"))],
-    Discriminator(type_tag),
-]
+Block = Annotated[TextBlock | ImageBlock, ByType()]
 
 
 Content = Annotated[
-    Annotated[str, Tag(tag("string"))]
-    | Annotated[list[Block], Field(min_length=1, fail_fast=True), Tag(tag("array"))],
-    by_json_kind("Input should be a string or an array of blocks"),
+    str | Annotated[list[Block], Field(min_length=1, fail_fast=True)],
+    ByJsonKind("Input should be a string or an array of blocks"),
 ]
 
 

@@ -36,11 +36,7 @@ from serve_app.dialects.midstream_headers import check_built, client_name, disco
 from serve_app.dialects.queries import boolean, stream_call
 from serve_app.dialects.responses.encoder import ResponsesEncoder
 from serve_app.dialects.responses.errors import error_reply
-from serve_app.dialects.responses.render import (
-    input_items_page,
-    queued_response,
-    snapshot_object,
-)
+from serve_app.dialects.responses.render import input_items_page, queued_response, snapshot_object
 from serve_app.dialects.responses.request import completion_request
 
 __all__ = ["RESPONSES", "ResponsesDialect"]

@@ -3,8 +3,8 @@
 What this adds: the response as a whole at the beginning and at the end, with this API's `midstream`
 member, a number per frame (`id:`), which is the event's `sequence_number`, and `[DONE]`.
 
-    EMPTY  --any event, or a second without one-->  OPEN  --Finished-->  CLOSED
-           created, in_progress                     the open blocks' ends, the response's end and [DONE]
+A stream begins, at any event or after a second without one, with the response as it was accepted; it ends
+with the open blocks' ends, the response's end and `[DONE]`.
 
 A quiet stream says `keepalive`, an event that takes no number: some clients count nothing else as life.
 
@@ -17,11 +17,9 @@ Source: contract of the Responses dialect, sections 6 and 7; design, section 4 (
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import Enum
-from typing import Any
+from typing import ClassVar
 
-from actors.core.errors import CompletionRuntimeError, IllegalTransition
+from actors.core.errors import CompletionRuntimeError
 from actors.core.events import (
     BlockFinished,
     Event,
@@ -29,16 +27,15 @@ from actors.core.events import (
     Opaque,
     ReasoningDelta,
     RefusalDelta,
-    Started,
     Status,
     TextDelta,
     ToolCallDelta,
     ToolCallStarted,
-    UsageReported,
 )
 from actors.core.record import CompletionHeader
 from actors.core.wire.responses.format import DONE, ResponsesStreamWriter
 from serve_app.dialects.base import render
+from serve_app.dialects.encoder import EncoderStage, FramesByEvent, NumberingEncoder
 from serve_app.dialects.responses.errors import envelope
 from serve_app.dialects.responses.render import opening_status, queued_response, response_object
 
@@ -52,36 +49,19 @@ _END_EVENTS = {
 }
 
 
-class _ResponsesStage(Enum):
-    EMPTY = "empty"
-    OPEN = "open"
-    CLOSED = "closed"
-
-
-class ResponsesEncoder:
+class ResponsesEncoder(NumberingEncoder):
     """See `dialects.base.Encoder`."""
 
     def __init__(self, header: CompletionHeader) -> None:
-        self._header = header
+        super().__init__(header)
         self._writer = ResponsesStreamWriter(header.completion_id)
-        self._stage = _ResponsesStage.EMPTY
-        self._number = 0
-
-    def __repr__(self) -> str:
-        return f"<ResponsesEncoder {self._stage.value}, next frame {self._number}>"
-
-    def encode(self, event: Event) -> list[bytes]:
-        if self._stage is _ResponsesStage.CLOSED:
-            raise IllegalTransition(f"{type(event).__name__} after {self!r}")
-        opening = self.opening()
-        return [*opening, *self._numbered(_FRAMES[type(event)](self, event))]
 
     def opening(self) -> list[bytes]:
         """Return the response as it was accepted, where nothing was said of it yet."""
-        if self._stage is not _ResponsesStage.EMPTY:
+        if self._stage is not EncoderStage.EMPTY:
             return []
-        self._stage = _ResponsesStage.OPEN
-        return self._numbered(self._opening())
+        self._stage = EncoderStage.OPEN
+        return self._numbered(self._beginning())
 
     def keep_alive(self) -> bytes:
         return self._writer.keep_alive()
@@ -92,12 +72,7 @@ class ResponsesEncoder:
         value = {"type": "error", **{name: body[name] for name in ("code", "message", "param")}}
         return b"event: error\ndata: %b\n\n" % render(value)
 
-    def _numbered(self, frames: list[bytes]) -> list[bytes]:
-        first = self._number
-        self._number = first + len(frames)
-        return [b"id: %d\n%b" % (first + index, frame) for index, frame in enumerate(frames)]
-
-    def _opening(self) -> list[bytes]:
+    def _beginning(self, event: Event | None = None) -> list[bytes]:
         first = queued_response(self._header)
         kinds = [("response.created", first)]
         if first["status"] == "queued":
@@ -116,11 +91,7 @@ class ResponsesEncoder:
     def _block_finished(self, event: BlockFinished) -> list[bytes]:
         return self._writer.finish_block(event)
 
-    def _silent(self, event: Event) -> list[bytes]:
-        return []
-
     def _finished(self, event: Finished) -> list[bytes]:
-        self._stage = _ResponsesStage.CLOSED
         writer = self._writer
         # A completion whose process died was cut without a word of its blocks.
         ends = [
@@ -138,16 +109,13 @@ class ResponsesEncoder:
         end = writer.response(_END_EVENTS[response["status"]], response)
         return [*ends, end] if event.status is Status.FAILED else [*ends, end, DONE]
 
-
-_FRAMES: dict[type, Callable[[ResponsesEncoder, Any], list[bytes]]] = {
-    TextDelta: ResponsesEncoder._delta,
-    ReasoningDelta: ResponsesEncoder._delta,
-    RefusalDelta: ResponsesEncoder._delta,
-    ToolCallStarted: ResponsesEncoder._delta,
-    ToolCallDelta: ResponsesEncoder._delta,
-    Opaque: ResponsesEncoder._opaque,
-    BlockFinished: ResponsesEncoder._block_finished,
-    Started: ResponsesEncoder._silent,
-    UsageReported: ResponsesEncoder._silent,
-    Finished: ResponsesEncoder._finished,
-}
+    _FRAMES: ClassVar[FramesByEvent] = {
+        TextDelta: _delta,
+        ReasoningDelta: _delta,
+        RefusalDelta: _delta,
+        ToolCallStarted: _delta,
+        ToolCallDelta: _delta,
+        Opaque: _opaque,
+        BlockFinished: _block_finished,
+        Finished: _finished,
+    }

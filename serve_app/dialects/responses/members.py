@@ -13,18 +13,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
-from serve_app.dialects.json_body import tag
-from serve_app.dialects.members import (
-    Limit,
-    Members,
-    ModelName,
-    Url,
-    by_json_kind,
-    kind_of,
-    type_tag,
-)
+from serve_app.dialects.members import ByJsonKind, ByType, Limit, Members, ModelName, Url
 
 __all__ = ["ITEMS_MAX_STRICT", "ChoiceMember", "OtherItem", "ResponsesBody"]
 
@@ -32,56 +23,11 @@ __all__ = ["ITEMS_MAX_STRICT", "ChoiceMember", "OtherItem", "ResponsesBody"]
 ITEMS_MAX = 10_000
 ITEMS_MAX_STRICT = 1_000
 
-_PART_KINDS = {"text": "input_text", "image_url": "input_image", "output_text": "input_text"}
-"""What some clients, who think in chat's words, call the parts of a message."""
-
-_PARTS = ("input_text", "input_image", "input_file", "refusal")
-
-_ITEMS = (
-    "message",
-    "function_call",
-    "function_call_output",
-    "custom_tool_call",
-    "custom_tool_call_output",
-    "tool_search_call",
-    "tool_search_output",
-    "local_shell_call",
-    "local_shell_call_output",
-    "additional_tools",
-    "reasoning",
-    "item_reference",
-)
-
-_OTHER = "other"
-
-
-def _part_tag(value: Any) -> str | None:
-    kind = kind_of(value)
-    if not isinstance(kind, str):
-        return None
-    kind = _PART_KINDS.get(kind, kind)
-    return tag(kind if kind in _PARTS else _OTHER)
-
-
-def _item_tag(value: Any) -> str | None:
-    """Return the tag of an item; one without a type is a message, or refers to another by its id."""
-    kind = kind_of(value)
-    if kind is None:
-        is_reference = isinstance(value, dict) and "id" in value and not value.keys() & _SAID
-        return tag("item_reference" if is_reference else "message")
-    if not isinstance(kind, str):
-        return None
-    return tag(kind if kind in _ITEMS else _OTHER)
-
-
-_SAID = {"role", "content"}
-
-
 # Content.
 
 
 class _TextMember(Members):
-    type: Literal["input_text", "output_text", "text"]
+    type: Literal["input_text", "output_text", "text"]  # `text` and `image_url` are chat's words.
     text: str
 
 
@@ -96,8 +42,8 @@ class _ImageLocation(Members):
 
 
 ImageUrl = Annotated[
-    Annotated[Url, Tag(tag("string"))] | Annotated[_ImageLocation, Tag(tag("object"))],
-    by_json_kind("Input should be a URL; files are not kept here, so send the image itself"),
+    Url | _ImageLocation,
+    ByJsonKind("Input should be a URL; files are not kept here, so send the image itself"),
 ]
 
 
@@ -131,18 +77,12 @@ class OtherItem(Members):
 
 
 PartMember = Annotated[
-    Annotated[_TextMember, Tag(tag("input_text"))]
-    | Annotated[_ImageMember, Tag(tag("input_image"))]
-    | Annotated[_FileMember, Tag(tag("input_file"))]
-    | Annotated[_RefusalMember, Tag(tag("refusal"))]
-    | Annotated[OtherItem, Tag(tag(_OTHER))],
-    Discriminator(_part_tag),
+    _TextMember | _ImageMember | _FileMember | _RefusalMember | OtherItem, ByType()
 ]
 
 Content = Annotated[
-    Annotated[str, Tag(tag("string"))]
-    | Annotated[list[PartMember], Field(fail_fast=True), Tag(tag("array"))],
-    by_json_kind("Input should be a string or an array of parts"),
+    str | Annotated[list[PartMember], Field(fail_fast=True)],
+    ByJsonKind("Input should be a string or an array of parts"),
 ]
 
 
@@ -166,22 +106,7 @@ class _CustomTool(Members):
     format: dict[str, Any] | None = None
 
 
-def _inner_tool_tag(value: Any) -> str | None:
-    kind = kind_of(value)
-    return tag(kind) if isinstance(kind, str) else None
-
-
-def _tool_tag(value: Any) -> str | None:
-    kind = kind_of(value)
-    if not isinstance(kind, str):
-        return None
-    return tag(kind if kind in ("function", "custom", "namespace") else _OTHER)
-
-
-InnerTool = Annotated[
-    Annotated[_FunctionTool, Tag(tag("function"))] | Annotated[_CustomTool, Tag(tag("custom"))],
-    Discriminator(_inner_tool_tag),
-]
+InnerTool = Annotated[_FunctionTool | _CustomTool, ByType()]
 
 
 class _NamespaceTool(Members):
@@ -200,13 +125,7 @@ class OtherTool(Members):
     execution: str | None = None
 
 
-ToolMember = Annotated[
-    Annotated[_FunctionTool, Tag(tag("function"))]
-    | Annotated[_CustomTool, Tag(tag("custom"))]
-    | Annotated[_NamespaceTool, Tag(tag("namespace"))]
-    | Annotated[OtherTool, Tag(tag(_OTHER))],
-    Discriminator(_tool_tag),
-]
+ToolMember = Annotated[_FunctionTool | _CustomTool | _NamespaceTool | OtherTool, ByType()]
 
 ToolMembers = Annotated[list[ToolMember], Field(max_length=_TOOLS_MAX, fail_fast=True)]
 
@@ -221,9 +140,8 @@ class ChoiceMember(Members):
 
 
 ToolChoiceMember = Annotated[
-    Annotated[Literal["auto", "none", "required"], Tag(tag("string"))]
-    | Annotated[ChoiceMember, Tag(tag("object"))],
-    by_json_kind("Input should be auto, none, required or an object that names a tool"),
+    Literal["auto", "none", "required"] | ChoiceMember,
+    ByJsonKind("Input should be auto, none, required or an object that names a tool"),
 ]
 
 
@@ -309,27 +227,30 @@ class _ReferenceItem(Members):
     id: Annotated[str, Field(min_length=1, max_length=256)]
 
 
+def _type_of_untyped(item: Any) -> str:
+    """Return what an item without a type is: a message, or a reference to another by its id."""
+    is_reference = isinstance(item, dict) and "id" in item and not item.keys() & {"role", "content"}
+    return "item_reference" if is_reference else "message"
+
+
 ItemMember = Annotated[
-    Annotated[_MessageItem, Tag(tag("message"))]
-    | Annotated[_CallItem, Tag(tag("function_call"))]
-    | Annotated[_OutputItem, Tag(tag("function_call_output"))]
-    | Annotated[_CustomCallItem, Tag(tag("custom_tool_call"))]
-    | Annotated[_OutputItem, Tag(tag("custom_tool_call_output"))]
-    | Annotated[_SearchCallItem, Tag(tag("tool_search_call"))]
-    | Annotated[_ToolsItem, Tag(tag("tool_search_output"))]
-    | Annotated[_ToolsItem, Tag(tag("additional_tools"))]
-    | Annotated[_ShellCallItem, Tag(tag("local_shell_call"))]
-    | Annotated[_ShellOutputItem, Tag(tag("local_shell_call_output"))]
-    | Annotated[_ReasoningItem, Tag(tag("reasoning"))]
-    | Annotated[_ReferenceItem, Tag(tag("item_reference"))]
-    | Annotated[OtherItem, Tag(tag(_OTHER))],
-    Discriminator(_item_tag),
+    _MessageItem
+    | _CallItem
+    | _OutputItem
+    | _CustomCallItem
+    | _SearchCallItem
+    | _ToolsItem
+    | _ShellCallItem
+    | _ShellOutputItem
+    | _ReasoningItem
+    | _ReferenceItem
+    | OtherItem,
+    ByType(untyped=_type_of_untyped),
 ]
 
 InputMember = Annotated[
-    Annotated[str, Tag(tag("string"))]
-    | Annotated[list[ItemMember], Field(max_length=ITEMS_MAX, fail_fast=True), Tag(tag("array"))],
-    by_json_kind("Input should be a string or an array of items"),
+    str | Annotated[list[ItemMember], Field(max_length=ITEMS_MAX, fail_fast=True)],
+    ByJsonKind("Input should be a string or an array of items"),
 ]
 
 
@@ -348,12 +269,7 @@ class _SchemaFormat(Members):
     strict: bool | None = None
 
 
-Format = Annotated[
-    Annotated[_PlainFormat, Tag(tag("text"))]
-    | Annotated[_PlainFormat, Tag(tag("json_object"))]
-    | Annotated[_SchemaFormat, Tag(tag("json_schema"))],
-    Discriminator(type_tag),
-]
+Format = Annotated[_PlainFormat | _SchemaFormat, ByType()]
 
 
 class _TextSettings(Members):

@@ -181,9 +181,5 @@ def _plain_item(header: CompletionHeader, index: int, block: Block, status: str)
 
 
 _ITEM_TYPES: Mapping[BlockKind, str] = MappingProxyType(
-    {
-        BlockKind.TEXT: "message",
-        BlockKind.REFUSAL: "message",
-        BlockKind.REASONING: "reasoning",
-    }
+    {BlockKind.TEXT: "message", BlockKind.REFUSAL: "message", BlockKind.REASONING: "reasoning"}
 )
