@@ -56,7 +56,7 @@ def place(memory: Memory, transaction: Transaction, *, placement: HoldPlacement)
         transaction.connection, header.completion_id, key
     )
     if is_taken and unused is None:
-        raise CompletionIdInUse(header.wire_id)
+        raise _taken(transaction, placement)
     rate = _draw_request(memory, transaction, header.team)
     _check_concurrency(memory, header.team)
     _hold(memory, transaction, placement)
@@ -109,10 +109,22 @@ def _repeat(
     hold = memory.hold(placement.header.completion_id)
     if standing.key != key or hold.amount_microcredits != placement.header.hold_microcredits:
         raise CompletionIdInUse(placement.header.wire_id)
+    if standing.located.actor != placement.header.actor:
+        # That one died while its start was on its way, and this completion is lost with it.
+        raise AlreadyStarted("Another actor had this start before.")
     bucket = memory.bucket(key.team, now_s=transaction.now_s)
     rate = bucket.peek(transaction.now_s) if bucket else None
     is_charged = _is_charged(memory, placement.header.completion_id)
     return Placed(standing.is_cancelled_at_birth, _rate(rate), is_charged)
+
+
+def _taken(transaction: Transaction, placement: HoldPlacement) -> CompletionRuntimeError:
+    """Say whose the name is: this very start's, which had come to its end before, or another's."""
+    header = placement.header
+    transaction.flush()  # It may be of this very transaction.
+    if records.find_by_id(transaction.connection, header.completion_id) is not None:
+        return AlreadyStarted("The same start was made before.")
+    return CompletionIdInUse(header.wire_id)
 
 
 def _check_key(memory: Memory, placement: HoldPlacement) -> None:

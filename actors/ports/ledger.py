@@ -219,7 +219,8 @@ class HoldLedger(Protocol):
 
         Raises:
             InsufficientCredit, RateLimited, CompletionIdInUse, IdempotencyConflict, AlreadyStarted,
-            Unauthenticated, InvalidRequest: nothing is held.
+            Unauthenticated, InvalidRequest: nothing is held by this call. AlreadyStarted is also said of
+                a start that another actor had before.
             Overloaded: the hold may exist, and then the caller voids it by `settle` or it expires.
         Cancel: the hold may have been placed; the caller settles it.
         """

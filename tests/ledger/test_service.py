@@ -378,7 +378,25 @@ def test_the_same_placement_again_is_answered_as_the_first_time(store_url: str) 
         key = await ledger.service.create_key("calm", "k")
         for name in (head.wire_id, "other"):
             again = replace(head, wire_id=name)
-            await refused(CompletionIdInUse, ledger.place(again, key_id=key.key_id))
+            await refused(AlreadyStarted, ledger.place(again, key_id=key.key_id))
+
+    tell(store_url, story)
+
+
+def test_a_start_does_not_go_on_at_another_actor_under_the_hold_of_the_first(
+    store_url: str,
+) -> None:
+    """The first one died: its completions are about to be failed, or were, and this is one of them."""
+
+    async def story(ledger: Ledger) -> None:
+        first = header()
+        second = replace(first, actor="completion-2")
+        await ledger.place(first)
+        await refused(AlreadyStarted, ledger.place(second))
+        assert await ledger.balance() == (10 * HOLD, HOLD)
+        assert await ledger.service.lose(first.actor) == [first.completion_id]
+        await refused(AlreadyStarted, ledger.place(second))
+        assert await ledger.balance() == (10 * HOLD, 0)
 
     tell(store_url, story)
 
