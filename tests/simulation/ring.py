@@ -13,6 +13,7 @@ from actors.completion.carrier import Carrier
 from actors.completion.driver import CompletionDriver
 from actors.completion.reporter import Reporter
 from actors.core.errors import CompletionRuntimeError
+from actors.ledger.client import patient
 from actors.ledger.service import LedgerService
 from actors.ports.clock import SystemClock
 from actors.ports.cluster import CarrierFacts
@@ -173,7 +174,7 @@ class Ring:
 
     def ledger_of(self, process: SimProcess) -> Any:
         find = partial(self._find_singleton, LEDGER)
-        return LEDGER_CALLS.client(Peer(self.transport(process), find))
+        return patient(Peer(self.transport(process), find))
 
     def registry_of(self, process: SimProcess) -> Any:
         find = partial(self._find_singleton, REGISTRY_NAME)
