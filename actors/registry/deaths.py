@@ -94,6 +94,6 @@ class Deaths:
             elif there is not None and one.completion_id not in there:
                 missed.add(one.completion_id)
         orphans |= missed & self._missed
-        self._missed = missed
         if orphans:
             await self._ledger.lose_completions(sorted(orphans))
+        self._missed = missed  # Not before: a look that failed is made again at once.

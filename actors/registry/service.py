@@ -39,6 +39,10 @@ __all__ = ["RegistryService"]
 _TICK_S = 1.0
 _REFRESH_S = 5.0
 _REAP_S = 10.0
+_AGAIN_S = 1.0
+"""Until what could not be done is tried again: after a restart the ledger is often away as well, and what
+was open then has nobody until the first look for orphans."""
+
 _IDLE_S = 120.0
 """How long a carrier beyond the warm ones lies idle before it is ended."""
 
@@ -364,13 +368,14 @@ class RegistryService:
     async def _every(self, period_s: float, work: Callable[[], Awaitable[None]]) -> None:
         """Do it again and again, whatever comes of it once."""
         while True:
+            pause_s = period_s
             try:
                 await work()
             except CompletionRuntimeError:
-                pass  # The ledger or the cluster is away; the next time tries again.
+                pause_s = min(period_s, _AGAIN_S)  # The ledger or the cluster is away.
             except Exception:
                 _log.exception("housekeeping failed")
-            await asyncio.sleep(period_s)
+            await asyncio.sleep(pause_s)
 
     async def _tick(self) -> None:
         now_s = _now_s()

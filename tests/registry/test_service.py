@@ -288,6 +288,22 @@ def test_orphans_are_lost_and_what_began_meanwhile_is_not() -> None:
     run_virtual(run())
 
 
+def test_orphans_are_looked_for_as_soon_as_the_ledger_is_back() -> None:
+    """Registry, ledger and carrier die together where their host does; nobody tells of that death."""
+
+    async def run() -> None:
+        rig = make_rig()
+        rig.ledger.open["of-nobody"] = "completion-gone"
+        rig.ledger.is_away = True
+        async with opened(rig):
+            await asyncio.sleep(2.5)
+            rig.ledger.is_away = False
+            await asyncio.sleep(1.5)
+            assert rig.ledger.lost == ["of-nobody"]
+
+    run_virtual(run())
+
+
 def test_a_carrier_that_never_answers_does_not_stop_its_nodes_growth_and_is_ended() -> None:
     async def run() -> None:
         rig = make_rig(actors_warm=1)
