@@ -1,4 +1,4 @@
-"""The application on Ray Serve: how it is deployed, and what a replica is. The one file here with Ray.
+"""The application on Ray Serve: how it is deployed, and what a replica is. The one file here that calls Ray.
 
 A replica joins the deploy that the cluster's key-value store names, and serves the application of
 `serve_app.http.app` on one event loop. Behind HAProxy it speaks HTTP itself; behind the Python proxy it
@@ -14,7 +14,11 @@ is called by it. Facts about Serve 2.60 on which this rests, each seen in a run 
    it never takes a stop for a client that left.
 4. A stopped replica keeps its place among `max_replicas_per_node` until it has ended.
 
-`serve.shutdown` stops the proxies before the replicas, so completions are drained before it.
+5. A Serve that lost its HAProxy at the start does not bring it back; and one that is ended in the middle
+   of its shutdown leaves a mark in Ray's store by which the next controller shuts down at once, and
+   perhaps a HAProxy, whose ports keep the next one from starting ("Some protocols failed to start their
+   listeners", since Serve lets no two share a port). So where a start has failed, and all of Ray is ours,
+   the next try begins with a new Ray.
 """
 
 from __future__ import annotations
@@ -22,14 +26,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
-from concurrent.futures import Future, wait
-from contextlib import contextmanager
-from enum import Enum
-from pathlib import Path
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import ray
@@ -41,28 +39,20 @@ from ray.serve.schema import ApplicationStatus, LoggingConfig
 
 from actors.cluster import node as cluster_node
 from actors.cluster.deployed import LOCATION
-from actors.cluster.deploying import DeployError, deploy_actors, drain_actors, remove_actors
 from actors.cluster.directory import connect
-from actors.cluster.node import ClusterError
 from actors.settings import NAMESPACE, Settings
-from actors.upstream.config import Config
 from serve_app.http.app import create_app
 from serve_app.instance.data_directory import InstanceError
-from serve_app.instance.environment import (
-    NODE_VARIABLES,
-    TOKEN_MODE,
-    differences,
-    drain_limit_s,
-    serve_environment,
-)
-from serve_app.instance.start_limit import StartFailed, StartLimit
+from serve_app.instance.environment import drain_limit_s
+from serve_app.instance.start_limit import StartFailed
 
 __all__ = [
     "DeploymentError",
     "Ingress",
-    "Stack",
     "deploy_application",
-    "remove_from",
+    "end_dead_controller",
+    "forget_serve",
+    "remove_application",
     "start_serve",
     "wait_until_running",
 ]
@@ -80,7 +70,6 @@ _REDEPLOYS_AT_ONCE = 4
 
 _REPLICAS_PER_NODE_MAX = 100  # Serve's own
 _ALIVE_TIMEOUT_S = 10.0
-_SHUTDOWN_TIMEOUT_S = 30.0
 _POLL_S = 0.05
 
 Message = MutableMapping[str, Any]
@@ -91,13 +80,6 @@ class DeploymentError(InstanceError):
     """Serve could not be started or the application not deployed."""
 
     exit_code = 1
-
-
-class _StackStage(Enum):
-    NOTHING = "nothing"
-    CONNECTED = "connected"
-    DEPLOYING = "deploying"
-    DEPLOYED = "deployed"
 
 
 class _ServedReplica:
@@ -143,153 +125,6 @@ class _BehindPythonProxy:
                 return {"type": "http.disconnect"}
 
         await self._app(scope, receive_truly if scope["type"] == "http" else receive, send)
-
-
-class Stack:
-    """Ray, the runtime's actors and the application: brought up in order, taken down in reverse.
-
-    Args:
-        address: of the cluster to join; "" starts a Ray of this process's own.
-    """
-
-    def __init__(self, settings: Settings, *, address: str, is_verbose: bool) -> None:
-        self._settings = settings
-        self._address = address
-        self._is_verbose = is_verbose
-        self._revision = secrets.token_hex(4)
-        self._stage = _StackStage.NOTHING
-        self._nodes: list[str] = []
-
-    def connect(self, directory: Path) -> None:
-        """Start Ray with its sessions in `directory`, or join the cluster and check its nodes.
-
-        Raises: InstanceError. StartFailed: Ray was too slow; `disconnect`, then try again.
-        """
-        with _one_sentence():
-            if self._address:
-                cluster_node.join(self._address, is_verbose=self._is_verbose)
-                self._stage = _StackStage.CONNECTED
-                self._check_nodes()
-            else:
-                size = self._settings.object_store_bytes
-                self._stage = _StackStage.CONNECTED
-                cluster_node.start_private(
-                    directory, object_store_bytes=size, is_verbose=self._is_verbose
-                )
-
-    def deploy(
-        self,
-        config: Config,
-        demo_key_digest: str,
-        provider_keys: Mapping[str, str],
-        *,
-        limit: StartLimit,
-    ) -> None:
-        """Bring up the actors, Serve and the application.
-
-        Args:
-            provider_keys: by the names that the configuration gives them.
-            limit: within which the steps are tried again.
-
-        Raises: InstanceError.
-        """
-        self._stage = _StackStage.DEPLOYING
-
-        def start_both() -> None:
-            # What stands of a failed try is kept, or replaced where it does not answer.
-            serving = _beside(lambda: start_serve(self._settings))
-            try:
-                with _one_sentence():
-                    deploy_actors(
-                        self._settings,
-                        config,
-                        demo_key_digest=demo_key_digest,
-                        provider_keys=provider_keys,
-                    )
-            except StartFailed:
-                wait([serving], timeout=limit.left_s)
-                raise
-            wait([serving], timeout=limit.left_s)
-            if not serving.done():
-                raise StartFailed("Ray Serve's controller does not answer.")
-            serving.result()
-
-        limit.attempt(
-            "starting the ledger, the registry and Ray Serve",
-            start_both,
-            clean_up=_end_controller_that_died if self._address else _end_serve,
-        )
-        self._nodes = cluster_node.alive_nodes()
-        limit.attempt(
-            "starting the replicas",
-            lambda: wait_until_running(
-                deploy_application(self._settings, revision=self._revision),
-                timeout_s=limit.left_s,
-            ),
-            clean_up=lambda: None,
-        )
-        self._stage = _StackStage.DEPLOYED
-
-    def follow_nodes(self) -> None:
-        """Bring the number of replicas to that of the nodes, where nodes came or went."""
-        nodes = cluster_node.alive_nodes()
-        if nodes != self._nodes:
-            self._nodes = nodes
-            deploy_application(self._settings, revision=self._revision)
-
-    def disconnect(self) -> None:
-        """Leave Ray, or what came up of it."""
-        self._stage = _StackStage.NOTHING
-        cluster_node.leave()
-
-    def stop(self) -> None:
-        """End the completions, then Serve, then the actors, then Ray; what is not there is skipped."""
-        stage, self._stage = self._stage, _StackStage.NOTHING
-        # Of a start that was broken off nothing runs that could be settled, and Serve, half up, would take
-        # minutes to stop: a Ray of our own ends with all of it.
-        is_in_others_ray = stage is _StackStage.DEPLOYING and bool(self._address)
-        if stage is _StackStage.DEPLOYED or is_in_others_ray:
-            _take_down(self._settings.drain_timeout_s)
-        if stage is not _StackStage.NOTHING:
-            cluster_node.leave()
-
-    def _check_nodes(self) -> None:
-        """Raises: InstanceError: a node has no token, other versions or other flags; says which."""
-        wanted = serve_environment(self._settings)
-        versions = cluster_node.own_versions()
-        mode, token = TOKEN_MODE
-        own = NODE_VARIABLES if self._settings.proxy == "haproxy" else ()
-        nodes = cluster_node.ask_nodes([mode, *wanted, *own])
-        for node in nodes:
-            if node.variables.get(mode) != token:
-                raise InstanceError(
-                    f"The cluster's node {node.address} runs without Ray's token, so that whoever "
-                    f"reaches it can run code there: start every node with {mode}={token} and a "
-                    "token of `ray get-auth-token --generate`."
-                )
-        for node in nodes:
-            missing = [f"{name} is unset" for name in own if not node.variables.get(name)]
-            differing = differences(versions, node.versions) + differences(wanted, node.variables)
-            differing += missing
-            if differing:
-                more = f" (and {len(differing) - 1} more)" if differing[1:] else ""
-                raise InstanceError(
-                    f"On node {node.address}, {differing[0]}{more}: "
-                    'run eval "$(midstream env --ray)" there before `ray start`.'
-                )
-
-
-def remove_from(address: str, *, drain_timeout_s: float) -> None:
-    """Take down what a killed instance left on the cluster that it had joined.
-
-    Raises: InstanceError: the cluster cannot be joined.
-    """
-    with _one_sentence():
-        cluster_node.join(address, is_verbose=False)
-    try:
-        _take_down(drain_timeout_s)
-    finally:
-        cluster_node.leave()
 
 
 def start_serve(settings: Settings) -> None:
@@ -358,33 +193,16 @@ def wait_until_running(replicas: int, *, timeout_s: float) -> None:
         time.sleep(_POLL_S)
 
 
-def _take_down(drain_timeout_s: float) -> None:
-    """End the completions, then Serve, or our part where others use it too, then the actors."""
-    drain_actors(drain_timeout_s)
+def remove_application() -> None:
+    """End Serve, or our part of it where others use it too; where it does not run, nothing is done."""
     if _running_options() is not None:
         if set(serve.status().applications) - {APPLICATION}:
             serve.delete(APPLICATION)
         else:
             serve.shutdown()
-    remove_actors()
 
 
-def _beside(work: Callable[[], None]) -> Future[None]:
-    """Do it in a thread that keeps nobody from ending: Serve waits for its controller without a limit."""
-    done: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            work()
-            done.set_result(None)
-        except BaseException as error:
-            done.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return done
-
-
-def _end_controller_that_died() -> None:
+def end_dead_controller() -> None:
     """Let the next try begin with a new controller, where the one that a try started has not come up.
 
     One that answers is kept: it may be another's, or ours with all that it has begun.
@@ -396,18 +214,12 @@ def _end_controller_that_died() -> None:
         pass  # there is none
     except ray.exceptions.RayError:
         ray.kill(controller)
-        serve.context._set_global_client(None)
+        forget_serve()
 
 
-def _end_serve() -> None:
-    """Let the next try begin with a new Serve: one that lost its proxy at the start does not bring it back.
-
-    Only where Serve is all ours.
-    """
-    shutting_down = _beside(serve.shutdown)
-    wait([shutting_down], timeout=_SHUTDOWN_TIMEOUT_S)
-    if not shutting_down.done() or shutting_down.exception() is not None:
-        _end_controller_that_died()
+def forget_serve() -> None:
+    """Look for Serve again when it is next asked: the one that this process knew is gone."""
+    serve.context._set_global_client(None)
 
 
 def _running_options() -> HTTPOptions | None:
@@ -433,16 +245,6 @@ def _draining_question() -> Callable[[], bool]:
     except (AttributeError, KeyError):
         _log.warning("this version of Ray Serve does not tell when a replica drains")
         return lambda: False
-
-
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    try:
-        yield
-    except ClusterError as error:
-        raise (StartFailed if error.may_pass else InstanceError)(str(error)) from error
-    except DeployError as error:
-        raise (StartFailed if error.may_pass else DeploymentError)(str(error)) from error
 
 
 def _last_line(reason: object) -> str:

@@ -45,7 +45,7 @@ from serve_app.instance.reaper import Reaper
 from serve_app.instance.start_limit import StartLimit
 
 if TYPE_CHECKING:
-    from serve_app.deployment import Stack
+    from serve_app.instance.stack import Stack
 
 __all__ = ["Instance", "InstancePlan", "Ready"]
 
@@ -176,22 +176,26 @@ class Instance:
                 )
             )
         # Ray and Serve read their variables when they are imported.
-        from serve_app.deployment import Stack
+        from serve_app.instance.stack import Stack
 
         self._stack = Stack(plan.settings, address=plan.address, is_verbose=plan.is_verbose)
         limit = StartLimit(plan.settings.start_timeout_s, tell=self._tell)
-        self._connect(self._stack, runtime_path, limit)
-        self._stack.deploy(plan.config, Keys.digest(keys.demo), provider_keys, limit=limit)
+        self._bring_up(self._stack, runtime_path / "ray", provider_keys, limit)
         self._first_request(limit)
         return Ready(self._note.url, keys, plan.settings)
 
-    def _connect(self, stack: Stack, runtime_path: Path, limit: StartLimit) -> None:
+    def _bring_up(
+        self, stack: Stack, sessions: Path, provider_keys: Mapping[str, str], limit: StartLimit
+    ) -> None:
+        address = self._plan.address
+        demo_key_digest = Keys.digest(self._keys.demo)
+
         def connect() -> None:
-            stack.connect(runtime_path / "ray")
+            stack.connect(sessions)
             self._signals.install()  # Ray has put its own handler for SIGTERM
             self._note_descendants()
 
-        def clean_up() -> None:
+        def end_ray() -> None:
             # The processes of a node that came up in part are known to nobody but us.
             self._note_descendants()
             stack.disconnect()
@@ -199,9 +203,26 @@ class Instance:
                 self._note.leftovers, grace_s=_LEFTOVERS_GRACE_S, timeout_s=_LEFTOVERS_TIMEOUT_S
             )
 
-        address = self._plan.address
+        def start_services() -> None:
+            if not stack.is_connected:
+                connect()
+            stack.start_services(
+                self._plan.config, demo_key_digest, provider_keys, timeout_s=limit.left_s
+            )
+
         what = f"joining the cluster at {address}" if address else "starting Ray"
-        limit.attempt(what, connect, clean_up=clean_up)
+        limit.attempt(what, connect, clean_up=end_ray)
+        # What stands of a failed try is kept in another's Ray; ours is ended, and Serve's HAProxy with it.
+        limit.attempt(
+            "starting the ledger, the registry and Ray Serve",
+            start_services,
+            clean_up=stack.end_dead_controller if address else end_ray,
+        )
+        limit.attempt(
+            "starting the replicas",
+            lambda: stack.start_replicas(timeout_s=limit.left_s),
+            clean_up=lambda: None,
+        )
 
     def _first_request(self, limit: StartLimit) -> None:
         """Ask as a client would, until the proxy, a replica and the ledger answer."""

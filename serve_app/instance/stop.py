@@ -51,7 +51,7 @@ def stop_instance(directory: DataDirectory) -> str:
         raise InstanceError(f"Some processes of {directory.path} would not end: {pids}.")
     if note.address and directory.read_note() is not None:
         # It was killed, and what it had put on the cluster is there still.
-        from serve_app.deployment import remove_from
+        from serve_app.instance.stack import remove_from
 
         remove_from(note.address, drain_timeout_s=note.drain_timeout_s)
     directory.clear_runtime(keep=HAPROXY_FOLDER if note.address else "")
