@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from actors.completion.carrier import Carrier
-from actors.completion.driver import CompletionDriver
 from actors.core.errors import CompletionRuntimeError, UpstreamError
 from actors.core.request import StartCommand
 from actors.core.upstream import UpstreamBatch
@@ -223,13 +222,11 @@ class InMemoryRuntime(ReplicaRuntime):
     ) -> None:
         self.carrier = Carrier(
             replace(_Here(), pid=os.getpid()),
-            slots=_SLOTS,
+            slots_max=_SLOTS,
             provider_of=providers,
             ledger=ledger,
             clock=clock or SystemClock(),
             settings=settings,
-            on_began=_nothing,
-            on_freed=_nothing,
         )
         super().__init__(
             _OneCarrier(self.carrier),
@@ -292,7 +289,3 @@ class _RegistryOfOne:
 
     async def drain(self, timeout_s: float) -> None:
         await self._carrier.shut_down(timeout_s)
-
-
-def _nothing(driver: CompletionDriver) -> None:
-    pass

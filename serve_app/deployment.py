@@ -39,7 +39,7 @@ from ray.serve.schema import ApplicationStatus, LoggingConfig
 
 from actors.cluster import node as cluster_node
 from actors.cluster.deployed import LOCATION
-from actors.cluster.directory import connect
+from actors.cluster.joining import connect
 from actors.settings import NAMESPACE, Settings
 from serve_app.http.app import create_app
 from serve_app.instance.data_directory import InstanceError

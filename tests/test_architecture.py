@@ -60,6 +60,7 @@ RAY_MODULES = {
     "actors.cluster.calls",
     "actors.ledger.client",
     "actors.cluster.directory",
+    "actors.cluster.joining",
     "actors.registry.actor",
     "actors.simulator.actor",
     "serve_app.deployment",

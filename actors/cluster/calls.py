@@ -12,10 +12,16 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar, cast
 
 import ray
-from ray.exceptions import ActorDiedError, RayActorError, RayError, RayTaskError
+from ray.exceptions import (
+    ActorDiedError,
+    RayActorError,
+    RayError,
+    RaySystemError,
+    RayTaskError,
+)
 
 from actors.cluster.deployed import Deployed
-from actors.core.errors import ActorAway, CompletionRuntimeError, Overloaded
+from actors.core.errors import ActorAway, CompletionRuntimeError, OtherDeploy, Overloaded
 from actors.ports.directory import CarrierLost
 from actors.rpc.peer import Peer
 from actors.settings import NAMESPACE
@@ -79,6 +85,8 @@ def _ours(error: RayError) -> Exception:
         return Overloaded(f"An actor failed: {type(cause).__name__}.")
     if isinstance(error, RayActorError):
         return _restarting()
+    if isinstance(error, RaySystemError):  # It has classes that are not here.
+        return OtherDeploy("An actor's answer cannot be read.")
     return ActorAway("The cluster did not answer.")
 
 

@@ -6,18 +6,17 @@ A handle is kept for as long as its actor lives: Ray's lookup of a name is a cal
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Any, cast
+from typing import Any
 
 import ray
-from ray.exceptions import RaySystemError
 from ray.util import list_named_actors
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.cluster.calls import find_actor, from_carrier, from_singleton
-from actors.ports.cluster import CARRIER_PREFIX, CarrierFacts, OtherProtocol
+from actors.core.errors import OtherDeploy
+from actors.ports.cluster import CARRIER_PREFIX
 from actors.ports.directory import CarrierLost
-from actors.settings import NAMESPACE, PROTOCOL_VERSION
+from actors.settings import NAMESPACE
 from actors.simulator.actor import SIMULATOR_NAME
 
 __all__ = ["RayCluster"]
@@ -59,15 +58,12 @@ class RayCluster:
         except CarrierLost:
             self._handles.pop(name, None)
 
-    async def describe(self, name: str) -> CarrierFacts:
-        handle = await self._handle(name)
-        said = await from_carrier(_understood(handle.describe.remote()))
-        if said.get("protocol") != PROTOCOL_VERSION:
-            raise OtherProtocol(said.get("running"))
-        return cast(CarrierFacts, await from_carrier(handle.facts.remote()))
-
-    async def shut_down(self, name: str, timeout_s: float) -> None:
-        await from_carrier((await self._handle(name)).shut_down.remote(timeout_s))
+    async def is_idle(self, name: str) -> bool:
+        try:
+            said = await from_carrier((await self._handle(name)).describe.remote())
+        except OtherDeploy:
+            return False  # It does not say so in words that can be read here.
+        return bool(said.get("running") == 0)
 
     async def wake_simulator(self) -> None:
         if self._has_simulator:
@@ -82,14 +78,6 @@ class RayCluster:
         if handle is None:
             handle = self._handles[name] = await find_actor(name)
         return handle
-
-
-async def _understood(answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
-    """Await what a carrier says of itself: builtin types alone, so that all releases understand it."""
-    try:
-        return await answer
-    except RaySystemError:  # It could not be read: before this rule it had classes of ours.
-        raise OtherProtocol(None) from None
 
 
 def _is_carrier(name: str) -> bool:

@@ -1,24 +1,14 @@
-"""A replica's runtime on Ray, which says where a carrier listens and whether it lives, and nothing else."""
+"""Where carriers listen, asked of Ray, which says that, and whether they live, and nothing else."""
 
 from __future__ import annotations
 
-import os
-import secrets
-
-import ray
-
-from actors.cluster.calls import find_actor, from_carrier, singleton_peer
-from actors.cluster.deployed import Deployed, provider_keys
-from actors.ledger.client import LEDGER_NAME, far_ledger
-from actors.ports.registry import REGISTRY_NAME
+from actors.cluster.calls import find_actor, from_carrier
+from actors.cluster.deployed import Deployed
+from actors.core.errors import OtherDeploy
 from actors.ports.transport import Address
 from actors.replica.links import Links
-from actors.replica.runtime import ReplicaRuntime
-from actors.rpc.contracts import REGISTRY
-from actors.settings import NAMESPACE
-from actors.upstream.native_responses import NativeResponses
 
-__all__ = ["RayDirectory", "connect"]
+__all__ = ["ways_to_carriers"]
 
 
 class RayDirectory:
@@ -26,31 +16,11 @@ class RayDirectory:
 
     async def address(self, carrier: str) -> Address:
         handle = await find_actor(carrier)
-        return await from_carrier(handle.endpoint.remote())
+        try:
+            return await from_carrier(handle.endpoint.remote())
+        except AttributeError:  # It has no such method.
+            raise OtherDeploy("The carrier is of another release.") from None
 
 
-def connect(location: str) -> tuple[ReplicaRuntime, Deployed]:
-    """Join the deploy of this cluster from a replica. Blocking: call it off any event loop.
-
-    Raises: LookupError: nothing is deployed. ValueError: an actor of the deploy is missing.
-    """
-    deployed = Deployed.load(location)
-    ledger_actor = ray.get_actor(LEDGER_NAME, namespace=NAMESPACE)
-    ledger = far_ledger(ledger_actor, deployed.transport())
-    registry = singleton_peer(deployed, ray.get_actor(REGISTRY_NAME, namespace=NAMESPACE))
-    node_id = ray.get_runtime_context().get_node_id()
-    settings = deployed.settings
-    native = NativeResponses(
-        deployed.catalogue().provider, settings=settings, keys=provider_keys(os.environ)
-    )
-    runtime = ReplicaRuntime(
-        Links(deployed.transport(), RayDirectory()),
-        REGISTRY.client(registry),
-        ledger,
-        settings=settings,
-        replica=f"{node_id}-{secrets.token_hex(8)}",
-        node_id=node_id,
-        native=native,
-        simulator_url=deployed.simulator_url,
-    )
-    return runtime, deployed
+def ways_to_carriers(deployed: Deployed) -> Links:
+    return Links(deployed.transport(), RayDirectory())

@@ -20,10 +20,8 @@ from actors.cluster.calls import find_actor, has_failed, singleton_peer
 from actors.cluster.deployed import Deployed, provider_keys
 from actors.completion.carrier import Carrier
 from actors.completion.driver import CompletionDriver
-from actors.completion.reporter import Reporter
 from actors.ledger.client import LEDGER_NAME, far_ledger
 from actors.ports.clock import SystemClock
-from actors.ports.cluster import CarrierFacts
 from actors.ports.provider import Provider
 from actors.ports.registry import REGISTRY_NAME
 from actors.ports.transport import Address
@@ -64,7 +62,6 @@ class CompletionActor:
         self._catalogue = self._deployed.catalogue()
         self._clients: dict[str, ProviderClient] = {}
         self._keys: Mapping[str, str] = {}
-        self._reporter = Reporter(self._identity.actor)
         self._show()
 
     def __repr__(self) -> str:
@@ -93,24 +90,6 @@ class CompletionActor:
             "running": len(carrier.running),
         }
 
-    async def facts(self) -> CarrierFacts:
-        carrier = await self._ready()
-        settings = self._deployed.settings
-        return CarrierFacts(
-            actor=self._identity.actor,
-            node_id=self._identity.node_id,
-            pid=self._identity.pid,
-            fingerprint=self._deployed.fingerprint,
-            slots=settings.streams_per_actor,
-            slots_max=settings.slots_max,
-            report=self._reporter.whole(),
-            rows=tuple(driver.row() for driver in carrier.running),
-        )
-
-    async def shut_down(self, timeout_s: float) -> None:
-        """Cancel what runs, settle it, and refuse the rest."""
-        await (await self._ready()).shut_down(timeout_s)
-
     # Inside.
 
     async def _ready(self) -> Carrier:
@@ -129,18 +108,19 @@ class CompletionActor:
         settings = self._deployed.settings
         carrier = Carrier(
             self._identity,
-            slots=settings.slots_max,
+            slots_max=settings.slots_max,
             provider_of=self._provider,
             ledger=ledger,
             clock=SystemClock(),
             settings=settings,
-            on_began=self._on_began,
-            on_freed=self._on_freed,
+            fingerprint=self._deployed.fingerprint,
+            on_began=self._show,
+            on_freed=self._show,
             thread=ThreadPoolExecutor(1, "records"),
         )
         server = Server(self._deployed.transport(), {CARRIER: carrier})
         self._address = await server.start(ray.util.get_node_ip_address())
-        self._housekeeping = asyncio.gather(self._reporter.run(registry), self._keep_title())
+        self._housekeeping = asyncio.gather(carrier.reporter.run(registry), self._keep_title())
         return carrier
 
     def _provider(self, name: str) -> Provider:
@@ -157,21 +137,13 @@ class CompletionActor:
             )
         return client
 
-    def _on_began(self, driver: CompletionDriver) -> None:
-        self._reporter.began(driver)
-        self._show()
-
-    def _on_freed(self, driver: CompletionDriver) -> None:
-        self._reporter.ended(driver)
-        self._show()
-
     async def _keep_title(self) -> None:
         """Show what is carried again and again: Ray puts its own title there with every call."""
         while True:
             self._show()
             await asyncio.sleep(_TITLE_S)
 
-    def _show(self) -> None:
+    def _show(self, _changed: CompletionDriver | None = None) -> None:
         setproctitle(f"midstream {self._identity.actor} {self._carries()}")
 
     def _carries(self) -> str:

@@ -13,13 +13,14 @@ from typing import Protocol
 
 from actors.completion.channel import ChannelSource
 from actors.completion.driver import CompletionDriver
+from actors.completion.reporter import Reporter
 from actors.core.completion.event_log import EventLog
 from actors.core.completion.readers import Departure
 from actors.core.errors import CarrierBusy, CompletionNotFound
 from actors.core.events import CancelSource
 from actors.core.record import CompletionHeader, CompletionRecord
 from actors.core.request import StartCommand
-from actors.ports.carrier import ChannelBatch
+from actors.ports.carrier import CarrierFacts, ChannelBatch
 from actors.ports.clock import Clock
 from actors.ports.ledger import HoldLedger, Placed
 from actors.ports.provider import Provider
@@ -31,6 +32,10 @@ __all__ = ["Carrier", "Owner"]
 _ANSWERS_MAX = 4_096
 """Latest starts whose answer is kept: one whose connection broke is made again, when the completion may
 have ended and been forgotten."""
+
+
+def _nothing(_driver: CompletionDriver) -> None:
+    pass
 
 
 class Owner(Protocol):
@@ -45,10 +50,11 @@ class Owner(Protocol):
 
 
 class Carrier:
-    """Drivers of up to `slots` completions at once, each with its own machine, log and meter.
+    """Drivers of up to `slots_max` completions at once, each with its own machine, log and meter.
 
     Args:
         provider_of: resolves a command's provider name.
+        fingerprint: of the deploy.
         on_began, on_freed: called with each completion that took a slot, and when it was settled or
             refused and the slot is free again.
         thread: where long records are encoded; None encodes them where they are.
@@ -58,17 +64,20 @@ class Carrier:
         self,
         owner: Owner,
         *,
-        slots: int,
+        slots_max: int,
         provider_of: Callable[[str], Provider],
         ledger: HoldLedger,
         clock: Clock,
         settings: Settings,
-        on_began: Callable[[CompletionDriver], None],
-        on_freed: Callable[[CompletionDriver], None],
+        fingerprint: str = "",
+        on_began: Callable[[CompletionDriver], None] = _nothing,
+        on_freed: Callable[[CompletionDriver], None] = _nothing,
         thread: Executor | None = None,
     ) -> None:
         self._owner = owner
-        self._slots = slots
+        self.reporter = Reporter(owner.actor)
+        self._fingerprint = fingerprint
+        self._slots_max = slots_max
         self._provider_of = provider_of
         self._ledger = ledger
         self._clock = clock
@@ -83,7 +92,7 @@ class Carrier:
         self._is_draining = False
 
     def __repr__(self) -> str:
-        return f"<Carrier {len(self._running)}/{self._slots} {sorted(self._running)[:1]}>"
+        return f"<Carrier {len(self._running)}/{self._slots_max} {sorted(self._running)[:1]}>"
 
     @property
     def running(self) -> tuple[CompletionDriver, ...]:
@@ -125,13 +134,21 @@ class Carrier:
             self._detach(completion_id, channel, Departure.LOST)
         return source.batches(reading)
 
-    def drain(self) -> None:
-        """Refuse new completions; those that run go on."""
-        self._is_draining = True
+    async def describe(self) -> CarrierFacts:
+        owner = self._owner
+        return CarrierFacts(
+            actor=owner.actor,
+            node_id=owner.node_id,
+            pid=owner.pid,
+            fingerprint=self._fingerprint,
+            slots=self._settings.streams_per_actor,
+            slots_max=self._slots_max,
+            report=self.reporter.whole(),
+            rows=tuple(driver.row() for driver in self.running),
+        )
 
     async def shut_down(self, timeout_s: float) -> None:
-        """Cancel what still runs with source `shutdown` and wait until it is settled, or for the timeout."""
-        self.drain()
+        self._is_draining = True
         drivers = self.running
         for driver in drivers:
             driver.cancel(CancelSource.SHUTDOWN)
@@ -153,7 +170,7 @@ class Carrier:
     # Inside.
 
     def _begin(self, command: StartCommand, channel: str) -> CompletionDriver:
-        if self._is_draining or len(self._running) >= self._slots:
+        if self._is_draining or len(self._running) >= self._slots_max:
             raise CarrierBusy("This actor carries as many completions as it may.")
         owner = self._owner
         driver = CompletionDriver(
@@ -172,6 +189,7 @@ class Carrier:
         driver.readers.attach(channel)
         self._channel(channel).attach(command.completion_id, -1)
         driver.start()
+        self.reporter.began(driver)
         self._on_began(driver)
         return driver
 
@@ -220,6 +238,7 @@ class Carrier:
             # Its hold was refused: there is no end that a channel could deliver.
             for source in self._channels.values():
                 source.detach(completion_id)
+        self.reporter.ended(driver)
         self._on_freed(driver)
         self._forget_if_read(completion_id)
 

@@ -7,6 +7,7 @@ would cost more than the token. A batch has what is new in each of them.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from actors.core.completion.readers import Departure
@@ -14,9 +15,10 @@ from actors.core.events import CancelSource, Event
 from actors.core.record import CompletionRecord
 from actors.core.request import StartCommand
 from actors.ports.ledger import Placed
-from actors.ports.runtime import CancelAnswer
+from actors.ports.registry import CarrierReport
+from actors.ports.runtime import CancelAnswer, CompletionRow
 
-__all__ = ["ABSENT", "CHANNEL_LEASE_S", "CarrierLink", "ChannelBatch"]
+__all__ = ["ABSENT", "CHANNEL_LEASE_S", "CarrierFacts", "CarrierLink", "ChannelBatch"]
 
 CHANNEL_LEASE_S = 3.0
 """A channel's stream ends after as long, and a replica that still reads opens it again, saying what it has:
@@ -27,6 +29,26 @@ ChannelBatch = list[tuple[str, int, list[Event]]]
 
 ABSENT = -1
 """In place of a sequence: the completion is not here. It ended and was forgotten, or is on its way here."""
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierFacts:
+    """What a carrier says of itself.
+
+    Args:
+        fingerprint: of the deploy that it was made for; see `Deployed.fingerprint`.
+        slots: completions that it carries while others are free, `slots_max` at the most.
+        report: a whole one.
+    """
+
+    actor: str
+    node_id: str
+    pid: int
+    fingerprint: str
+    slots: int
+    slots_max: int
+    report: CarrierReport
+    rows: tuple[CompletionRow, ...] = ()
 
 
 class CarrierLink(Protocol):
@@ -65,4 +87,12 @@ class CarrierLink(Protocol):
         Args:
             reading: what the replica reads here, and the sequence of the last event it has of each.
         """
+        ...
+
+    # What the registry asks.
+
+    async def describe(self) -> CarrierFacts: ...
+
+    async def shut_down(self, timeout_s: float) -> None:
+        """Refuse what is new, cancel what runs with source `shutdown`, and wait so long for its end."""
         ...

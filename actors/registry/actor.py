@@ -12,6 +12,7 @@ import ray
 from actors.cluster.calls import find_actor, has_failed
 from actors.cluster.carriers import RayCluster
 from actors.cluster.deployed import Deployed
+from actors.cluster.directory import ways_to_carriers
 from actors.ledger.client import LEDGER_NAME, far_ledger
 from actors.ports.clock import SystemClock
 from actors.ports.transport import Address
@@ -52,6 +53,7 @@ class RegistryActor:
         deployed = self._deployed
         service = RegistryService(
             RayCluster(self._location, has_simulator=bool(deployed.simulator_port)),
+            ways_to_carriers(deployed),
             far_ledger(await find_actor(LEDGER_NAME), deployed.transport()),
             settings=deployed.settings,
             fingerprint=deployed.fingerprint,

@@ -18,11 +18,12 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from actors.core.errors import CompletionRuntimeError, Overloaded
+from actors.core.errors import CompletionRuntimeError, OtherDeploy, Overloaded
 from actors.core.ids import format_ulid
+from actors.ports.carrier import CarrierFacts
 from actors.ports.clock import Clock
-from actors.ports.cluster import CARRIER_PREFIX, CarrierFacts, Cluster, OtherProtocol
-from actors.ports.directory import CarrierLost
+from actors.ports.cluster import CARRIER_PREFIX, Cluster
+from actors.ports.directory import CarrierLost, Carriers
 from actors.ports.ledger import CompletionKey, Located
 from actors.ports.registry import CarrierReport, Slot
 from actors.ports.runtime import CompletionRow
@@ -64,6 +65,7 @@ class RegistryService:
     """Implements `actors.ports.registry.Registry`. Call `open` before anything else.
 
     Args:
+        carriers: the ways to them.
         fingerprint: of the deploy; carriers of another one retire.
         randbits: draws so many random bits.
         identity: what else `describe` says: process and node.
@@ -72,6 +74,7 @@ class RegistryService:
     def __init__(
         self,
         cluster: Cluster,
+        carriers: Carriers,
         ledger: OpenCompletions,
         *,
         settings: Settings,
@@ -81,6 +84,7 @@ class RegistryService:
         identity: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self._cluster = cluster
+        self._carriers = carriers
         self._ledger = ledger
         self._settings = settings
         self._fingerprint = fingerprint
@@ -98,7 +102,7 @@ class RegistryService:
         self._locations = Locations()
         self._deaths = Deaths(cluster, ledger, carried=self._carried)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._not_ours: dict[str, float] = {}  # carriers that do not speak our protocol, since when
+        self._not_ours: dict[str, float] = {}  # carriers of another release, since when
         self._silent: dict[
             str, float
         ] = {}  # carriers started here that have not answered, since when
@@ -296,17 +300,17 @@ class RegistryService:
         for name, since_s in tuple(self._silent.items()):
             if _now_s() - since_s >= _SILENT_MAX_S:
                 del self._silent[name]
-                await self._cluster.end(name)
+                await self._end(name)
 
     async def _adopt(self, name: str, timeout_s: float) -> None:
-        """Take a carrier in when it answers; one of another protocol is let go when it carries nothing."""
+        """Take a carrier in when it answers; one of another release is let go when it carries nothing."""
         try:
             async with asyncio.timeout(timeout_s):
-                facts = await self._cluster.describe(name)
-        except OtherProtocol as other:
-            since_s = self._not_ours.setdefault(name, _now_s())
-            if other.running == 0 or _now_s() - since_s >= self._settings.total_timeout_s:
-                await self._cluster.end(name)
+                try:
+                    facts = await self._carriers.link(name).describe()
+                except OtherDeploy:
+                    await self._let_go(name)
+                    return
         except CarrierLost:
             self._silent.pop(name, None)
         except (CompletionRuntimeError, TimeoutError):
@@ -315,6 +319,13 @@ class RegistryService:
             self._silent.pop(name, None)
             if name not in self._pool:
                 self._take_in(name, facts)
+
+    async def _let_go(self, name: str) -> None:
+        """End a carrier that our calls do not reach, when it is idle or all that it had has timed out."""
+        since_s = self._not_ours.setdefault(name, _now_s())
+        has_timed_out = _now_s() - since_s >= self._settings.total_timeout_s
+        if has_timed_out or await self._cluster.is_idle(name):
+            await self._end(name)
 
     def _take_in(self, name: str, facts: CarrierFacts) -> None:
         is_retiring = facts.fingerprint != self._fingerprint
@@ -333,12 +344,14 @@ class RegistryService:
         await self._deaths.watch(name)
         self._pool.remove(name)
         self._locations.forget(name)
+        self._carriers.forget(name)
         self._serve()
         await self._deaths.lose(name)
 
     async def _end(self, name: str) -> None:
         self._pool.remove(name)  # First of all: nobody is given a slot there any more.
         await self._cluster.end(name)
+        self._carriers.forget(name)
 
     def _serving(self) -> int:
         return sum(not state.is_retiring for state in self._pool.carriers)
@@ -348,8 +361,8 @@ class RegistryService:
     async def _describe(self, name: str) -> CarrierFacts | None:
         try:
             async with asyncio.timeout(_DESCRIBE_TIMEOUT_S):
-                return await self._cluster.describe(name)
-        except (CarrierLost, OtherProtocol, CompletionRuntimeError, TimeoutError):
+                return await self._carriers.link(name).describe()
+        except (CarrierLost, CompletionRuntimeError, TimeoutError):
             return None
 
     async def _carried(self, name: str) -> set[str] | None:
@@ -359,7 +372,7 @@ class RegistryService:
     async def _shut_down(self, name: str, timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s):
-                await self._cluster.shut_down(name, timeout_s)
+                await self._carriers.link(name).shut_down(timeout_s)
         except (CarrierLost, CompletionRuntimeError, TimeoutError):
             _log.warning("%s did not settle what it carries in time", name)
 

@@ -37,13 +37,11 @@ class Bench:
         self.settings = Settings()
         self.carrier = Carrier(
             Here(),
-            slots=9,
+            slots_max=9,
             provider_of=lambda name: self.provider,
             ledger=self.ledger,
             clock=self.clock,
             settings=self.settings,
-            on_began=lambda driver: None,
-            on_freed=lambda driver: None,
         )
 
     async def start(self, completion_id: str) -> None:

@@ -45,13 +45,11 @@ class Bench:
         self.ledger = ScriptedLedger()
         self.carrier = Carrier(
             Here(),
-            slots=1,
+            slots_max=1,
             provider_of=lambda name: self.provider,
             ledger=self.ledger,
             clock=SystemClock(),
             settings=Settings(),
-            on_began=lambda driver: None,
-            on_freed=lambda driver: None,
         )
 
 

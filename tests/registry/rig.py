@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from actors.core.errors import ActorAway
+from actors.core.errors import ActorAway, OtherDeploy
 from actors.core.request import Dialect
+from actors.ports.carrier import CarrierFacts
 from actors.ports.clock import SystemClock
-from actors.ports.cluster import CarrierFacts, OtherProtocol
 from actors.ports.directory import CarrierLost
 from actors.ports.ledger import CompletionKey, Located
 from actors.ports.registry import Began, CarrierReport
@@ -39,7 +39,8 @@ class FakeCarrier:
     running: list[str] = field(default_factory=list)
     number: int = 0
     is_silent: bool = False
-    is_other_protocol: bool = False
+    is_other_release: bool = False
+    was_shut_down: bool = False
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     dead: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -50,7 +51,9 @@ class FakeCarrier:
         news = tuple(Began(one, key_of(one)) for one in began)
         return CarrierReport(self.name, self.number, len(self.running), news, tuple(ended))
 
-    def facts(self) -> CarrierFacts:
+    async def describe(self) -> CarrierFacts:
+        await self.ready.wait()
+        await self._answers()
         began = tuple(Began(one, key_of(one)) for one in self.running)
         whole = CarrierReport(self.name, self.number, len(began), began, is_whole=True)
         rows = tuple(self._row(one) for one in self.running)
@@ -65,6 +68,18 @@ class FakeCarrier:
             rows,
         )
 
+    async def shut_down(self, timeout_s: float) -> None:
+        await self._answers()
+        self.was_shut_down = True
+
+    async def _answers(self) -> None:
+        if self.is_silent:
+            await asyncio.Event().wait()
+        if self.is_other_release:
+            raise OtherDeploy("It is of another version.")
+        if self.dead.is_set():
+            raise CarrierLost
+
     def _row(self, one: str) -> CompletionRow:
         return CompletionRow(
             one, one, "team", "chat", "sim", "running", None, self.node_id, self.name, 1, 0, 0, 0, 0
@@ -72,7 +87,10 @@ class FakeCarrier:
 
 
 class FakeCluster:
-    """`started` names what was started, in order; `ended` what the registry ended."""
+    """The cluster and the ways to its carriers.
+
+    `started` names what was started, in order; `ended` what the registry ended.
+    """
 
     def __init__(self, settings: Settings, nodes: tuple[str, ...] = ("n1",)) -> None:
         self.settings = settings
@@ -84,7 +102,7 @@ class FakeCluster:
         self.starting_most = 0
         self.start_s = START_S
         self.is_away = False
-        self.shut: list[str] = []
+        self.forgotten: list[str] = []
 
     def add(self, name: str, node_id: str = "n1", **facts: object) -> FakeCarrier:
         """Let a carrier live that an earlier registry started."""
@@ -124,21 +142,17 @@ class FakeCluster:
         if name in self.carriers:
             await self.carriers[name].dead.wait()
 
-    async def describe(self, name: str) -> CarrierFacts:
-        self._reach()
-        carrier = self._living(name)
-        await carrier.ready.wait()
-        if carrier.is_silent:
-            await asyncio.Event().wait()
-        if carrier.is_other_protocol:
-            raise OtherProtocol(len(carrier.running))
-        return self._living(name).facts()
+    async def is_idle(self, name: str) -> bool:
+        return not self._living(name).running
 
-    async def shut_down(self, name: str, timeout_s: float) -> None:
-        carrier = self._living(name)
-        if carrier.is_silent:
-            await asyncio.Event().wait()
-        self.shut.append(name)
+    # The ways to carriers.
+
+    def link(self, name: str) -> FakeCarrier:
+        self._reach()
+        return self._living(name)
+
+    def forget(self, name: str) -> None:
+        self.forgotten.append(name)
 
     async def wake_simulator(self) -> None:
         self._reach()
@@ -210,6 +224,7 @@ def make_rig(**settings: int) -> Rig:
     cluster, ledger = FakeCluster(chosen), FakeLedger()
     registry = RegistryService(
         cluster,
+        cluster,  # type: ignore[arg-type]
         ledger,
         settings=chosen,
         fingerprint=FINGERPRINT,

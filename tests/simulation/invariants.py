@@ -232,7 +232,7 @@ class Invariants:
         if process.role is Role.REPLICA:
             self._check_slots(process)
         elif process.role is Role.CARRIER:
-            running = len(process.service.carrier.running)
+            running = len(process.service.running)
             if running > self.ring.settings.slots_max:
                 self.broken(f"{process.name} carries {running}")
         elif process.role is Role.REGISTRY:
@@ -292,7 +292,7 @@ class Invariants:
                 left.append(f"{replica.name} uses slots: {runtime._starts._slots_used}")
         for carrier in processes.of(Role.CARRIER):
             if carrier.stands:
-                inner = carrier.service.carrier
+                inner = carrier.service
                 if inner._drivers or inner._running:
                     left.append(f"{carrier.name}: {inner!r} {sorted(inner._drivers)[:2]}")
         for registry in processes.of(Role.REGISTRY):

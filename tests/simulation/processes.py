@@ -51,7 +51,6 @@ class SimProcess:
         self.context = contextvars.Context()
         self.connections: dict[SimConnection, None] = {}
         self.address: Address | None = None
-        self.ray_address: Address | None = None  # where Ray's own calls of it go
         self.service: Any = None
         self.ledger: Any = None  # a replica's way to it
         self.died_at_s: float | None = None
@@ -181,11 +180,6 @@ class Processes:
 
     async def address_of(self, name: str) -> Address:
         address = (await self.find(name)).address
-        assert address is not None
-        return address
-
-    async def ray_address_of(self, name: str) -> Address:
-        address = (await self.find(name)).ray_address
         assert address is not None
         return address
 

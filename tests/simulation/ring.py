@@ -10,17 +10,14 @@ from functools import partial
 from typing import Any
 
 from actors.completion.carrier import Carrier
-from actors.completion.driver import CompletionDriver
-from actors.completion.reporter import Reporter
-from actors.core.errors import CompletionRuntimeError
+from actors.core.errors import ActorAway, CompletionRuntimeError
 from actors.ledger.client import patient
 from actors.ledger.service import LedgerService
 from actors.ports.clock import SystemClock
-from actors.ports.cluster import CarrierFacts
-from actors.ports.directory import CarrierLost
 from actors.ports.ledger import LimitsChange, TeamLimits
 from actors.ports.registry import REGISTRY_NAME
 from actors.ports.threads import InlineExecutor
+from actors.ports.transport import Address
 from actors.registry.service import RegistryService
 from actors.replica.runtime import ReplicaRuntime
 from actors.rpc.contracts import CARRIER, REGISTRY
@@ -28,7 +25,6 @@ from actors.rpc.contracts import LEDGER as LEDGER_CALLS
 from actors.rpc.peer import Peer
 from actors.rpc.serving import Server
 from actors.settings import Settings
-from tests.simulation.calls import Caller, serve
 from tests.simulation.invariants import Invariants
 from tests.simulation.network import Network, SimTransport
 from tests.simulation.processes import Processes, Role, SimProcess
@@ -137,7 +133,8 @@ class Ring:
     async def _boot_registry(self, process: SimProcess) -> None:
         bits = self.world.rng.getrandbits(64)
         service = RegistryService(
-            SimCluster(self, process),
+            SimCluster(self),
+            SimCarriers(self, process, waits=True),
             self.ledger_of(process),
             settings=self.settings,
             fingerprint=FINGERPRINT,
@@ -150,17 +147,26 @@ class Ring:
         process.address = listener
 
     async def _boot_carrier(self, process: SimProcess) -> None:
-        service = SimCarrier(self, process)
-        process.service = service
-        process.ray_address = serve(self.network, process, service)
-        services = {CARRIER: service.carrier}
-        process.address = await Server(self.transport(process), services).start("sim")
-        process.run(service.reporter.run(self.registry_of(process)))
+        provider = SimProvider(self.world, process, self.told)
+        carrier = Carrier(
+            _Owner(process),
+            slots_max=self.settings.slots_max,
+            provider_of=lambda _name: provider,
+            ledger=self.ledger_of(process),
+            clock=SystemClock(),
+            settings=self.settings,
+            fingerprint=FINGERPRINT,
+            on_began=partial(self.invariants.began, process),
+            on_freed=partial(self.invariants.freed, process),
+        )
+        process.service = carrier
+        process.address = await Server(self.transport(process), {CARRIER: carrier}).start("sim")
+        process.run(carrier.reporter.run(self.registry_of(process)))
 
     async def _boot_replica(self, process: SimProcess) -> None:
         process.ledger = self.ledger_of(process)
         runtime = ReplicaRuntime(
-            SimCarriers(self, process),
+            SimCarriers(self, process, waits=False),
             self.registry_of(process),
             process.ledger,
             settings=self.settings,
@@ -188,32 +194,41 @@ class Ring:
 
 
 class SimCarriers:
-    """See `actors.ports.directory.Carriers`."""
+    """See `actors.ports.directory.Carriers`. Args: waits: for a carrier that is starting."""
 
-    def __init__(self, ring: Ring, process: SimProcess) -> None:
+    def __init__(self, ring: Ring, process: SimProcess, *, waits: bool) -> None:
         self._ring = ring
         self._process = process
+        self._waits = waits
         self._links: dict[str, Any] = {}
 
     def link(self, carrier: str) -> Any:
         link = self._links.get(carrier)
         if link is None:
-            find = partial(self._ring.processes.address_of, carrier)
-            link = CARRIER.client(Peer(self._ring.transport(self._process), find))
+            link = CARRIER.client(
+                Peer(self._ring.transport(self._process), partial(self._find, carrier))
+            )
             self._links[carrier] = link
         return link
 
     def forget(self, carrier: str) -> None:
         self._links.pop(carrier, None)
 
+    async def _find(self, carrier: str) -> Address:
+        while True:
+            try:
+                return await self._ring.processes.address_of(carrier)
+            except ActorAway:
+                if not self._waits:
+                    raise
+            await asyncio.sleep(0.05)
+
 
 class SimCluster:
     """See `actors.ports.cluster.Cluster`: what the registry asks of Ray, here of `Processes`."""
 
-    def __init__(self, ring: Ring, process: SimProcess) -> None:
+    def __init__(self, ring: Ring) -> None:
         self._ring = ring
-        self._process = process
-        self._links: dict[str, Any] = {}
 
     async def nodes(self) -> list[str]:
         await asyncio.sleep(0.002)
@@ -235,75 +250,12 @@ class SimCluster:
 
     async def died(self, name: str) -> None:
         await self._ring.processes.died(name)
-        self._links.pop(name, None)
 
-    async def describe(self, name: str) -> CarrierFacts:
-        facts: CarrierFacts = await (await self._link(name)).describe()
-        return facts
-
-    async def shut_down(self, name: str, timeout_s: float) -> None:
-        await (await self._link(name)).shut_down(timeout_s)
+    async def is_idle(self, name: str) -> bool:
+        raise AssertionError(f"all are of one release, {name} too")
 
     async def wake_simulator(self) -> None:
         pass
-
-    async def _link(self, name: str) -> Any:
-        while True:  # Waits for one that is starting.
-            process = self._ring.processes.by_name.get(name)
-            if process is None or process.is_known_dead:
-                raise CarrierLost
-            if process.stands:
-                break
-            await asyncio.sleep(0.05)
-        link = self._links.get(name)
-        if link is None:
-            find = partial(self._ring.processes.ray_address_of, name)
-            link = Caller(self._ring.network, self._process, find)
-            self._links[name] = link
-        return link
-
-
-class SimCarrier:
-    """A carrier and the reports of it."""
-
-    def __init__(self, ring: Ring, process: SimProcess) -> None:
-        self._ring = ring
-        self._process = process
-        settings = ring.settings
-        provider = SimProvider(ring.world, process, ring.told)
-        self.carrier = Carrier(
-            _Owner(process),
-            slots=settings.slots_max,
-            provider_of=lambda _name: provider,
-            ledger=ring.ledger_of(process),
-            clock=SystemClock(),
-            settings=settings,
-            on_began=self._on_began,
-            on_freed=self._on_freed,
-        )
-        self.reporter = Reporter(process.name)
-        self.shut_down = self.carrier.shut_down
-
-    async def describe(self) -> CarrierFacts:
-        settings, process = self._ring.settings, self._process
-        return CarrierFacts(
-            actor=process.name,
-            node_id=process.node_id,
-            pid=process.pid,
-            fingerprint=FINGERPRINT,
-            slots=settings.streams_per_actor,
-            slots_max=settings.slots_max,
-            report=self.reporter.whole(),
-            rows=tuple(driver.row() for driver in self.carrier.running),
-        )
-
-    def _on_began(self, driver: CompletionDriver) -> None:
-        self._ring.invariants.began(self._process, driver)
-        self.reporter.began(driver)
-
-    def _on_freed(self, driver: CompletionDriver) -> None:
-        self._ring.invariants.freed(self._process, driver)
-        self.reporter.ended(driver)
 
 
 class _Owner:

@@ -449,7 +449,7 @@ async def run_check(
 def main(address: str) -> None:
     from actors.cluster import node as cluster_node
     from actors.cluster.deployed import LOCATION
-    from actors.cluster.directory import connect
+    from actors.cluster.joining import connect
 
     cluster_node.join(address, is_verbose=False)
     runtime, deployed = connect(LOCATION)
