@@ -24,7 +24,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from actors.completion.actor import CompletionActor
+from actors.completion.reporter import Reporter
 from actors.core.record import CompletionRecord
 from actors.ports.ledger import HoldExtension, HoldPlacement, Placed, Settlement
 from actors.ports.registry import Registry
@@ -60,10 +60,10 @@ def records() -> None:
 
 
 def registry() -> None:
-    async def keep_reporting(_self: CompletionActor, _registry: Registry) -> None:
+    async def run(_self: Reporter, _registry: Registry) -> None:
         await asyncio.Event().wait()
 
-    _replace(CompletionActor, _keep_reporting=keep_reporting)
+    _replace(Reporter, run=run)
 
 
 def _replace(owner: type, **methods: Any) -> None:
