@@ -2,7 +2,7 @@
 
 Owns what a provider's status means, the retries before the first byte, and when a connection may be
 kept. It must not know Ray, the machine, or what the bytes mean; the HTTP libraries are
-`provider_connections`'.
+`connections`'.
 
 Rules:
 - A request is sent again at most twice, only before its first byte came back, and only after a
