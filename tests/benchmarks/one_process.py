@@ -109,13 +109,11 @@ async def _ring(folder: Path, upstream: str) -> AsyncIterator[Callable[[str, int
     client = ProviderClient("simulator", config, api_key=None, settings=settings, count=count_text)
     carrier = Carrier(
         _Owner(),
-        slots=1_000,
+        slots_max=1_000,
         provider_of=lambda _name: client,
         ledger=LEDGER.client(Peer(transport, lambda: at(books_at))),
         clock=SystemClock(),
         settings=settings,
-        on_began=lambda _driver: None,
-        on_freed=lambda _driver: None,
     )
     carrying = Server(transport, {CARRIER: carrier})
     carrying_at = await carrying.start("127.0.0.1")
