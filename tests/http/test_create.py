@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from actors.core.errors import Failure, FailureCode, UpstreamError
+from actors.core.errors import AlreadyStarted, Failure, FailureCode, UpstreamError
 from actors.core.events import ReasoningDelta, TextDelta
-from actors.core.request import Dialect
+from actors.core.request import Dialect, StartCommand
 from actors.core.upstream import UpstreamBatch
 from actors.ports.ledger import CompletionKey, LimitsChange
-from actors.ports.runtime import CompletionFilter
+from actors.ports.runtime import CompletionFilter, StartedCompletion
 from actors.testing import ScriptedUpstream
 from tests.http.rig import Asgi, Rig, chat_body, finish, frames, rig, say, text, until
 
@@ -51,6 +51,30 @@ def test_a_whole_answer(tmp_path: Path) -> None:
             assert await run.held() == 0
             got = await run.ask("GET", f"{CREATE}/{value['id']}")
             assert got.json == value
+
+    asyncio.run(body())
+
+
+def test_a_start_that_was_lost_with_its_first_actor_starts_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hold is the dead actor's, and goes with it; the client has named neither key nor id."""
+
+    async def body() -> None:
+        async with rig(tmp_path) as run:
+            start, ids = run.runtime.start, list[str]()
+
+            async def start_after_a_death(command: StartCommand) -> StartedCompletion:
+                ids.append(command.completion_id)
+                if len(ids) == 1:
+                    raise AlreadyStarted("Another actor had this start before.")
+                return await start(command)
+
+            monkeypatch.setattr(run.runtime, "start", start_after_a_death)
+            call = await answered(run)
+            assert call.status == 200
+            assert len(set(ids)) == 2
+            assert call.headers["midstream-completion-id"] == call.json["id"] == ids[1]
 
     asyncio.run(body())
 
