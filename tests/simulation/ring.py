@@ -19,6 +19,7 @@ from actors.ports.registry import REGISTRY_NAME
 from actors.ports.threads import InlineExecutor
 from actors.ports.transport import Address
 from actors.registry.service import RegistryService
+from actors.replica.links import Links
 from actors.replica.runtime import ReplicaRuntime
 from actors.rpc.contracts import CARRIER, REGISTRY
 from actors.rpc.contracts import LEDGER as LEDGER_CALLS
@@ -47,6 +48,9 @@ TEAMS: dict[str, tuple[int, TeamLimits, str]] = {
 }
 
 _HOUSEKEEPING_S = 5.0
+
+_LINKS_MAX = 6
+"""Fewer than there are carriers at times, so that links are closed which are about to be used."""
 
 
 class Ring:
@@ -134,7 +138,7 @@ class Ring:
         bits = self.world.rng.getrandbits(64)
         service = RegistryService(
             SimCluster(self),
-            SimCarriers(self, process, waits=True),
+            Links(self.transport(process), SimDirectory(self.processes, waits=True)),
             self.ledger_of(process),
             settings=self.settings,
             fingerprint=FINGERPRINT,
@@ -166,7 +170,7 @@ class Ring:
     async def _boot_replica(self, process: SimProcess) -> None:
         process.ledger = self.ledger_of(process)
         runtime = ReplicaRuntime(
-            SimCarriers(self, process, waits=False),
+            Links(self.transport(process), SimDirectory(self.processes), links_max=_LINKS_MAX),
             self.registry_of(process),
             process.ledger,
             settings=self.settings,
@@ -193,31 +197,17 @@ class Ring:
         return await self.processes.address_of(name)
 
 
-class SimCarriers:
-    """See `actors.ports.directory.Carriers`. Args: waits: for a carrier that is starting."""
+class SimDirectory:
+    """See `actors.ports.directory.Directory`. Args: waits: for a carrier that is starting."""
 
-    def __init__(self, ring: Ring, process: SimProcess, *, waits: bool) -> None:
-        self._ring = ring
-        self._process = process
+    def __init__(self, processes: Processes, *, waits: bool = False) -> None:
+        self._processes = processes
         self._waits = waits
-        self._links: dict[str, Any] = {}
 
-    def link(self, carrier: str) -> Any:
-        link = self._links.get(carrier)
-        if link is None:
-            link = CARRIER.client(
-                Peer(self._ring.transport(self._process), partial(self._find, carrier))
-            )
-            self._links[carrier] = link
-        return link
-
-    def forget(self, carrier: str) -> None:
-        self._links.pop(carrier, None)
-
-    async def _find(self, carrier: str) -> Address:
+    async def address(self, carrier: str) -> Address:
         while True:
             try:
-                return await self._ring.processes.address_of(carrier)
+                return await self._processes.address_of(carrier)
             except ActorAway:
                 if not self._waits:
                     raise
