@@ -21,12 +21,10 @@ from urllib.parse import quote
 
 from actors.core.request import CompletionRequest, Dialect, StartCommand
 from actors.core.upstream import StreamDecoder, TokenCount
-from actors.core.wire.anthropic import format as anthropic
+from actors.core.wire import anthropic, openai_chat, responses
 from actors.core.wire.flattened import Restoring, flatten
-from actors.core.wire.openai_chat import format as openai_chat
 from actors.core.wire.own_body import PreparedBody
 from actors.core.wire.recipient import Recipient
-from actors.core.wire.responses import format as responses
 from actors.core.wire.seals import Sealing
 from actors.upstream.config import ProviderConfig, ProviderKind
 

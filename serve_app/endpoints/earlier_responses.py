@@ -24,7 +24,7 @@ from typing import Any
 
 from actors.core.errors import CompletionNotFound, InvalidRequest
 from actors.core.record import CompletionRecord
-from actors.core.wire.responses.format import completion_ulid
+from actors.core.wire.responses import completion_ulid
 from serve_app.dialects.answer import FoldedAnswer
 from serve_app.dialects.base import render
 from serve_app.dialects.responses.errors import ItemNotFound, PreviousResponseNotFound

@@ -14,7 +14,7 @@ import pytest
 from actors.completion.driver import CompletionDriver
 from actors.core.events import BlockFinished, CancelSource, FinishReason, Status, TextDelta
 from actors.core.record import CompletionHeader
-from actors.core.wire.responses.format import ResponsesStreamWriter
+from actors.core.wire.responses import ResponsesStreamWriter
 from actors.settings import Settings
 from actors.testing import ManualClock, ScriptedLedger, settle_loop
 from tests.upstream.test_provider_client import (

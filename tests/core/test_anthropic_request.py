@@ -27,7 +27,7 @@ from actors.core.request import (
     ToolResultPart,
     VideoPart,
 )
-from actors.core.wire.anthropic.format import (
+from actors.core.wire.anthropic import (
     ignored,
     own_request_body,
     redacted_signature,

@@ -24,7 +24,7 @@ from actors.core.events import (
 )
 from actors.core.request import Dialect
 from actors.core.upstream import UpstreamBatch
-from actors.core.wire.anthropic.format import MessagesStreamDecoder, redacted_signature
+from actors.core.wire.anthropic import MessagesStreamDecoder, redacted_signature
 from tests.core import wires
 from tests.core.wires import BOUND, done
 

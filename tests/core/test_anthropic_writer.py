@@ -20,7 +20,7 @@ from actors.core.events import (
     Usage,
     UsageReported,
 )
-from actors.core.wire.anthropic.format import (
+from actors.core.wire.anthropic import (
     MESSAGE_STOP,
     PING,
     MessagesStreamDecoder,

@@ -24,7 +24,7 @@ from actors.core.request import (
     ToolResultPart,
     VideoPart,
 )
-from actors.core.wire.openai_chat.format import request_body
+from actors.core.wire.openai_chat import request_body
 from tests.core.wires import HELLO, command
 
 

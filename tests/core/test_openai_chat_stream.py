@@ -24,7 +24,7 @@ from actors.core.events import (
 )
 from actors.core.request import ToolKind
 from actors.core.upstream import UpstreamBatch
-from actors.core.wire.openai_chat.format import ChatStreamDecoder
+from actors.core.wire.openai_chat import ChatStreamDecoder
 from tests.core import wires
 from tests.core.wires import BOUND, JSON, done, joined
 

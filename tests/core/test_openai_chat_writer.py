@@ -20,7 +20,7 @@ from actors.core.events import (
     Usage,
     UsageReported,
 )
-from actors.core.wire.openai_chat.format import (
+from actors.core.wire.openai_chat import (
     DONE,
     ChatStreamDecoder,
     ChatStreamWriter,

@@ -11,11 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.core.request import Dialect
-from actors.core.wire.anthropic import format as anthropic
-from actors.core.wire.openai_chat import format as openai_chat
+from actors.core.wire import anthropic, openai_chat, responses
 from actors.core.wire.own_body import PreparedBody
 from actors.core.wire.recipient import Recipient
-from actors.core.wire.responses import format as responses
 from tests.core.wires import JSON
 
 FORMATS: dict[Dialect, Callable[[Mapping[str, Any], Recipient], PreparedBody]] = {

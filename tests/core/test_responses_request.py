@@ -25,7 +25,7 @@ from actors.core.request import (
     ToolResultPart,
     VideoPart,
 )
-from actors.core.wire.responses.format import ignored, refused, request_body
+from actors.core.wire.responses import ignored, refused, request_body
 from tests.core.wires import HELLO, command
 
 

@@ -23,7 +23,7 @@ from actors.core.events import (
     UsageReported,
 )
 from actors.core.upstream import UpstreamBatch
-from actors.core.wire.responses.format import ResponsesStreamDecoder
+from actors.core.wire.responses import ResponsesStreamDecoder
 from tests.core import wires
 from tests.core.wires import BOUND, JSON, done
 

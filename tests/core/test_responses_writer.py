@@ -22,7 +22,7 @@ from actors.core.events import (
     UsageReported,
 )
 from actors.core.request import Dialect, ToolKind
-from actors.core.wire.responses.format import (
+from actors.core.wire.responses import (
     DONE,
     ResponsesStreamDecoder,
     ResponsesStreamWriter,

@@ -26,7 +26,7 @@ from actors.core.events import (
     UsageReported,
 )
 from actors.core.request import Dialect
-from actors.core.wire.anthropic.format import redacted_signature
+from actors.core.wire.anthropic import redacted_signature
 from serve_app.dialects.answer import FoldedAnswer
 from serve_app.dialects.base import Snapshot
 from serve_app.dialects.messages import MESSAGES

@@ -24,7 +24,7 @@ from actors.core.request import (
     ToolChoiceMode,
     ToolResultPart,
 )
-from actors.core.wire.anthropic.format import redacted_signature
+from actors.core.wire.anthropic import redacted_signature
 from serve_app.dialects.base import CreateCall, HttpCall
 from serve_app.dialects.messages import MESSAGES, MessagesDialect
 

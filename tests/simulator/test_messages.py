@@ -20,7 +20,7 @@ from actors.core.events import (
     UsageReported,
 )
 from actors.core.upstream import UpstreamBatch
-from actors.core.wire.anthropic.format import MessagesStreamDecoder
+from actors.core.wire.anthropic import MessagesStreamDecoder
 from actors.simulator.answers import compose, text_of
 from actors.simulator.models import MODELS
 from actors.simulator.wires.messages import MESSAGES as WIRE

@@ -21,7 +21,7 @@ from actors.core.request import (
 )
 from actors.core.request import ToolCallPart as Call
 from actors.core.request import ToolResultPart as Result
-from actors.core.wire.responses.format import ResponsesStreamDecoder, request_body
+from actors.core.wire.responses import ResponsesStreamDecoder, request_body
 from actors.simulator.wires.responses_ask import ask_of
 from actors.upstream.tokenizer import count_prompt, count_text
 from tests.core.wires import command

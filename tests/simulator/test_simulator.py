@@ -31,7 +31,7 @@ from actors.core.request import (
     VideoPart,
 )
 from actors.core.upstream import UpstreamBatch
-from actors.core.wire.openai_chat.format import ChatStreamDecoder, request_body
+from actors.core.wire.openai_chat import ChatStreamDecoder, request_body
 from actors.ports.ledger import Principal
 from actors.settings import Settings
 from actors.simulator.answers import compose, text_of

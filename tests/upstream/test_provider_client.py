@@ -30,7 +30,7 @@ from actors.core.request import (
     TextPart,
 )
 from actors.core.upstream import UpstreamBatch
-from actors.core.wire.openai_chat.format import DONE, ChatStreamWriter
+from actors.core.wire.openai_chat import DONE, ChatStreamWriter
 from actors.ports.provider import Provider, UpstreamStream
 from actors.settings import Settings
 from actors.upstream.client import ProviderClient

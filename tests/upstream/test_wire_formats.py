@@ -9,7 +9,7 @@ import pytest
 
 from actors.core.events import BlockFinished, ToolCallStarted
 from actors.core.request import CompletionRequest, Dialect, StartCommand, Tool, ToolKind
-from actors.core.wire.anthropic.format import MessagesStreamWriter
+from actors.core.wire.anthropic import MessagesStreamWriter
 from actors.core.wire.seals import sealed
 from actors.upstream.config import ProviderConfig, ProviderKind
 from actors.upstream.wire_formats import WIRE_FORMATS

@@ -29,7 +29,7 @@ from actors.core.request import (
     ToolResultPart,
     VideoPart,
 )
-from actors.core.wire.openai_chat.format import (
+from actors.core.wire.openai_chat import (
     DONE,
     ChatStreamWriter,
     completion_body,

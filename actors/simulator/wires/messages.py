@@ -43,7 +43,7 @@ from actors.core.request import (
     ToolKind,
     ToolResultPart,
 )
-from actors.core.wire.anthropic.format import (
+from actors.core.wire.anthropic import (
     MESSAGE_STOP,
     MessagesStreamWriter,
     error_frame,

@@ -30,7 +30,7 @@ from actors.core.events import (
     ToolCallStarted,
     Usage,
 )
-from actors.core.wire.responses.format import (
+from actors.core.wire.responses import (
     DEFAULT_MEMBERS,
     INCOMPLETE_REASONS,
     ResponsesStreamWriter,

@@ -31,7 +31,7 @@ from actors.core.events import (
 )
 from actors.core.record import CompletionHeader
 from actors.core.request import Dialect
-from actors.core.wire.openai_chat.format import DONE, ChatStreamWriter
+from actors.core.wire.openai_chat import DONE, ChatStreamWriter
 from serve_app.dialects.base import Operation, render
 from serve_app.dialects.chat.errors import envelope
 from serve_app.dialects.chat.render import (

@@ -15,7 +15,7 @@ from typing import Any
 from actors.core.events import CancelSource, Charge, Finished, FinishReason, Status, Usage
 from actors.core.record import CompletionHeader, Receipt
 from actors.core.request import Dialect
-from actors.core.wire.openai_chat.format import members_of_call, tool_call
+from actors.core.wire.openai_chat import members_of_call, tool_call
 from serve_app.dialects.answer import Block, BlockKind, FoldedAnswer, agreed_reason
 from serve_app.dialects.chat.errors import failure_message, failure_row
 from serve_app.dialects.midstream_object import credits, midstream_object, receipt_object

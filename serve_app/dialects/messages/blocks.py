@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from actors.core.wire.anthropic.format import tool_input
+from actors.core.wire.anthropic import tool_input
 
 __all__ = ["folded"]
 

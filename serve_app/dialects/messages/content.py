@@ -23,7 +23,7 @@ from actors.core.request import (
     ToolCallPart,
     ToolResultPart,
 )
-from actors.core.wire.anthropic.format import redacted_signature
+from actors.core.wire.anthropic import redacted_signature
 from serve_app.dialects.beyond import Beyond
 from serve_app.dialects.messages.members import (
     Base64Source,

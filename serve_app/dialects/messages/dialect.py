@@ -21,7 +21,7 @@ from actors.core.errors import CompletionRuntimeError, InvalidRequest
 from actors.core.ids import COMPLETION_PREFIX, is_client_name, ulid_bits
 from actors.core.record import CompletionHeader
 from actors.core.request import CompletionRequest
-from actors.core.wire.anthropic.format import PING
+from actors.core.wire.anthropic import PING
 from actors.ports.ledger import RateState
 from actors.ports.runtime import CancelAnswer, CancelOutcome
 from serve_app.dialects.base import (

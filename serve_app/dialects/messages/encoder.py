@@ -42,7 +42,7 @@ from actors.core.events import (
 )
 from actors.core.record import CompletionHeader
 from actors.core.request import Dialect
-from actors.core.wire.anthropic.format import (
+from actors.core.wire.anthropic import (
     MESSAGE_STOP,
     MessagesStreamWriter,
     error_frame,

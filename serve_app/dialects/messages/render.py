@@ -13,7 +13,7 @@ from typing import Any
 from actors.core.errors import UpstreamError
 from actors.core.events import Finished, FinishReason, Status, Usage
 from actors.core.request import Dialect
-from actors.core.wire.anthropic.format import (
+from actors.core.wire.anthropic import (
     message_body,
     stop_reason,
     text_block,

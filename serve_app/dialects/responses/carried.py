@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from actors.core.request import BodyOnly
-from actors.core.wire.responses.format import completion_ulid
+from actors.core.wire.responses import completion_ulid
 from serve_app.dialects.responses.items import CALL_NAMES, PART_TYPES, WITH_PARTS, Item
 
 __all__ = ["body_only", "self_contained", "sent_item", "sent_items"]

@@ -33,7 +33,7 @@ from actors.core.events import (
     ToolCallStarted,
 )
 from actors.core.record import CompletionHeader
-from actors.core.wire.responses.format import DONE, ResponsesStreamWriter
+from actors.core.wire.responses import DONE, ResponsesStreamWriter
 from serve_app.dialects.base import render
 from serve_app.dialects.encoder import EncoderStage, FramesByEvent, NumberingEncoder
 from serve_app.dialects.responses.errors import envelope

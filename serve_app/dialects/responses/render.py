@@ -15,7 +15,7 @@ from actors.core.errors import FailureCode
 from actors.core.events import Finished, Status, Usage
 from actors.core.record import CompletionHeader
 from actors.core.request import Dialect
-from actors.core.wire.responses.format import (
+from actors.core.wire.responses import (
     CALL_TYPES,
     DEFAULT_MEMBERS,
     INCOMPLETE_REASONS,

@@ -1,6 +1,6 @@
 """Anthropic Messages, a client's own body on its way to a provider of this format.
 
-Owns what of it is mended: see `own_body`. Source: as `anthropic_request`, and "Extended thinking",
+Owns what of it is mended: see `own_body`. Source: as `request`, and "Extended thinking",
 "Mid-conversation system messages"; read 2026-11-25.
 """
 

@@ -1,6 +1,6 @@
 """OpenAI chat completions, a client's own body on its way to a provider of this format.
 
-Owns what of it is mended: see `own_body`. Source: as `openai_chat_request`.
+Owns what of it is mended: see `own_body`. Source: as `request`.
 """
 
 from __future__ import annotations

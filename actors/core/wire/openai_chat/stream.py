@@ -1,8 +1,8 @@
 """OpenAI chat completions, the streamed answer: bytes in, batches out.
 
 Owns how a frame is read, and how many tokens its pieces count. A text, a stretch of reasoning, a refusal
-and each tool call is a block; what holds text is `openai_chat_parts`', which call a piece belongs to
-`openai_chat_calls`'.
+and each tool call is a block; what holds text is `parts`', which call a piece belongs to
+`calls`'.
 
 Rules:
 - Tokens are counted, except in a frame with the provider's running figures: there the increment of

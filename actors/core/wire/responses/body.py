@@ -3,7 +3,7 @@
 Owns what of it is mended: see `own_body`. The provider is asked to store nothing, so that an item which
 only names what it stored means nothing to it.
 
-Source: as `responses_request`, and "Reasoning models" (encrypted reasoning); read 2026-11-25.
+Source: as `request`, and "Reasoning models" (encrypted reasoning); read 2026-11-25.
 """
 
 from __future__ import annotations
