@@ -17,13 +17,13 @@ from typing import Any
 import ray
 
 from actors.cluster.node import ClusterError, join, leave, start_private
-from actors.loadtest.fleet import WORKERS_MAX
+from actors.loadtest.fleet import WORKERS_MAX, LocalFleet
 from actors.loadtest.metrics import Measurements
 from actors.loadtest.plan import Plan, Share
 from actors.loadtest.target import LoadError
-from actors.loadtest.worker import Worker, WorkerProgress
+from actors.loadtest.worker import WorkerProgress
 
-__all__ = ["LoadWorkerActor", "RayFleet", "open_ray_fleet"]
+__all__ = ["RayFleet", "open_ray_fleet"]
 
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Nothing but figures travels through it; Ray itself wants some 75 MiB."""
@@ -32,29 +32,6 @@ _READY_TIMEOUT_S = 60.0
 _PROGRESS_TIMEOUT_S = 5.0
 _HEAD_START_S = 0.5
 """From the call that starts the workers to the run's start, which all of them meet in time."""
-
-
-class LoadWorkerActor:
-    """One worker's process."""
-
-    def __init__(self) -> None:
-        self._worker: Worker | None = None
-
-    async def ready(self) -> bool:
-        return True
-
-    async def run(
-        self, plan: Plan, share: Share, run_name: str, start_at_s: float
-    ) -> dict[str, Any]:
-        self._worker = Worker(plan, share, run_name=run_name)
-        return (await self._worker.run(start_at_s)).to_wire()
-
-    async def progress(self) -> WorkerProgress:
-        return WorkerProgress() if self._worker is None else self._worker.progress()
-
-    async def stop(self, reason: str) -> None:
-        if self._worker is not None:
-            self._worker.stop(reason)
 
 
 class RayFleet:
@@ -75,7 +52,7 @@ class RayFleet:
     async def run(self, plan: Plan, run_name: str) -> Measurements:
         start_at_s = time.time() + _HEAD_START_S
         runs = [
-            handle.run.remote(plan, Share(index, self.workers), run_name, start_at_s)
+            handle.run.remote(plan, run_name, Share(index, self.workers), start_at_s)
             for index, handle in enumerate(self._handles)
         ]
         try:
@@ -84,7 +61,7 @@ class RayFleet:
             for run in runs:
                 ray.cancel(run)
             raise
-        return Measurements.merged(Measurements.from_wire(part) for part in parts)
+        return Measurements.merged(parts)
 
     async def progress(self) -> WorkerProgress:
         asked = [_awaited(handle.progress.remote()) for handle in self._handles]
@@ -131,12 +108,10 @@ def _leave(directory: Path) -> None:
 def _workers(workers: int) -> list[Any]:
     cpus = int(ray.cluster_resources().get("CPU", 1))
     number = workers or max(1, min(cpus, WORKERS_MAX))
-    actor = ray.remote(LoadWorkerActor).options(
-        num_cpus=0, scheduling_strategy="SPREAD", max_restarts=0
-    )
+    actor = ray.remote(LocalFleet).options(num_cpus=0, scheduling_strategy="SPREAD", max_restarts=0)
     handles = [actor.remote() for _ in range(number)]
     try:
-        ray.get([handle.ready.remote() for handle in handles], timeout=_READY_TIMEOUT_S)
+        ray.get([handle.progress.remote() for handle in handles], timeout=_READY_TIMEOUT_S)
     except ray.exceptions.RayError as error:
         raise LoadError(f"The workers did not come up: {type(error).__name__}.") from None
     return handles

@@ -11,9 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from urllib.parse import quote
 
-import aiohttp
-
-from actors.loadtest.connections import LoadConnections, Refused
+from actors.loadtest.connections import UNREACHED, LoadConnections, Refused
 from actors.loadtest.ground_truth import Finding, Findings, UpstreamRequest, end_of, judge
 from actors.loadtest.metrics import Measurements, Metric, Outcome, StreamRow
 from actors.loadtest.reading import Reading, WrongStream
@@ -30,8 +28,6 @@ _AT_ONCE = 16
 _POLL_S = 0.02
 _READ_TIMEOUT_S = 30.0
 _SETTLE_TIMEOUT_S = 5.0
-
-_UNREACHED = (aiohttp.ClientError, TimeoutError, OSError)
 
 _Look = Callable[[StreamRow], Awaitable[None]]
 
@@ -102,7 +98,7 @@ class Audit:
         try:
             async with asyncio.timeout(_READ_TIMEOUT_S):
                 await self._read(row.wire_id, reading)
-        except (Refused, WrongStream, *_UNREACHED):
+        except (Refused, WrongStream, *UNREACHED):
             return
         ending = reading.ending
         if ending is None:
@@ -147,7 +143,7 @@ class Audit:
         while True:
             try:
                 value = await self._truth.json(call)
-            except (Refused, ValueError, *_UNREACHED):
+            except (Refused, ValueError, *UNREACHED):
                 return None
             requests = [UpstreamRequest.from_json(one) for one in value["data"]]
             is_late = self._clock.wall_s() > end_of(row) + self._orphan_grace_s
@@ -181,7 +177,7 @@ class Audit:
         call = SpokenCall("GET", "/admin/v1/ledger/audit")
         try:
             value = await self._connections.json(call, Authorization=f"Bearer {admin_key}")
-        except (Refused, ValueError, *_UNREACHED) as error:
+        except (Refused, ValueError, *UNREACHED) as error:
             raise LoadError(f"The ledger could not be audited: {error}") from None
         return bool(value.get("ok"))
 

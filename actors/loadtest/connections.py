@@ -18,11 +18,14 @@ import aiohttp
 from actors.loadtest.plan import PlanError
 from actors.loadtest.speech import SpokenCall
 
-__all__ = ["LoadConnections", "Refused", "base_url", "open_connections"]
+__all__ = ["UNREACHED", "LoadConnections", "Refused", "base_url", "open_connections"]
 
 _CONNECT_TIMEOUT_S = 30.0
 _ERROR_BYTES_MAX = 16_384
 _JSON_BYTES_MAX = 32 * 1024 * 1024
+
+UNREACHED = (aiohttp.ClientError, OSError)
+"""What a call raises that has no answer, or none in time."""
 
 
 class Refused(Exception):

@@ -42,16 +42,19 @@ class Fleet(Protocol):
 
 
 class LocalFleet:
-    """One worker, in this process and on its loop."""
+    """One worker, in this process and on its loop; also what each Ray actor of a larger fleet is."""
 
     workers = 1
 
     def __init__(self) -> None:
         self._worker: Worker | None = None
 
-    async def run(self, plan: Plan, run_name: str) -> Measurements:
-        self._worker = Worker(plan, Share(), run_name=run_name)
-        return await self._worker.run()
+    async def run(
+        self, plan: Plan, run_name: str, share: Share | None = None, start_at_s: float = 0.0
+    ) -> Measurements:
+        """See the port. Args: share, start_at_s: as one of several, see `Worker`."""
+        self._worker = Worker(plan, share or Share(), run_name=run_name)
+        return await self._worker.run(start_at_s)
 
     async def progress(self) -> WorkerProgress:
         return WorkerProgress() if self._worker is None else self._worker.progress()

@@ -79,12 +79,6 @@ class Findings:
     ledger: bool | None = None
     examples: dict[str, list[str]] = field(default_factory=dict)
 
-    @property
-    def is_clean(self) -> bool:
-        counted = self.orphans or self.billing_errors or self.wrong_texts
-        booked = self.balance_error_microcredits or self.held_left_microcredits
-        return not counted and not booked and self.ledger is not False
-
     def add(self, row: StreamRow, finding: Finding) -> None:
         self.checked += 1
         name = row.completion_id

@@ -9,8 +9,8 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import Any, Protocol
@@ -125,7 +125,9 @@ class _LoadTest:
         self._name = f"load-{token_hex(4)}"
 
     async def run(self, levels: Sequence[float]) -> dict[str, Any]:
-        async with self._asking(self._plan.url) as connections:
+        async with open_connections(
+            self._plan.url, self._plan.api_key, quiet_timeout_s=_ASKING_TIMEOUT_S
+        ) as connections:
             target = await self._probe(connections)
             async with self._truth(target) as truth:
                 done = await self._levels(levels, connections, truth, target)
@@ -211,24 +213,13 @@ class _LoadTest:
             )
         return target
 
-    @asynccontextmanager
-    async def _truth(self, target: Target) -> AsyncIterator[LoadConnections | None]:
+    def _truth(self, target: Target) -> AbstractAsyncContextManager[LoadConnections | None]:
         if target.simulator_url is None:
-            yield None
-            return
+            return nullcontext()
         # The log wants the admin key; it is told to nobody but the simulator that the server named.
         key = self._where.admin_key if self._where.simulator_url is None else None
-        async with open_connections(
-            base_url(target.simulator_url), key, quiet_timeout_s=_ASKING_TIMEOUT_S
-        ) as connections:
-            yield connections
-
-    @asynccontextmanager
-    async def _asking(self, url: str) -> AsyncIterator[LoadConnections]:
-        async with open_connections(
-            url, self._plan.api_key, quiet_timeout_s=_ASKING_TIMEOUT_S
-        ) as connections:
-            yield connections
+        url = base_url(target.simulator_url)
+        return open_connections(url, key, quiet_timeout_s=_ASKING_TIMEOUT_S)
 
 
 @contextmanager

@@ -11,11 +11,10 @@ one; `ERRORS_MAX` different errors; the timeline's own.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil
-from typing import Any
 
 from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
 
@@ -122,12 +121,13 @@ class Histogram:
             found.append(values[at][0] if values else 0.0)
         return found
 
-    def encode(self) -> bytes:
-        return bytes(self._counts.encode())
+    def __reduce__(self) -> tuple[Callable[[bytes], Histogram], tuple[bytes]]:
+        """Travel between processes as HdrHistogram's own encoding."""
+        return _decoded, (bytes(self._counts.encode()),)
 
-    @classmethod
-    def decode(cls, data: bytes) -> Histogram:
-        return cls(HdrHistogram.decode(data))
+
+def _decoded(data: bytes) -> Histogram:
+    return Histogram(HdrHistogram.decode(data))
 
 
 @dataclass(slots=True)
@@ -168,7 +168,7 @@ class Measurements:
         window_tokens, window_ended, window_good: within the measured time.
         good: measured streams that completed within the limits; `judged` those that should have.
         stopped: why the run ended before its plan, "" where it did not.
-        recent_ttft_ns: the last streams', for the progress alone: it does not travel.
+        recent_ttft_ns: the last streams', for the progress alone.
     """
 
     histograms: dict[Metric, Histogram] = field(
@@ -202,28 +202,6 @@ class Measurements:
             error = "other errors"
         self.errors[error] += 1
 
-    def to_wire(self) -> dict[str, Any]:
-        """Return it as what travels between processes."""
-        return {
-            "histograms": {name.value: one.encode() for name, one in self.histograms.items()},
-            "outcomes": dict(self.outcomes),
-            "errors": dict(self.errors),
-            "timeline": self.timeline.to_json(),
-            "rows": [asdict(row) for row in self.rows],
-            **{name: getattr(self, name) for name in _FIGURES},
-        }
-
-    @classmethod
-    def from_wire(cls, value: dict[str, Any]) -> Measurements:
-        return cls(
-            {Metric(name): Histogram.decode(one) for name, one in value["histograms"].items()},
-            Counter(value["outcomes"]),
-            Counter(value["errors"]),
-            StreamTimeline.from_json(value["timeline"]),
-            [StreamRow(**{**row, "outcome": Outcome(row["outcome"])}) for row in value["rows"]],
-            **{name: value[name] for name in _FIGURES},
-        )
-
     @classmethod
     def merged(cls, parts: Iterable[Measurements]) -> Measurements:
         """Return the sum; time is the longest worker's, since they ran side by side."""
@@ -247,4 +225,3 @@ class Measurements:
 _SUMS = (
     "rows_dropped", "window_tokens", "window_ended", "window_good", "good", "judged", "observers",
 )  # fmt: skip
-_FIGURES = (*_SUMS, "seconds", "stopped")

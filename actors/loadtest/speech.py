@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
 from actors.core.request import Dialect
@@ -53,52 +53,22 @@ class SpokenEnding:
     charged_microcredits: int | None = None
 
 
-class Reader(Protocol):
-    """Reads one stream."""
-
-    number: int | None
-    ending: SpokenEnding | None
-    wire_id: str
-
-    def read(self, event: ServerSentEvent) -> str: ...
-
-
-class Speech(Protocol):
-    """One dialect."""
-
-    def tokens(self, max_tokens: int) -> int:
-        """Return how many tokens an answer may have where so many are wanted."""
-        ...
-
-    def create(self, stream: StreamPlan) -> SpokenCall: ...
-
-    def cancel(self, wire_id: str) -> SpokenCall: ...
-
-    def attach(self, wire_id: str, after: int) -> SpokenCall:
-        """Return the call that reads from behind that frame; -1 reads from the first."""
-        ...
-
-    def reader(self) -> Reader: ...
-
-
-def speech_of(plan: Plan) -> Speech:
-    return _SPEECHES[plan.dialect](plan)
-
-
-class _Frames(ABC):
-    """What the readers have in common."""
+class Reader(ABC):
+    """Reads one stream; a class for each dialect."""
 
     member = ""
 
     def __init__(self) -> None:
         self._pattern = DeltaPattern(self.member)
+        self._last: dict[str, Any] = {}  # The frame that has the figures, where the end has none.
         self.number: int | None = None
         self.ending: SpokenEnding | None = None
         self.wire_id = ""
 
     def read(self, event: ServerSentEvent) -> str:
-        """Return the event's text; see `Reader`."""
-        self._read_number(event)
+        """Return the event's text."""
+        if event.id.isdecimal():
+            self.number = int(event.id)
         text = self._pattern.match(event.event, event.data)
         if text is None:
             text = self._read(event)
@@ -109,23 +79,53 @@ class _Frames(ABC):
     def _read(self, event: ServerSentEvent) -> str:
         """Return the text of an event that is like none before it."""
 
-    def _read_number(self, event: ServerSentEvent) -> None:
-        if event.id.isdecimal():
-            self.number = int(event.id)
-
-    def _end(self, status: str, value: dict[str, Any], message: str = "") -> None:
+    def _end(self, status: str, value: dict[str, Any]) -> None:
         midstream = value.get("midstream") or {}
         charged = (midstream.get("hold") or {}).get("charged_credits")
         self.ending = SpokenEnding(
             status,
-            message,
-            midstream.get("completion_id"),
-            None if charged is None else round(charged * 1_000_000),
+            completion_id=midstream.get("completion_id"),
+            charged_microcredits=None if charged is None else round(charged * 1_000_000),
         )
 
     def _fail(self, error: Any) -> None:
         message = error.get("message") if isinstance(error, dict) else error
         self.ending = SpokenEnding("failed", str(message))
+
+
+@dataclass(frozen=True, slots=True)
+class Speech(ABC):
+    """One dialect, as a plan speaks it; most of them have a stream below the path of its create."""
+
+    plan: Plan
+    path: ClassVar[str]
+    reader: ClassVar[type[Reader]]
+
+    def tokens(self, max_tokens: int) -> int:
+        """Return how many tokens an answer may have where so many are wanted."""
+        return max_tokens
+
+    @abstractmethod
+    def create(self, stream: StreamPlan) -> SpokenCall: ...
+
+    def cancel(self, wire_id: str) -> SpokenCall:
+        return SpokenCall("POST", f"{self.path}/{quote(wire_id, safe='')}/cancel")
+
+    def attach(self, wire_id: str, after: int) -> SpokenCall:
+        """Return the call that reads from behind that frame; -1 reads from the first."""
+        return SpokenCall("GET", f"{self.path}/{quote(wire_id, safe='')}?{_stream_query(after)}")
+
+    def _messages_body(self, stream: StreamPlan) -> dict[str, Any]:
+        return {
+            "model": self.plan.model,
+            "messages": [{"role": "user", "content": stream.prompt}],
+            "max_tokens": stream.max_tokens,
+            "stream": True,
+        }
+
+
+def speech_of(plan: Plan) -> Speech:
+    return _SPEECHES[plan.dialect](plan)
 
 
 def _object(data: str) -> dict[str, Any]:
@@ -139,13 +139,9 @@ def _object(data: str) -> dict[str, Any]:
 # Chat completions.
 
 
-class _ChatFrames(_Frames):
+class _ChatFrames(Reader):
     member = '"content":'
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._last: dict[str, Any] = {}
-        self._reason: str | None = None
+    _reason: str | None = None
 
     def _read(self, event: ServerSentEvent) -> str:
         if event.data.startswith("[DONE]"):
@@ -168,42 +164,19 @@ class _ChatFrames(_Frames):
         return delta.get("content") or delta.get("reasoning_content") or ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Chat:
-    plan: Plan
-
-    def tokens(self, max_tokens: int) -> int:
-        return max_tokens
+class _Chat(Speech):
+    path = "/v1/chat/completions"
+    reader = _ChatFrames
 
     def create(self, stream: StreamPlan) -> SpokenCall:
-        body = {
-            "model": self.plan.model,
-            "messages": [{"role": "user", "content": stream.prompt}],
-            "max_tokens": stream.max_tokens,
-            "stream": True,
-        }
-        return _post("/v1/chat/completions", body)
-
-    def cancel(self, wire_id: str) -> SpokenCall:
-        return SpokenCall("POST", f"/v1/chat/completions/{quote(wire_id, safe='')}/cancel")
-
-    def attach(self, wire_id: str, after: int) -> SpokenCall:
-        query = _stream_query(after)
-        return SpokenCall("GET", f"/v1/chat/completions/{quote(wire_id, safe='')}?{query}")
-
-    def reader(self) -> Reader:
-        return _ChatFrames()
+        return _post(self.path, self._messages_body(stream))
 
 
 # Anthropic's messages.
 
 
-class _MessagesFrames(_Frames):
+class _MessagesFrames(Reader):
     member = '"text":'
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._last: dict[str, Any] = {}
 
     def _read(self, event: ServerSentEvent) -> str:
         value = _object(event.data)
@@ -223,31 +196,20 @@ class _MessagesFrames(_Frames):
         return ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Messages:
-    plan: Plan
-
-    def tokens(self, max_tokens: int) -> int:
-        return max_tokens
+class _Messages(Speech):
+    path = "/v1/messages"
+    reader = _MessagesFrames
 
     def create(self, stream: StreamPlan) -> SpokenCall:
-        body = {
-            "model": self.plan.model,
-            "messages": [{"role": "user", "content": stream.prompt}],
-            "max_tokens": stream.max_tokens,
-            "stream": True,
-        }
-        return _post("/v1/messages", body, {"anthropic-version": "2023-06-01"})
+        body = self._messages_body(stream)
+        return _post(self.path, body, {"anthropic-version": "2023-06-01"})
 
     def cancel(self, wire_id: str) -> SpokenCall:
-        return _post(f"/v1/messages/async/{quote(wire_id, safe='')}/cancel", {})
+        return _post(f"{self.path}/async/{quote(wire_id, safe='')}/cancel", {})
 
     def attach(self, wire_id: str, after: int) -> SpokenCall:
         query = "" if after < 0 else f"?after={after}"
-        return SpokenCall("GET", f"/v1/messages/async/{quote(wire_id, safe='')}/stream{query}")
-
-    def reader(self) -> Reader:
-        return _MessagesFrames()
+        return SpokenCall("GET", f"{self.path}/async/{quote(wire_id, safe='')}/stream{query}")
 
 
 # OpenAI's responses.
@@ -255,9 +217,9 @@ class _Messages:
 _RESPONSE_STATUS = {"completed": "completed", "incomplete": "completed", "cancelled": "cancelled"}
 
 
-class _ResponsesFrames(_Frames):
+class _ResponsesFrames(Reader):
     # Its frames differ in their numbers: none is like another.
-    def read(self, event: ServerSentEvent) -> str:
+    def _read(self, event: ServerSentEvent) -> str:
         if event.data.startswith("[DONE]"):
             return ""
         value = _object(event.data)
@@ -274,7 +236,7 @@ class _ResponsesFrames(_Frames):
             self._read_response(kind, response)
         return ""
 
-    _read = read
+    read = _read
 
     def _read_response(self, kind: str, response: dict[str, Any]) -> None:
         self.wire_id = self.wire_id or response.get("id", "")
@@ -284,12 +246,9 @@ class _ResponsesFrames(_Frames):
             self._end(_RESPONSE_STATUS.get(response.get("status", ""), "failed"), response)
 
 
-@dataclass(frozen=True, slots=True)
-class _Responses:
-    plan: Plan
-
-    def tokens(self, max_tokens: int) -> int:
-        return max_tokens
+class _Responses(Speech):
+    path = "/v1/responses"
+    reader = _ResponsesFrames
 
     def create(self, stream: StreamPlan) -> SpokenCall:
         body = {
@@ -298,22 +257,13 @@ class _Responses:
             "max_output_tokens": stream.max_tokens,
             "stream": True,
         }
-        return _post("/v1/responses", body)
-
-    def cancel(self, wire_id: str) -> SpokenCall:
-        return SpokenCall("POST", f"/v1/responses/{quote(wire_id, safe='')}/cancel")
-
-    def attach(self, wire_id: str, after: int) -> SpokenCall:
-        return SpokenCall("GET", f"/v1/responses/{quote(wire_id, safe='')}?{_stream_query(after)}")
-
-    def reader(self) -> Reader:
-        return _ResponsesFrames()
+        return _post(self.path, body)
 
 
 # Model responses.
 
 
-class _ModelResponseFrames(_Frames):
+class _ModelResponseFrames(Reader):
     member = '"delta":'
 
     def _read(self, event: ServerSentEvent) -> str:
@@ -330,9 +280,9 @@ class _ModelResponseFrames(_Frames):
         return ""
 
 
-@dataclass(frozen=True, slots=True)
-class _ModelResponse:
-    plan: Plan
+class _ModelResponse(Speech):
+    path = "/v1/model/response"
+    reader = _ModelResponseFrames
 
     def tokens(self, max_tokens: int) -> int:
         return -(-max_tokens // TOKENS_PER_SYNAPSE) * TOKENS_PER_SYNAPSE
@@ -345,23 +295,20 @@ class _ModelResponse:
             "maxOutputSynapses": self.tokens(stream.max_tokens) // TOKENS_PER_SYNAPSE,
             "stream": True,
         }
-        return _post("/v1/model/response", body)
+        return _post(self.path, body)
 
     def cancel(self, wire_id: str) -> SpokenCall:
-        return SpokenCall("DELETE", self._path(wire_id))
+        return SpokenCall("DELETE", self._of(wire_id))
 
     def attach(self, wire_id: str, after: int) -> SpokenCall:
-        return SpokenCall("GET", f"{self._path(wire_id)}&{_stream_query(after)}")
+        return SpokenCall("GET", f"{self._of(wire_id)}&{_stream_query(after)}")
 
-    def reader(self) -> Reader:
-        return _ModelResponseFrames()
-
-    def _path(self, wire_id: str) -> str:
+    def _of(self, wire_id: str) -> str:
         query = urlencode({"organizationId": self.plan.organization})
-        return f"/v1/model/response/{quote(wire_id, safe='')}?{query}"
+        return f"{self.path}/{quote(wire_id, safe='')}?{query}"
 
 
-_SPEECHES: dict[Dialect, type[_Chat | _Messages | _Responses | _ModelResponse]] = {
+_SPEECHES: dict[Dialect, type[Speech]] = {
     Dialect.CHAT: _Chat,
     Dialect.MESSAGES: _Messages,
     Dialect.RESPONSES: _Responses,

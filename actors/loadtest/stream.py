@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from actors.loadtest.connections import LoadConnections, Refused
+from actors.loadtest.connections import UNREACHED, LoadConnections, Refused
 from actors.loadtest.metrics import Measurements, Metric, Outcome, StreamRow
 from actors.loadtest.plan import CancelAfter, Fate, Plan, StreamPlan
 from actors.loadtest.reading import Reading, WrongStream
@@ -92,7 +92,7 @@ class _LoadedStream:
             self._row.outcome, self._error, refusal = Outcome.REFUSED, str(error), error
         except WrongStream as error:
             self._row.outcome, self._error = Outcome.WRONG, str(error)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except UNREACHED as error:
             self._error = f"The connection broke: {type(error).__name__}."
         finally:
             await self._settle()
@@ -225,7 +225,7 @@ class _LoadedStream:
         except Refused as error:
             if error.status != 409:  # It had ended, or could not be reached: the stream tells.
                 bench.measured.note(f"A cancel was refused: {error}")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except UNREACHED as error:
             bench.measured.note(f"A cancel was not answered: {type(error).__name__}.")
         else:
             self._record(Metric.CANCEL_ACK, bench.clock.now_ns() - self._cancel_ns)

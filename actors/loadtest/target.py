@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-import aiohttp
-
-from actors.loadtest.connections import LoadConnections, Refused
+from actors.loadtest.connections import UNREACHED, LoadConnections, Refused
 from actors.loadtest.plan import Arrival, Plan
 from actors.loadtest.speech import SpokenCall
 
@@ -140,7 +138,7 @@ async def _ready(
         return None
     except ValueError:
         return None
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+    except UNREACHED as error:
         raise LoadError(f"{url} cannot be reached: {type(error).__name__}.") from None
     return value if value.get("status") == "ready" and "simulator" in value else None
 
@@ -148,7 +146,7 @@ async def _ready(
 async def _is_simulator(connections: LoadConnections) -> bool:
     try:
         value = await connections.json(SpokenCall("GET", "/_simulator/requests?limit=1"))
-    except (Refused, ValueError, aiohttp.ClientError, TimeoutError, OSError):
+    except (Refused, ValueError, *UNREACHED):
         return False
     return isinstance(value.get("data"), list)
 
@@ -164,5 +162,5 @@ async def _ask(connections: LoadConnections, path: str) -> dict[str, Any]:
         return await connections.json(SpokenCall("GET", path))
     except (Refused, ValueError) as error:
         raise LoadError(str(error)) from None
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+    except UNREACHED as error:
         raise LoadError(f"The server did not answer: {type(error).__name__}.") from None

@@ -8,9 +8,9 @@ live is what started minus what ended.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
 
 __all__ = ["BUCKETS_MAX", "Mark", "StreamTimeline"]
 
@@ -55,17 +55,10 @@ class StreamTimeline:
         """Return how many a second there were in each bucket."""
         return [bucket[mark] / self.width_s for bucket in self.buckets]
 
-    def to_json(self) -> dict[str, Any]:
-        return {"width_s": self.width_s, "buckets": self.buckets}
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> StreamTimeline:
-        return cls(value["width_s"], [list(bucket) for bucket in value["buckets"]])
-
     @classmethod
     def merged(cls, parts: Iterable[StreamTimeline]) -> StreamTimeline:
         """Return the sum; the widest buckets of all are used."""
-        copies = [cls.from_json(part.to_json()) for part in parts]
+        copies = [deepcopy(part) for part in parts]
         whole = cls(max((part.width_s for part in copies), default=_WIDTH_S))
         for part in copies:
             while part.width_s < whole.width_s:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from actors.loadtest.ground_truth import Findings
@@ -67,10 +68,10 @@ def level_figures(plan: Plan, measured: Measurements, findings: Findings) -> dic
             "good_per_s": round(measured.window_good / seconds, 3),
         },
         "latency_ms": {
-            metric.value: latency_figures(histogram)
+            metric.value: _latency_figures(histogram)
             for metric, histogram in measured.histograms.items()
         },
-        "truth": truth_figures(findings),
+        "truth": _truth_figures(findings),
         "timeline": _timeline_figures(measured),
     }
 
@@ -96,7 +97,7 @@ def is_clean(level: dict[str, Any]) -> bool:
     return is_sound and truth["ledger"] is not False and not level["outcomes"]["wrong"]
 
 
-def latency_figures(histogram: Histogram) -> dict[str, Any]:
+def _latency_figures(histogram: Histogram) -> dict[str, Any]:
     """Return count, mean, percentiles and maximum, and the distribution in logarithmic bars."""
     count = histogram.count
     times = histogram.percentiles_ms(list(PERCENTILES.values()))
@@ -112,27 +113,12 @@ def latency_figures(histogram: Histogram) -> dict[str, Any]:
     }
 
 
-def truth_figures(findings: Findings) -> dict[str, Any]:
+def _truth_figures(findings: Findings) -> dict[str, Any]:
     """Return the columns that come from the upstream's log; None where there was none."""
-    is_known = not findings.unavailable
-    return {
-        "unavailable": findings.unavailable,
-        "checked": findings.checked,
-        "billed": findings.billed,
-        "unknown": findings.unknown,
-        "orphans": findings.orphans if is_known else None,
-        "billing_errors": findings.billing_errors if findings.billed else None,
-        "billing_error_microcredits": (
-            findings.billing_error_microcredits if findings.billed else None
-        ),
-        "unread_tokens": findings.unread_tokens if is_known else None,
-        "unread_tokens_max": findings.unread_tokens_max if is_known else None,
-        "wrong_texts": findings.wrong_texts if is_known else None,
-        "balance_error_microcredits": findings.balance_error_microcredits,
-        "held_left_microcredits": findings.held_left_microcredits,
-        "ledger": findings.ledger,
-        "examples": findings.examples,
-    }
+    unknown = [] if findings.billed else ["billing_errors", "billing_error_microcredits"]
+    if findings.unavailable:
+        unknown += ["orphans", "unread_tokens", "unread_tokens_max", "wrong_texts"]
+    return asdict(findings) | dict.fromkeys(unknown)
 
 
 def _bars(histogram: Histogram) -> list[list[float]]:
