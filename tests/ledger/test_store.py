@@ -426,7 +426,7 @@ def test_lookups_of_the_hot_path_use_their_indexes(tmp_path: Path) -> None:
             records.oldest_records(connection, limit=9)
             records.find(connection, key_of(header()))
             accounts.find_grant(connection, "g1")
-            queries = [*seen, records._TAKEN._text(connection)[0]]
+            queries = [*seen, records._TAKEN._text(connection, {})[0]]
             for query in queries:
                 values = (0,) * query.count("?")
                 plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values).all()

@@ -22,20 +22,19 @@ Row = Mapping[str, Any]
 
 
 class Prepared:
-    """A statement with named parameters.
+    """A statement with named parameters; all of its rows have the same names.
 
-    Args:
-        columns: of an INSERT: those that rows have values for, all other are left to the database.
+    Of an INSERT and an UPDATE the names in a row are the columns that are written, but those that the
+    statement has a `bindparam` for: one of that kind must not be called like a column.
     """
 
-    def __init__(self, statement: ClauseElement, columns: Sequence[str] | None = None) -> None:
+    def __init__(self, statement: ClauseElement) -> None:
         self._statement = statement
-        self._columns = list(columns) if columns else None
         self._compiled: dict[str, tuple[str, Sequence[str] | None]] = {}
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Run the statement once for each row."""
-        text, order = self._text(connection)
+        """Run the statement once for each row, of which there is one at least."""
+        text, order = self._text(connection, rows[0])
         cursor = connection.connection.cursor()
         try:
             cursor.executemany(text, [_parameters(row, order) for row in rows])
@@ -44,7 +43,7 @@ class Prepared:
 
     def first(self, connection: Connection, row: Row) -> Sequence[Any] | None:
         """Return the first row that the statement finds."""
-        text, order = self._text(connection)
+        text, order = self._text(connection, row)
         cursor = connection.connection.cursor()
         try:
             cursor.execute(text, _parameters(row, order))
@@ -53,11 +52,11 @@ class Prepared:
             cursor.close()
         return found
 
-    def _text(self, connection: Connection) -> tuple[str, Sequence[str] | None]:
+    def _text(self, connection: Connection, row: Row) -> tuple[str, Sequence[str] | None]:
         known = self._compiled.get(connection.dialect.name)
         if known is None:
             compiled: Any = self._statement.compile(
-                dialect=connection.dialect, column_keys=self._columns
+                dialect=connection.dialect, column_keys=list(row)
             )
             known = compiled.string, compiled.positiontup if compiled.positional else None
             self._compiled[connection.dialect.name] = known

@@ -10,6 +10,8 @@ without its team or hold.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -51,6 +53,12 @@ RUNNING = "running"
 """`completions.status` until it is settled; afterwards it is the terminal state."""
 
 metadata = MetaData()
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """Return what makes an index partial, in both databases' words."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
 
 schema_version = Table("schema_version", metadata, Column("version", Integer, nullable=False))
 
@@ -102,8 +110,7 @@ holds = Table(
     Index(
         "holds_open",
         "hold_id",
-        sqlite_where=text("state = 'pending'"),
-        postgresql_where=text("state = 'pending'"),
+        **_where("state = 'pending'"),
     ),
     sqlite_with_rowid=False,
 )
@@ -123,22 +130,19 @@ entries = Table(
         "entries_granted_once",
         "grant_id",
         unique=True,
-        sqlite_where=text("kind = 'grant'"),
-        postgresql_where=text("kind = 'grant'"),
+        **_where("kind = 'grant'"),
     ),
     Index(
         "entries_placed_once",
         "hold_id",
         unique=True,
-        sqlite_where=text("kind = 'place'"),
-        postgresql_where=text("kind = 'place'"),
+        **_where("kind = 'place'"),
     ),
     Index(
         "entries_resolved_once",
         "hold_id",
         unique=True,
-        sqlite_where=text("kind IN ('post', 'void', 'expire')"),
-        postgresql_where=text("kind IN ('post', 'void', 'expire')"),
+        **_where("kind IN ('post', 'void', 'expire')"),
     ),
 )
 
@@ -174,14 +178,12 @@ completions = Table(
     Index(
         "completions_by_expiry",
         "record_expires_at_s",
-        sqlite_where=text("record_bytes > 0"),
-        postgresql_where=text("record_bytes > 0"),
+        **_where("record_bytes > 0"),
     ),
     Index(
         "completions_by_settlement",
         "settled_at_s",
-        sqlite_where=text("record_bytes > 0"),
-        postgresql_where=text("record_bytes > 0"),
+        **_where("record_bytes > 0"),
     ),
     sqlite_with_rowid=False,
 )

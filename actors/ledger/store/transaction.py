@@ -32,60 +32,19 @@ __all__ = ["Transaction"]
 
 _Row = dict[str, Any]
 
-_INSERT_HOLD = Prepared(
-    insert(holds),
-    (
-        "hold_id", "team", "amount_microcredits", "billing_mode", "state", "charged_microcredits",
-        "placed_at_s", "expires_at_s",
-    ),
-)  # fmt: skip
+_INSERT_HOLD = Prepared(insert(holds))
+_INSERT_COMPLETION = Prepared(insert(completions))
+_INSERT_ENTRY = Prepared(insert(entries))
+_INSERT_RECORD = Prepared(insert(records))
 
-_INSERT_COMPLETION = Prepared(
-    insert(completions),
-    (
-        "completion_id", "team", "dialect", "wire_id", "model", "actor", "node_id", "pid", "tags",
-        "status", "is_cancelled_at_birth", "created_at_s", "header", "tokens_output",
-        "charge_microcredits", "record_bytes",
-    ),
-)  # fmt: skip
-
-_INSERT_ENTRY = Prepared(
-    insert(entries), ("kind", "team", "amount_microcredits", "at_s", "hold_id", "grant_id")
-)
-
-_INSERT_RECORD = Prepared(insert(records), ("completion_id", "body"))
-
-_EXTEND_HOLD = Prepared(
-    update(holds)
-    .where(holds.c.hold_id == bindparam("of_hold_id"))
-    .values(extended_microcredits=bindparam("extended_microcredits"))
-)
-
-_RESOLVE_HOLD = Prepared(
-    update(holds)
-    .where(holds.c.hold_id == bindparam("of_hold_id"))
-    .values(
-        state=bindparam("state"),
-        charged_microcredits=bindparam("charged_microcredits"),
-        resolved_at_s=bindparam("resolved_at_s"),
-    )
-)
+_IS_OF_HOLD = holds.c.hold_id == bindparam("of_hold_id")
+_EXTEND_HOLD = Prepared(update(holds).where(_IS_OF_HOLD))
+_RESOLVE_HOLD = Prepared(update(holds).where(_IS_OF_HOLD))
 
 _SETTLE_COMPLETION = Prepared(
     update(completions)
     .where(completions.c.completion_id == bindparam("of_completion_id"))
-    .values(
-        status=bindparam("status"),
-        source=bindparam("source"),
-        failure=bindparam("failure"),
-        tokens_output=bindparam("tokens_output"),
-        charge_microcredits=bindparam("charge_microcredits"),
-        absorbed_microcredits=bindparam("absorbed_microcredits"),
-        record_bytes=bindparam("record_bytes"),
-        record_expires_at_s=bindparam("record_expires_at_s"),
-        settled_at_s=bindparam("settled_at_s"),
-        header=null(),
-    )
+    .values(header=null())
 )
 
 # By the difference and not to the new value: a balance that somebody edited stays wrong, and shows.
