@@ -34,8 +34,8 @@ from msgspec.structs import replace as replace_members
 from actors.core.errors import Failure, FailureCode, UpstreamError
 from actors.core.request import StartCommand
 from actors.core.upstream import StreamDecoder, TokenCount, UpstreamBatch
-from actors.core.wire.failures import BROKEN_STREAM
-from actors.core.wire.refusals import BODY_BYTES_MAX, TOLD_STATUSES, refusal, scrubbed
+from actors.core.wire.failures import BROKEN_STREAM, TOLD_STATUSES
+from actors.core.wire.refusals import BODY_BYTES_MAX, refusal, scrubbed
 from actors.settings import Settings
 from actors.upstream.config import ConfigError, ProviderConfig
 from actors.upstream.connections import Answer, Connections, Loss, TransportError
@@ -88,51 +88,39 @@ class ProviderClient:
         jitter: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._name = name
-        self._config = config
-        self._format = WIRE_FORMATS[config.kind]
+        self.name = name
+        self.config = config
+        self.format = WIRE_FORMATS[config.kind]
         self._base_url = str(config.base_url).rstrip("/")
         key = _checked(name, api_key)
-        self._secrets = tuple(
+        self.secrets = tuple(
             text for text in (key, self._base_url, config.base_url.host) if text is not None
         )
-        headers = [*_HEADERS, *self._format.headers(key)]
-        self._connections = Connections(f"{self._base_url}{self._format.path}", headers)
-        self._frame_bytes_max = settings.frame_bytes_max
-        self._count = count
-        self._jitter = jitter
-        self._sleep = sleep
+        headers = [*_HEADERS, *self.format.headers(key)]
+        self.connections = Connections(f"{self._base_url}{self.format.path}", headers)
+        self.frame_bytes_max = settings.frame_bytes_max
+        self.count = count
+        self.jitter = jitter
+        self.sleep = sleep
 
     def __repr__(self) -> str:
-        return f"<ProviderClient {self._name}>"
+        return f"<ProviderClient {self.name}>"
 
     def open(self, command: StartCommand) -> _HttpStream:
         """Prepare a request; nothing is sent before `connect`."""
-        decoder = self._format.decoder(self._count, frame_bytes_max=self._frame_bytes_max)
-        return _HttpStream(
-            self._name,
-            self._connections,
-            command.completion_id,
-            self._body(command),
-            self._format.request_headers(command),
-            self._format.restored(decoder, command),
-            self._secrets,
-            self._jitter,
-            self._sleep,
-            (lambda: self._cancel_url(decoder)) if self._config.native_background else None,
-        )
+        return _HttpStream(self, command)
 
     async def aclose(self) -> None:
         """Close every connection. Idempotent."""
-        await self._connections.aclose()
+        await self.connections.aclose()
 
-    def _cancel_url(self, decoder: StreamDecoder) -> str | None:
-        path = self._format.cancel_path(decoder)
+    def cancel_url(self, decoder: StreamDecoder) -> str | None:
+        """Return where the provider is told to stop an answer.
+
+        None while it has no name for it, and where closing the connection is what stops it.
+        """
+        path = self.format.cancel_path(decoder) if self.config.native_background else None
         return None if path is None else self._base_url + path
-
-    def _body(self, command: StartCommand) -> bytes:
-        value = self._format.request_body(command, self._config)
-        return json.dumps(value, separators=(",", ":")).encode()
 
 
 class _Phase(Enum):
@@ -145,38 +133,17 @@ class _Phase(Enum):
 
 
 class _HttpStream:
-    """One request to a provider; implements `actors.ports.provider.UpstreamStream`.
+    """One request of a client's; implements `actors.ports.provider.UpstreamStream`."""
 
-    Args:
-        headers: what this request carries beside what every one does.
-        secrets: what never gets out of what the provider says.
-        cancel_url: where the provider is told to stop, None while it has no name for the answer; None
-            instead of it where closing the connection is what stops it.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        connections: Connections,
-        request_id: str,
-        body: bytes,
-        headers: list[tuple[str, str]],
-        decoder: StreamDecoder,
-        secrets: tuple[str, ...],
-        jitter: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]],
-        cancel_url: Callable[[], str | None] | None,
-    ) -> None:
-        self._name = name
-        self._connections = connections
-        self._request_id = request_id
-        self._body = body
-        self._headers = headers
-        self._decoder = decoder
-        self._secrets = secrets
-        self._jitter = jitter
-        self._sleep = sleep
-        self._cancel_url = cancel_url
+    def __init__(self, client: ProviderClient, command: StartCommand) -> None:
+        wire = client.format
+        self._client = client
+        self._request_id = command.completion_id
+        body = wire.request_body(command, client.config)
+        self._body = json.dumps(body, separators=(",", ":")).encode()
+        self._headers = wire.request_headers(command)
+        self._own_decoder = wire.decoder(client.count, frame_bytes_max=client.frame_bytes_max)
+        self._decoder = wire.restored(self._own_decoder, command)
         self._phase = _Phase.NEW
         self._answer: Answer | None = None
         self._telling: asyncio.Task[None] | None = None
@@ -196,7 +163,7 @@ class _HttpStream:
             pause_s = self._retry_pause_s(attempt, refusal)
             if pause_s is None:
                 raise UpstreamError(refusal.failure)
-            await self._sleep(pause_s)
+            await self._client.sleep(pause_s)
             attempt += 1
 
     def batches(self) -> AsyncIterator[UpstreamBatch]:
@@ -244,7 +211,7 @@ class _HttpStream:
         if self._answer is None:
             return
         if phase in (_Phase.OPEN, _Phase.BROKEN):
-            url = None if self._cancel_url is None else self._cancel_url()
+            url = self._client.cancel_url(self._own_decoder)
             if url is not None:
                 self._telling = asyncio.get_running_loop().create_task(self._cancel_natively(url))
         try:
@@ -259,25 +226,27 @@ class _HttpStream:
         """Tell the provider to stop an answer that outlives its connection; a refusal is only logged."""
         try:
             async with asyncio.timeout(_NATIVE_CANCEL_S):
-                answer = await self._connections.post(self._request_id, b"", url=url)
+                answer = await self._client.connections.post(self._request_id, b"", url=url)
                 try:
                     await _drain(answer)
                 finally:
                     await answer.aclose()
         except (TimeoutError, TransportError) as error:
-            _log.warning("provider %s: no answer to a cancel: %s", self._name, type(error).__name__)
+            _log.warning(
+                "provider %s: no answer to a cancel: %s", self._client.name, type(error).__name__
+            )
             return
         if not 200 <= answer.status < 300:
-            _log.warning("provider %s: status %d for a cancel", self._name, answer.status)
+            _log.warning("provider %s: status %d for a cancel", self._client.name, answer.status)
 
     async def _attempt(self) -> _Refusal | None:
         """Send once; None is success."""
         try:
-            answer = await self._connections.post(
+            answer = await self._client.connections.post(
                 self._request_id, self._body, headers=self._headers
             )
         except TransportError as error:
-            _log.warning("provider %s: no answer: %s", self._name, error.kind)
+            _log.warning("provider %s: no answer: %s", self._client.name, error.kind)
             failure = _UNREADABLE if error.loss is Loss.UNREADABLE else _UNREACHABLE
             return _Refusal(failure, _RETRY_BY_LOSS[error.loss])
         if 200 <= answer.status < 300:
@@ -288,9 +257,11 @@ class _HttpStream:
             said = await _said(answer) if answer.status in TOLD_STATUSES else b""
         finally:
             await answer.aclose()
-        _log.warning("provider %s: status %d", self._name, answer.status)
+        _log.warning("provider %s: status %d", self._client.name, answer.status)
         retry_after_s = _retry_after_s(answer.headers.get("Retry-After"))
-        failure = refusal(answer.status, said, secrets=self._secrets, retry_after_s=retry_after_s)
+        failure = refusal(
+            answer.status, said, secrets=self._client.secrets, retry_after_s=retry_after_s
+        )
         is_transient = answer.status in _RETRIED_STATUSES
         return _Refusal(failure, _Retry.LATER if is_transient else _Retry.NEVER)
 
@@ -300,7 +271,7 @@ class _HttpStream:
             return None
         if refusal.retry is _Retry.NOW:
             return 0.0
-        pause_s = _RETRY_PAUSE_S * (1 << attempt) * (0.5 + self._jitter())
+        pause_s = _RETRY_PAUSE_S * (1 << attempt) * (0.5 + self._client.jitter())
         asked_s = refusal.failure.retry_after_s
         if asked_s is None:
             return pause_s
@@ -311,14 +282,14 @@ class _HttpStream:
         failure = batch.failure
         if failure is None or failure.code is not FailureCode.UPSTREAM_REJECTED:
             return batch
-        told = replace_members(failure, message=scrubbed(failure.message, self._secrets))
+        told = replace_members(failure, message=scrubbed(failure.message, self._client.secrets))
         return replace(batch, failure=told)
 
     def _broken(self, error: TransportError) -> UpstreamBatch:
         if self._phase is _Phase.CLOSED:  # By another task, while this one was waiting.
             raise StopAsyncIteration
         self._phase = _Phase.BROKEN
-        _log.warning("provider %s: the stream broke: %s", self._name, error.kind)
+        _log.warning("provider %s: the stream broke: %s", self._client.name, error.kind)
         # An answer that has its finish reason is whole, however its connection ended.
         batch = self._decoder.receive_eof()
         return batch if batch.is_end else replace(batch, failure=batch.failure or BROKEN_STREAM)

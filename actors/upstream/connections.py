@@ -40,7 +40,7 @@ from yarl import URL
 
 from actors.upstream.content_coding import ContentDecoder, UnknownCoding
 
-__all__ = ["Answer", "Connections", "Loss", "TransportError"]
+__all__ = ["Answer", "Connections", "Loss", "TransportError", "tls_context"]
 
 _KEEP_ALIVE_S = 4.0
 """Below the 5 s after which uvicorn and Node close an idle connection: a request that meets such a
@@ -138,7 +138,7 @@ class Connections:
             connector=_Connector(
                 limit=0,  # The default would let the hundred-and-first completion wait.
                 # An http address has no certificate to verify, and loading the authorities takes 20 ms.
-                ssl=_tls_context() if is_tls else True,
+                ssl=tls_context() if is_tls else True,
                 keepalive_timeout=_KEEP_ALIVE_S,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -272,7 +272,7 @@ async def _pieces(body: bytes) -> AsyncIterator[bytes]:
 
 
 @cache
-def _tls_context() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """Return the one context of this process; loading its authorities takes 20 ms."""
     return ssl.create_default_context(cafile=certifi.where())
 

@@ -20,9 +20,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import ssl
 from collections.abc import Callable, Mapping
-from functools import cache
 from urllib.parse import urlencode
 
 import httpx
@@ -36,9 +34,11 @@ from actors.core.errors import (
     UpstreamError,
 )
 from actors.core.native import NativeAnswer, NativeCall, NativeOperation
-from actors.core.wire.refusals import BODY_BYTES_MAX, TOLD_STATUSES, refusal
+from actors.core.wire.failures import TOLD_STATUSES
+from actors.core.wire.refusals import BODY_BYTES_MAX, refusal
 from actors.settings import Settings
 from actors.upstream.config import ConfigError, ProviderConfig, ProviderKind
+from actors.upstream.connections import tls_context
 from actors.upstream.wire_formats import WIRE_FORMATS
 
 __all__ = ["NativeResponses"]
@@ -154,7 +154,7 @@ class NativeResponses:
         return key
 
     async def _exchange(self, request: httpx.Request) -> tuple[int, bytes]:
-        verify = _tls_context() if request.url.scheme == "https" else False
+        verify = tls_context() if request.url.scheme == "https" else False
         async with httpx.AsyncHTTPTransport(verify=verify, trust_env=False) as transport:
             response = await transport.handle_async_request(request)
             try:
@@ -204,8 +204,3 @@ def _checked(body: bytes) -> bytes:
     if not is_object:
         raise UpstreamError(_NOT_JSON)
     return body
-
-
-@cache
-def _tls_context() -> ssl.SSLContext:
-    return httpx.create_ssl_context(trust_env=False)
