@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from actors.core.errors import Failure, FailureCode
 
-__all__ = ["BROKEN_STREAM", "failure_of_status"]
+__all__ = ["BROKEN_STREAM", "TOLD_STATUSES", "failure_of_status"]
 
 BROKEN_STREAM = Failure(
     FailureCode.UPSTREAM_UNAVAILABLE, "The provider's answer broke off or could not be read."
 )
 """Bytes that are no stream of the wire format, and a stream that was cut."""
 
-_REJECTED = frozenset({400, 404, 413, 422})
+TOLD_STATUSES = frozenset({400, 404, 413, 422})
+"""Statuses that blame the request itself: what the provider says beside them is told."""
 
 _MESSAGES = {
     FailureCode.UPSTREAM_UNAVAILABLE: "The provider is unavailable.",
@@ -41,7 +42,7 @@ def _code(status: int | None) -> FailureCode:
         return FailureCode.UPSTREAM_UNAUTHORIZED
     if status == 429:
         return FailureCode.UPSTREAM_RATE_LIMITED
-    if status in _REJECTED:
+    if status in TOLD_STATUSES:
         return FailureCode.UPSTREAM_REJECTED
     # Redirects (which are not followed) and every other status are the provider's state or the
     # operator's mistake in its address, never the caller's fault.

@@ -30,6 +30,8 @@ __all__ = [
     "inline_data",
     "media_url",
     "object_schema",
+    "present",
+    "with_call_id",
 ]
 
 CallId = Callable[[str], str]
@@ -113,7 +115,20 @@ def decoded_text(data: str) -> str | None:
         return None
 
 
+def present(members: dict[str, Any]) -> dict[str, Any]:
+    """Return the members that somebody asked for: an absent one is not sent as null."""
+    return {name: value for name, value in members.items() if value is not None}
+
+
 # Ids of calls.
+
+
+def with_call_id(value: dict[str, Any], name: str, call_id: CallId) -> dict[str, Any]:
+    """Return an object with the id in a member mapped, itself where there is none or it is the same."""
+    said = value.get(name)
+    if not isinstance(said, str) or (mapped := call_id(said)) == said:
+        return value
+    return {**value, name: mapped}
 
 
 def any_call_id(call_id: str) -> str:

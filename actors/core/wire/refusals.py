@@ -26,13 +26,11 @@ from typing import Any
 from msgspec.structs import replace as replace_members
 
 from actors.core.errors import Failure, FailureCode
-from actors.core.wire.failures import failure_of_status
+from actors.core.wire.failures import TOLD_STATUSES, failure_of_status
 
-__all__ = ["BODY_BYTES_MAX", "TOLD_STATUSES", "refusal", "scrubbed", "told"]
+__all__ = ["BODY_BYTES_MAX", "refusal", "scrubbed", "told"]
 
 BODY_BYTES_MAX = 64 * 1024
-
-TOLD_STATUSES = frozenset({400, 404, 413, 422})
 
 _MESSAGE_LENGTH_MAX = 1_000
 _WORD_LENGTH_MAX = 128

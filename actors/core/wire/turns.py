@@ -1,22 +1,19 @@
 """The turns of a conversation, put as a wire format other than the client's can say them.
 
-Owns where a system message in mid-conversation stands, and that a tool's results come right after the
-calls that they answer.
+Owns where a system message in mid-conversation stands.
 
 Source: Claude Code's own reminders in a user's message, and Anthropic's "Mid-conversation system
-messages"; OpenAI API reference, "Create chat completion" (a message of the role `tool` must follow the
-calls); read 2026-11-25.
+messages"; read 2026-11-25.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import takewhile
 
-from actors.core.request import Message, Role, TextPart, ToolCallPart, ToolResultPart
+from actors.core.request import Message, Role, TextPart
 
-__all__ = ["reminder", "results_after_calls", "with_reminders", "without_system_in_conversation"]
+__all__ = ["reminder", "with_reminders", "without_system_in_conversation"]
 
 _SEPARATOR = "\n\n"
 _OPENING, _CLOSING = "<system-reminder>", "</system-reminder>"
@@ -58,27 +55,6 @@ def without_system_in_conversation(
         if isinstance(part, TextPart) and part.text
     )
     return _SEPARATOR.join(texts), others
-
-
-def results_after_calls(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Return the messages with the results of an assistant's calls before what else follows it."""
-    return tuple(_results_after_calls(messages))
-
-
-def _results_after_calls(messages: tuple[Message, ...]) -> Iterator[Message]:
-    waiting: list[Message] = []  # What stands between calls and a result of theirs.
-    is_called = False
-    for message in messages:
-        if message.role is Role.ASSISTANT:
-            yield from waiting
-            waiting = []
-            is_called = any(isinstance(part, ToolCallPart) for part in message.parts)
-            yield message
-        elif is_called and not any(isinstance(part, ToolResultPart) for part in message.parts):
-            waiting.append(message)
-        else:
-            yield message
-    yield from waiting
 
 
 def _as_users(message: Message) -> Message:

@@ -17,7 +17,7 @@ from actors.core.wire.anthropic.request import (
     thinking_members,
     trimmed,
 )
-from actors.core.wire.mends import inline_data, object_schema
+from actors.core.wire.mends import inline_data, object_schema, with_call_id
 from actors.core.wire.own_body import (
     PreparedBody,
     drop_tool_members,
@@ -155,7 +155,7 @@ class _Walk:
         if not blocks and content:
             return None
         if message.get("role") == "user":
-            blocks = _results_first(blocks or [])
+            blocks = sorted(blocks or [], key=_is_no_result)
         return with_member(message, "content", content if blocks == content else blocks)
 
     def _block(self, block: dict[str, Any]) -> dict[str, Any] | None:
@@ -170,9 +170,9 @@ class _Walk:
             case "image" | "document":
                 return _sourced(block)
             case "tool_use":
-                return self._with_id(block, "id")
+                return with_call_id(block, "id", self._call_id)
             case "tool_result":
-                block = self._with_id(block, "tool_use_id")
+                block = with_call_id(block, "tool_use_id", self._call_id)
                 content = block.get("content")
                 if not isinstance(content, list):
                     return block
@@ -190,13 +190,6 @@ class _Walk:
             return None
         return block if own == signature else {**block, name: own}
 
-    def _with_id(self, block: dict[str, Any], name: str) -> dict[str, Any]:
-        call_id = block.get(name)
-        if not isinstance(call_id, str):
-            return block
-        mapped = self._call_id(call_id)
-        return block if mapped == call_id else {**block, name: mapped}
-
 
 def _as_users(message: dict[str, Any], is_alone: bool) -> dict[str, Any] | None:
     """Return a message of the system in the words of a user's, in its place."""
@@ -212,18 +205,12 @@ def _as_users(message: dict[str, Any], is_alone: bool) -> dict[str, Any] | None:
     return {"role": "user", "content": said} if said else None
 
 
-def _results_first(blocks: list[Any]) -> list[Any]:
-    return sorted(blocks, key=lambda block: not _is_result(block))
-
-
-def _is_result(block: Any) -> bool:
-    return isinstance(block, dict) and block.get("type") == "tool_result"
+def _is_no_result(block: Any) -> bool:
+    return not isinstance(block, dict) or block.get("type") != "tool_result"
 
 
 def _result_block(block: dict[str, Any]) -> dict[str, Any] | None:
-    if block.get("type") == "text":
-        return _filled(block)
-    return _sourced(block)
+    return _filled(block) if block.get("type") == "text" else _sourced(block)
 
 
 def _filled(block: dict[str, Any]) -> dict[str, Any] | None:

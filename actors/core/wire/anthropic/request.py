@@ -45,6 +45,7 @@ from actors.core.wire.mends import (
     decoded_text,
     inline_data,
     object_schema,
+    present,
 )
 from actors.core.wire.turns import without_system_in_conversation
 
@@ -262,7 +263,7 @@ def _document(part: FilePart) -> dict[str, Any]:
         text = decoded_text(source["data"])
         if text is not None:
             source = {"type": "text", "media_type": "text/plain", "data": text}
-    return _present({"type": "document", "source": source, "title": part.name})
+    return present({"type": "document", "source": source, "title": part.name})
 
 
 def _tool_members(request: CompletionRequest) -> dict[str, Any]:
@@ -287,7 +288,7 @@ def _tool(tool: Tool) -> dict[str, Any]:
         "input_schema": dict(object_schema(tool.parameters, with_properties=False)),
         "strict": tool.strict,
     }
-    return _present(members)
+    return present(members)
 
 
 def _tool_choice(choice: ToolChoice, is_single: bool) -> dict[str, Any]:
@@ -338,8 +339,4 @@ def _sampling(request: CompletionRequest) -> dict[str, Any]:
         "top_k": sampling.top_k,
         "stop_sequences": list(sampling.stop) or None,
     }
-    return _present(members)
-
-
-def _present(members: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
+    return present(members)

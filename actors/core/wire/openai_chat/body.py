@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from actors.core.request import StartCommand
-from actors.core.wire.mends import CallId, media_url, object_schema
+from actors.core.wire.mends import CallId, media_url, object_schema, with_call_id
 from actors.core.wire.openai_chat.request import (
     OURS,
     TOOL_MEMBERS,
     limit_member,
+    results_after_calls,
     usage_members,
 )
 from actors.core.wire.own_body import (
@@ -84,7 +85,7 @@ def _messages(messages: list[Any], recipient: Recipient) -> list[Any]:
     ]
     if not recipient.is_openai:
         mended = [_known_to_all(message) for message in mended]
-    return _results_after_calls(mended)
+    return results_after_calls(mended)
 
 
 def _known_to_all(message: Any) -> Any:
@@ -92,25 +93,6 @@ def _known_to_all(message: Any) -> Any:
     if isinstance(message, dict) and message.get("role") == "developer":
         return {**message, "role": "system"}
     return message
-
-
-def _results_after_calls(messages: list[Any]) -> list[Any]:
-    """Return the messages with the results of an assistant's calls before what else follows it."""
-    ordered: list[Any] = []
-    waiting: list[Any] = []
-    is_called = False
-    for message in messages:
-        role = message.get("role") if isinstance(message, dict) else None
-        if role == "assistant":
-            ordered += waiting
-            waiting = []
-            is_called = bool(message.get("tool_calls"))
-            ordered.append(message)
-        elif is_called and role != "tool":
-            waiting.append(message)
-        else:
-            ordered.append(message)
-    return ordered + waiting
 
 
 def _message(message: dict[str, Any], call_id: CallId) -> dict[str, Any]:
@@ -122,7 +104,7 @@ def _message(message: dict[str, Any], call_id: CallId) -> dict[str, Any]:
             mended = ""
         message = with_member(message, "content", mended)
     if message.get("role") == "tool" and isinstance(message.get("tool_call_id"), str):
-        return _with_id(message, "tool_call_id", call_id)
+        return with_call_id(message, "tool_call_id", call_id)
     if message.get("role") != "assistant":
         return message
     if any(name in message and not message[name] for name in _NULL_IF_ABSENT):
@@ -132,17 +114,9 @@ def _message(message: dict[str, Any], call_id: CallId) -> dict[str, Any]:
     calls = message.get("tool_calls")
     if isinstance(calls, list):
         return with_member(
-            message, "tool_calls", each(calls, lambda call: _with_id(call, "id", call_id))
+            message, "tool_calls", each(calls, lambda call: with_call_id(call, "id", call_id))
         )
     return message
-
-
-def _with_id(value: dict[str, Any], name: str, call_id: CallId) -> dict[str, Any]:
-    said = value.get(name)
-    if not isinstance(said, str):
-        return value
-    mapped = call_id(said)
-    return value if mapped == said else {**value, name: mapped}
 
 
 def _part(part: dict[str, Any]) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ Source: OpenAI API reference, "Create chat completion", read 2026-11-22; vLLM's
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from actors.core.request import (
@@ -39,11 +39,26 @@ from actors.core.request import (
     VideoPart,
 )
 from actors.core.wire.efforts import effort_of
-from actors.core.wire.mends import CallId, any_call_id, inline_data, media_url, object_schema
+from actors.core.wire.mends import (
+    CallId,
+    any_call_id,
+    inline_data,
+    media_url,
+    object_schema,
+    present,
+)
 from actors.core.wire.recipient import Recipient
-from actors.core.wire.turns import results_after_calls, with_reminders
+from actors.core.wire.turns import with_reminders
 
-__all__ = ["OURS", "TOOL_MEMBERS", "limit_member", "refused", "request_body", "usage_members"]
+__all__ = [
+    "OURS",
+    "TOOL_MEMBERS",
+    "limit_member",
+    "refused",
+    "request_body",
+    "results_after_calls",
+    "usage_members",
+]
 
 OURS = frozenset(
     {
@@ -78,13 +93,13 @@ def request_body(
     """
     request = command.request
     call_id = any_call_id if recipient is None else recipient.call_id
-    messages = results_after_calls(request.messages)
+    messages = request.messages
     if command.dialect is Dialect.MESSAGES:
         messages = with_reminders(messages)
     body = {name: value for name, value in request.extra.items() if name not in OURS}
     body |= {
         "model": command.upstream_model,
-        "messages": list(_all_messages(messages, call_id)),
+        "messages": results_after_calls(_all_messages(messages, call_id)),
         "stream": True,
     }
     if command.max_output_tokens is not None:
@@ -124,6 +139,28 @@ def usage_members(options: Mapping[str, Any], *, running_usage: bool) -> dict[st
     return members
 
 
+def results_after_calls(messages: Iterable[Any]) -> list[Any]:
+    """Return the messages with the results of an assistant's calls before what else follows it.
+
+    A message of the role `tool` must follow the calls.
+    """
+    ordered: list[Any] = []
+    waiting: list[Any] = []  # What stands between calls and a result of theirs.
+    is_called = False
+    for message in messages:
+        role = message.get("role") if isinstance(message, dict) else None
+        if role == "assistant":
+            ordered += waiting
+            waiting = []
+            is_called = bool(message.get("tool_calls"))
+            ordered.append(message)
+        elif is_called and role != "tool":
+            waiting.append(message)
+        else:
+            ordered.append(message)
+    return ordered + waiting
+
+
 def _tool_members(request: CompletionRequest) -> dict[str, Any]:
     members: dict[str, Any] = {}
     if not request.tools:
@@ -158,7 +195,7 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
         "logprobs": sampling.logprobs,
         "top_logprobs": sampling.top_logprobs,
     }
-    return _present(members)
+    return present(members)
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
@@ -170,7 +207,7 @@ def _tool(tool: Tool) -> dict[str, Any]:
         else dict(object_schema(tool.parameters, with_properties=True)),
         "strict": tool.strict,
     }
-    return {"type": "function", "function": _present(function)}
+    return {"type": "function", "function": present(function)}
 
 
 def _tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
@@ -200,7 +237,7 @@ def _all_messages(messages: tuple[Message, ...], call_id: CallId) -> Iterator[di
 
 
 def _result(part: ToolResultPart, message: Message, call_id: CallId) -> dict[str, Any]:
-    return _present(
+    return present(
         {
             "role": "tool",
             "tool_call_id": call_id(part.call_id),
@@ -247,13 +284,13 @@ def _part(part: Part) -> dict[str, Any] | None:
         case TextPart():
             return {"type": "text", "text": part.text}
         case ImagePart():
-            image = _present({"url": media_url(part.url), "detail": part.detail})
+            image = present({"url": media_url(part.url), "detail": part.detail})
             return {"type": "image_url", "image_url": image}
         case VideoPart():
             return {"type": "video_url", "video_url": {"url": part.url}}
         case FilePart():
             file = {"filename": part.name, "file_data": part.url}
-            return {"type": "file", "file": _present(file)}
+            return {"type": "file", "file": present(file)}
         case _:
             return None
 
@@ -261,7 +298,3 @@ def _part(part: Part) -> dict[str, Any] | None:
 def _tool_call(part: ToolCallPart, call_id: CallId) -> dict[str, Any]:
     function = {"name": part.name, "arguments": part.arguments}
     return {"id": call_id(part.call_id), "type": "function", "function": function}
-
-
-def _present(members: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}

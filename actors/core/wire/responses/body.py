@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from actors.core.request import Dialect, StartCommand
-from actors.core.wire.mends import media_url, object_schema
+from actors.core.wire.mends import media_url, object_schema, with_call_id
 from actors.core.wire.own_body import (
     PreparedBody,
     drop_tool_members,
@@ -106,9 +106,7 @@ def _brings_tools(items: Any) -> bool:
 
 def _item(item: dict[str, Any], recipient: Recipient, own: PreparedBody) -> dict[str, Any] | None:
     """Return an item, None for one that its provider cannot read."""
-    call_id = item.get("call_id")
-    if isinstance(call_id, str) and (mapped := recipient.call_id(call_id)) != call_id:
-        item = {**item, "call_id": mapped}
+    item = with_call_id(item, "call_id", recipient.call_id)
     if item.get("type") == "reasoning":
         return _reasoning(item, recipient, own.left_out)
     if item.get("type") in _BRINGING and isinstance(item.get("tools"), list):

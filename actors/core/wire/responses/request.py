@@ -39,7 +39,7 @@ from actors.core.request import (
     VideoPart,
 )
 from actors.core.wire.efforts import effort_of
-from actors.core.wire.mends import call_id_within, media_url, object_schema
+from actors.core.wire.mends import call_id_within, media_url, object_schema, present
 from actors.core.wire.turns import with_reminders
 
 __all__ = ["OURS", "TOOL_MEMBERS", "ignored", "refused", "request_body"]
@@ -137,7 +137,7 @@ def _output_members(request: CompletionRequest) -> dict[str, Any]:
         "temperature": request.sampling.temperature,
         "top_p": request.sampling.top_p,
     }
-    return _present(members)
+    return present(members)
 
 
 def _format(chat_form: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _tool(tool: Tool, strict: bool | None) -> dict[str, Any]:
         "parameters": dict(object_schema(tool.parameters, with_properties=True)),
         "strict": strict if tool.strict is None else tool.strict,
     }
-    return _present(function)
+    return present(function)
 
 
 def _tool_choice(choice: ToolChoice) -> str | dict[str, Any]:
@@ -199,11 +199,11 @@ def _input_part(part: Part) -> dict[str, Any]:
     match part:
         case ImagePart():
             image = {"type": "input_image", "image_url": media_url(part.url), "detail": part.detail}
-            return _present(image)
+            return present(image)
         case FilePart():
             is_inline = part.url[:5].lower() == "data:"
             file = {"type": "input_file", "filename": part.name}
-            return _present({**file, "file_data" if is_inline else "file_url": part.url})
+            return present({**file, "file_data" if is_inline else "file_url": part.url})
         case TextPart() | RefusalPart():
             return {"type": "input_text", "text": part.text}
         case _:
@@ -260,7 +260,3 @@ def _reasoning(part: ReasoningPart) -> dict[str, Any]:
 
 def _object(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
-
-
-def _present(members: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
