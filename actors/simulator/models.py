@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 __all__ = [
     "ALIASES",
@@ -76,56 +77,29 @@ class SimulatedModel:
     capabilities: tuple[str, ...] = ()
 
 
+_steady = partial(SimulatedModel, tokens_per_s=50.0)
+_usual = partial(_steady, first_token_delay_s=0.05)
+
 MODELS: dict[str, SimulatedModel] = {
     model.slug: model
     for model in (
-        SimulatedModel("sim", first_token_delay_s=0.05, tokens_per_s=50.0),
+        _usual("sim"),
         SimulatedModel("sim-instant"),
-        SimulatedModel("sim-slow", first_token_delay_s=0.05, tokens_per_s=2.0),
-        SimulatedModel("sim-long", first_token_delay_s=0.05, tokens_per_s=50.0, tokens_said=None),
+        _usual("sim-slow", tokens_per_s=2.0),
+        _usual("sim-long", tokens_said=None),
         SimulatedModel("sim-long-instant", tokens_said=None),
-        SimulatedModel(
-            "sim-long-slow", first_token_delay_s=0.05, tokens_per_s=2.0, tokens_said=None
+        _usual("sim-long-slow", tokens_per_s=2.0, tokens_said=None),
+        _usual("sim-error", tokens_max=5, ending=Ending.ERROR_FRAME),
+        _usual("sim-stall", tokens_max=5, ending=Ending.SILENCE),
+        _steady("sim-multi", tokens_per_frame=4),
+        _steady("sim-utf8", content=Content.MULTI_BYTE_WORDS, is_split=True),
+        _steady(
+            "sim-long-utf8", content=Content.MULTI_BYTE_WORDS, tokens_said=None, is_split=True
         ),
-        SimulatedModel(
-            "sim-error",
-            first_token_delay_s=0.05,
-            tokens_per_s=50.0,
-            tokens_max=5,
-            ending=Ending.ERROR_FRAME,
-        ),
-        SimulatedModel(
-            "sim-stall",
-            first_token_delay_s=0.05,
-            tokens_per_s=50.0,
-            tokens_max=5,
-            ending=Ending.SILENCE,
-        ),
-        SimulatedModel("sim-multi", tokens_per_s=50.0, tokens_per_frame=4),
-        SimulatedModel(
-            "sim-utf8", tokens_per_s=50.0, content=Content.MULTI_BYTE_WORDS, is_split=True
-        ),
-        SimulatedModel(
-            "sim-long-utf8",
-            tokens_per_s=50.0,
-            content=Content.MULTI_BYTE_WORDS,
-            tokens_said=None,
-            is_split=True,
-        ),
-        SimulatedModel("sim-no-usage", tokens_per_s=50.0, reports_usage=False),
-        SimulatedModel(
-            "sim-tools",
-            tokens_per_s=50.0,
-            content=Content.TOOL_CALL,
-            capabilities=("tool_choice_required",),
-        ),
-        SimulatedModel(
-            "sim-reasoning",
-            tokens_per_s=50.0,
-            content=Content.REASONING,
-            capabilities=("reasoning_effort",),
-        ),
-        SimulatedModel("sim-refusal", tokens_per_s=50.0, content=Content.REFUSAL),
+        _steady("sim-no-usage", reports_usage=False),
+        _steady("sim-tools", content=Content.TOOL_CALL, capabilities=("tool_choice_required",)),
+        _steady("sim-reasoning", content=Content.REASONING, capabilities=("reasoning_effort",)),
+        _steady("sim-refusal", content=Content.REFUSAL),
     )
 }
 
