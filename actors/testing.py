@@ -206,8 +206,7 @@ class _Here:
 class InMemoryRuntime(ReplicaRuntime):
     """`ReplicaRuntime` with one carrier, in this process.
 
-    Args:
-        providers: by name, as commands name them.
+    Args: providers: by name, as commands name them.
     """
 
     def __init__(

@@ -68,8 +68,7 @@ def create_team(
     """Create a team with its first credits; of one that exists, change what is said of it.
 
     Returns: what stands.
-    Raises:
-        InvalidRequest: it exists with another organization, or the credits are out of range.
+    Raises: InvalidRequest: it exists with another organization, or the credits are out of range.
     """
     standing = memory.teams.get(team)
     if standing is not None:

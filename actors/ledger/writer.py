@@ -42,8 +42,7 @@ _AWAY = frozenset({"OperationalError", "InterfaceError"})
 class LedgerWriter:
     """What the ledger keeps in memory of a store, and the one way to change both.
 
-    Args:
-        now_s: wall clock; it is read once per transaction, so all of it happens at one time.
+    Args: now_s: wall clock; it is read once per transaction, so all of it happens at one time.
     """
 
     def __init__(self, store: Database, *, now_s: Callable[[], float]) -> None:

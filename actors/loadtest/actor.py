@@ -37,8 +37,7 @@ _HEAD_START_S = 0.5
 class RayFleet:
     """The handles of the workers. Made by `open_ray_fleet`.
 
-    Args:
-        directory: of a private Ray; gone when the fleet is closed.
+    Args: directory: of a private Ray; gone when the fleet is closed.
     """
 
     def __init__(self, handles: list[Any], directory: Path) -> None:

@@ -65,8 +65,7 @@ class Audit:
     async def run(self, measured: Measurements, before: TargetAccount | None) -> Findings:
         """Look into the streams of a run; what it learns of them is added to their rows.
 
-        Args:
-            before: the account before the run; None where there is none.
+        Args: before: the account before the run; None where there is none.
         """
         findings = Findings()
         rows = [row for row in measured.rows if row.is_started]

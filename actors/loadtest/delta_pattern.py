@@ -13,8 +13,7 @@ __all__ = ["DeltaPattern"]
 class DeltaPattern:
     """One stream's.
 
-    Args:
-        member: whose value the text is, as the frame has it: `"content":`.
+    Args: member: whose value the text is, as the frame has it: `"content":`.
     """
 
     def __init__(self, member: str) -> None:

@@ -131,8 +131,10 @@ def judge(
     last = requests[-1]
     if not is_words or not row.is_whole:
         return Finding(is_orphan, None, None, None, _closed_after_s(row, last))
-    is_wrong = _digest(last.text_sent[: row.characters]) != row.digest
-    logged = row.tokens if is_wrong else count_text(last.text_sent[: row.characters])
+    seen = last.text_sent[: row.characters]
+    digest = blake2b(seen.encode("utf-8", "surrogatepass"), digest_size=16)
+    is_wrong = digest.hexdigest() != row.digest
+    logged = row.tokens if is_wrong else count_text(seen)
     return Finding(
         is_orphan,
         _billing_error(row, last, logged, prices),
@@ -162,7 +164,3 @@ def _closed_after_s(row: StreamRow, request: UpstreamRequest) -> float | None:
     if since_s is None or request.closed_at is None:
         return None
     return max(0.0, request.closed_at - since_s)
-
-
-def _digest(text: str) -> str:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

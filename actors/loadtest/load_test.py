@@ -75,8 +75,7 @@ def run_load_test(
 ) -> dict[str, Any]:
     """Run it at each level until one is past the knee; return every figure. Blocking.
 
-    Args:
-        levels: rising; one for a run that is no sweep.
+    Args: levels: rising; one for a run that is no sweep.
 
     Raises:
         PlanError: what was asked for makes no load test.

@@ -62,8 +62,7 @@ class WorkerProgress:
 class Worker:
     """Runs its share of a plan once.
 
-    Args:
-        run_name: names the run's requests; the same for all of its workers.
+    Args: run_name: names the run's requests; the same for all of its workers.
     """
 
     def __init__(

@@ -23,8 +23,7 @@ SIMULATOR_NAME = "upstream-simulator"
 class UpstreamSimulator:
     """Async actor around one `SimulatorServer`.
 
-    Args:
-        location: where `Deployed` is kept.
+    Args: location: where `Deployed` is kept.
     """
 
     def __init__(self, location: str) -> None:

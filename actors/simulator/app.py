@@ -18,12 +18,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from actors.simulator.answers import compose
@@ -69,8 +69,7 @@ ROWS_MAX = 1000
 class Simulator:
     """The ASGI application. `log` is what `/_simulator/requests` shows.
 
-    Args:
-        admin_key_digest: SHA-256 in hex of the key that the log wants; "" is none.
+    Args: admin_key_digest: SHA-256 in hex of the key that the log wants; "" is none.
     """
 
     def __init__(
@@ -97,7 +96,11 @@ class Simulator:
                 Route("/_simulator/requests", self._list_requests),
                 *responses_routes(self._background),
                 *(Route(path, _method_not_allowed) for path in self._wires),
-                *self._background_routes(),
+                *(
+                    route
+                    for wire in background_wires
+                    for route in background_routes(wire, self._background)
+                ),
             ]
         )
 
@@ -151,10 +154,6 @@ class Simulator:
             await stream_completion(connection, wire, model, ask)
         else:
             await send_completion(connection, wire, model, ask)
-
-    def _background_routes(self) -> Iterator[BaseRoute]:
-        for wire in self._background_wires.values():
-            yield from background_routes(wire, self._background)
 
     def _flaky(self, wire: Wire, ask: Ask, entry: RequestEntry) -> CannedAnswer | None:
         status = flaky_status(ask.model)

@@ -161,7 +161,9 @@ class BackgroundAnswers:
         # Two requests of one completion are two answers.
         answer_id = f"{entry.completion_id or 'simulated'}-{self._started}"
         heading = Heading(answer_id, ask.model, entry.opened_at, ask)
-        self._make_room()
+        self._drop_expired()
+        while len(self._answers) >= self._answers_max:
+            self._drop_oldest()
         answer = self._answers[answer_id] = BackgroundAnswer(heading, model, entry)
         return answer
 
@@ -177,11 +179,6 @@ class BackgroundAnswers:
             return False
         answer.cancel()
         return True
-
-    def _make_room(self) -> None:
-        self._drop_expired()
-        while len(self._answers) >= self._answers_max:
-            self._drop_oldest()
 
     def _drop_expired(self) -> None:
         before = time.time() - KEPT_S

@@ -188,8 +188,7 @@ async def _send_stream(
 class _FramesAfter:
     """An answer's frames that a reader has not had yet.
 
-    Args:
-        starting_after: the number of the last frame that it had, -1 for none.
+    Args: starting_after: the number of the last frame that it had, -1 for none.
     """
 
     def __init__(self, starting_after: int, wire: BackgroundWire, answer: BackgroundAnswer) -> None:

@@ -93,9 +93,7 @@ MODELS: dict[str, SimulatedModel] = {
         _usual("sim-stall", tokens_max=5, ending=Ending.SILENCE),
         _steady("sim-multi", tokens_per_frame=4),
         _steady("sim-utf8", content=Content.MULTI_BYTE_WORDS, is_split=True),
-        _steady(
-            "sim-long-utf8", content=Content.MULTI_BYTE_WORDS, tokens_said=None, is_split=True
-        ),
+        _steady("sim-long-utf8", content=Content.MULTI_BYTE_WORDS, tokens_said=None, is_split=True),
         _steady("sim-no-usage", reports_usage=False),
         _steady("sim-tools", content=Content.TOOL_CALL, capabilities=("tool_choice_required",)),
         _steady("sim-reasoning", content=Content.REASONING, capabilities=("reasoning_effort",)),

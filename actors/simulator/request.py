@@ -32,8 +32,7 @@ __all__ = [
 class Fault:
     """An error as it is told to the client; each wire format puts it in its own envelope.
 
-    Args:
-        kind: OpenAI's `type`, which others derive from `status`.
+    Args: kind: OpenAI's `type`, which others derive from `status`.
     """
 
     message: str

@@ -105,8 +105,7 @@ class Catalogue:
         simulator_url: `http://HOST:PORT` of the simulator, None where it is not known here: its
             models can then be looked up and admitted, but its provider cannot be asked for.
 
-    Raises:
-        ConfigError: an entry that cannot be used; the message names it.
+    Raises: ConfigError: an entry that cannot be used; the message names it.
     """
 
     def __init__(self, config: Config, *, simulator_url: str | None) -> None:
@@ -163,8 +162,7 @@ class Catalogue:
     ) -> StartCommand:
         """Admit a request: check it against its model, estimate the prompt, compute the hold.
 
-        Args:
-            counted: what `count_request` says of it, where that was asked elsewhere.
+        Args: counted: what `count_request` says of it, where that was asked elsewhere.
 
         Raises:
             UnknownModel: no such model or alias.

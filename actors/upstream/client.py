@@ -73,8 +73,7 @@ class ProviderClient:
         api_key: sent as the wire format has it; None sends none.
         count: our tokenizer, for deltas that come without the provider's figures.
         jitter: a number from 0 to 1 that spreads the retries; `sleep` waits for them, in seconds.
-    Raises:
-        ConfigError: a key that no header can carry.
+    Raises: ConfigError: a key that no header can carry.
     """
 
     def __init__(
@@ -154,8 +153,7 @@ class _HttpStream:
     async def connect(self) -> None:
         """Send the request; returns when the provider answered 2xx.
 
-        Raises:
-            UpstreamError: after at most two retries, on connect errors, 429 and 503 alone.
+        Raises: UpstreamError: after at most two retries, on connect errors, 429 and 503 alone.
         Cancel: the connection is closed.
         """
         attempt = 0

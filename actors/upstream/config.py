@@ -200,8 +200,7 @@ class Config(_Strict):
 def load_config(path: str) -> Config:
     """Read the file; "" gives the built-in catalogue alone.
 
-    Raises:
-        ConfigError: it cannot be read, is no YAML, or a member is wrong; names the member.
+    Raises: ConfigError: it cannot be read, is no YAML, or a member is wrong; names the member.
     """
     if not path:
         return Config()

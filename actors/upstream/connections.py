@@ -65,8 +65,7 @@ class Loss(Enum):
 class TransportError(Exception):
     """A connection could not be made, or broke.
 
-    Args:
-        kind: the error's name; never its text, which can hold an address with all that is in it.
+    Args: kind: the error's name; never its text, which can hold an address with all that is in it.
     """
 
     def __init__(self, kind: str, loss: Loss) -> None:
@@ -101,8 +100,7 @@ class Connections:
         Args:
             url: where this one goes, if not where every other does.
             headers: what this one carries beside what every request does.
-        Raises:
-            TransportError: there was no answer.
+        Raises: TransportError: there was no answer.
         Cancel: the connection is closed.
         """
         all_headers = [*self._headers, *headers, ("X-Request-Id", request_id)]

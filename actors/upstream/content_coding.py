@@ -32,10 +32,8 @@ class CorruptBody(ValueError):
 class ContentDecoder:
     """Decodes one body.
 
-    Args:
-        header: `Content-Encoding`, None where there is none.
-    Raises:
-        UnknownCoding: it names a coding that cannot be read.
+    Args: header: `Content-Encoding`, None where there is none.
+    Raises: UnknownCoding: it names a coding that cannot be read.
     """
 
     def __init__(self, header: str | None) -> None:
@@ -56,8 +54,7 @@ class ContentDecoder:
     def decode(self, data: bytes) -> bytes:
         """Return the next bytes of the body; empty where these are not enough for any.
 
-        Raises:
-            CorruptBody: they cannot be read.
+        Raises: CorruptBody: they cannot be read.
         """
         if self._head is not None:
             data = self._begun(self._head + data)

@@ -58,8 +58,7 @@ class HoldTerms:
 class Terms:
     """A model's terms beside its prices.
 
-    Args:
-        timeouts: those that the model or its provider set; the rest are the settings'.
+    Args: timeouts: those that the model or its provider set; the rest are the settings'.
     """
 
     hold: HoldMode = HoldMode.STEPS

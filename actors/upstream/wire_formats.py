@@ -62,7 +62,7 @@ class WireFormat:
     decoder: _Decoder
     headers: Callable[[str | None], list[tuple[str, str]]]
     refused: Callable[[CompletionRequest], tuple[str, ...]]
-    ignored: Callable[[CompletionRequest], tuple[str, ...]]
+    ignored: Callable[[CompletionRequest], tuple[str, ...]] = lambda request: ()
     cancel_path: Callable[[StreamDecoder], str | None] = lambda decoder: None
     client_headers: frozenset[str] = frozenset()
     demands_limit: bool = False
@@ -103,8 +103,7 @@ def recipient_of(
 ) -> Recipient:
     """Return what a request depends on of a provider.
 
-    Args:
-        headers: the client's, that go with its body.
+    Args: headers: the client's, that go with its body.
     """
     return Recipient(
         wire=WIRE_FORMATS[config.kind].dialect,
@@ -128,10 +127,6 @@ def _anthropic_headers(api_key: str | None) -> list[tuple[str, str]]:
     return [*key, ("anthropic-version", _ANTHROPIC_VERSION)]
 
 
-def _nothing(request: CompletionRequest) -> tuple[str, ...]:
-    return ()
-
-
 def _response_cancel_path(decoder: StreamDecoder) -> str | None:
     assert isinstance(decoder, responses.ResponsesStreamDecoder)
     response_id = decoder.response_id
@@ -152,7 +147,6 @@ WIRE_FORMATS: Mapping[ProviderKind, WireFormat] = {
         decoder=openai_chat.ChatStreamDecoder,
         headers=bearer,
         refused=openai_chat.refused,
-        ignored=_nothing,
     ),
     ProviderKind.OPENAI_RESPONSES: WireFormat(
         path="/responses",

@@ -91,8 +91,7 @@ _SPEAKS_OF: tuple[tuple[tuple[str, ...], FinishReason | None], ...] = (
 def word_of(value: Any) -> str | None:
     """Return the word that a member holds, None where it says none.
 
-    Raises:
-        Broken: it holds something that is no word.
+    Raises: Broken: it holds something that is no word.
     """
     if isinstance(value, dict):  # SGLang's own: what it is, and what matched.
         value = value.get("type")
@@ -106,8 +105,7 @@ def word_of(value: Any) -> str | None:
 def finish_reason_of(word: str) -> FinishReason:
     """Return what a word means.
 
-    Raises:
-        Broken: the answer did not end by itself.
+    Raises: Broken: the answer did not end by itself.
     """
     squeezed = _squeezed(word)
     if squeezed in _FAILURES:

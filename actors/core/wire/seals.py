@@ -68,12 +68,11 @@ class Sealing:
         if not any(isinstance(event, BlockFinished) and event.signature for event in batch.events):
             return batch
         events = tuple(
-            replace_members(event, signature=self._seal(event.signature))
+            replace_members(
+                event, signature=sealed(event.signature, wire=self._wire, provider=self._provider)
+            )
             if isinstance(event, BlockFinished) and event.signature
             else event
             for event in batch.events
         )
         return replace(batch, events=events)
-
-    def _seal(self, signature: str) -> str:
-        return sealed(signature, wire=self._wire, provider=self._provider)

@@ -90,8 +90,7 @@ class Batch:
 class OpenBlock:
     """A block that is open: its number, what it is, and what its next pieces are joined with.
 
-    Args:
-        default: a call's arguments, where no piece of them comes.
+    Args: default: a call's arguments, where no piece of them comes.
     """
 
     __slots__ = (
@@ -235,15 +234,13 @@ class WireStreamDecoder(ABC):
     def _read_frame(self, frame: ServerSentEvent, batch: Batch) -> None:
         """Add what a frame says.
 
-        Raises:
-            Broken: the stream cannot be read on.
+        Raises: Broken: the stream cannot be read on.
         """
 
     def _read_eof(self, batch: Batch) -> None:
         """Take the end of the body.
 
-        Raises:
-            Broken: the answer was not over.
+        Raises: Broken: the answer was not over.
         """
         self._end(batch)
 

@@ -56,8 +56,7 @@ _decode_json = json.JSONDecoder(parse_constant=_refuse_constant, strict=False).d
 def json_object(text: str) -> dict[str, Any]:
     """Return the object that a frame's data is.
 
-    Raises:
-        Broken: it is none.
+    Raises: Broken: it is none.
     """
     try:
         value = _decode_strictly(text)  # A quarter of the time of Python's, which takes more.
@@ -80,8 +79,7 @@ def piece_member(value: dict[str, Any], name: str) -> str:
 
     Halves of surrogate pairs are in it as they came: only whoever has the next piece can join them.
 
-    Raises:
-        Broken: it is neither.
+    Raises: Broken: it is neither.
     """
     text = value.get(name)
     if text is None:
@@ -94,8 +92,7 @@ def piece_member(value: dict[str, Any], name: str) -> str:
 def text_member(value: dict[str, Any], name: str) -> str:
     """Return a member that is a whole text or absent, "" where it is absent.
 
-    Raises:
-        Broken: it is neither.
+    Raises: Broken: it is neither.
     """
     text = piece_member(value, name)
     return text if text.isascii() else _encodable(text)

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Table,
-    and_,
     delete,
     insert,
     select,
@@ -70,7 +68,9 @@ def put_tombstone(connection: Connection, key: CompletionKey, *, expires_at_s: f
 
 def find_idempotent(connection: Connection, team: str, claim: str) -> IdempotentCall | None:
     """Return the start that was claimed under this name, `id_claim` makes it of an id."""
-    row = connection.execute(_STARTS.where(_claimed(team, claim))).one_or_none()
+    row = connection.execute(
+        _STARTS.where(idempotency.c.team == team, idempotency.c.key == claim)
+    ).one_or_none()
     if row is None:
         return None
     return IdempotentCall(
@@ -111,10 +111,6 @@ def put_idempotent(
             "expires_at_s": expires_at_s,
         },
     )
-
-
-def _claimed(team: str, claim: str) -> ColumnElement[bool]:
-    return and_(idempotency.c.team == team, idempotency.c.key == claim)
 
 
 _STARTS = (

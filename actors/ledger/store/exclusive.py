@@ -55,8 +55,7 @@ def lock_file(path: Path, *, place: str, wait_s: float = LOCK_WAIT_S) -> FileLoc
 def lock_session(cursor: Any, *, place: str, wait_s: float = LOCK_WAIT_S) -> None:
     """Take the advisory lock for the session of this PostgreSQL cursor. Blocks for at most `wait_s`.
 
-    Raises:
-        StoreInUse: another session kept it.
+    Raises: StoreInUse: another session kept it.
     """
 
     def try_lock() -> bool:

@@ -104,7 +104,12 @@ _TAKEN = Prepared(
 
 def find(connection: Connection, key: CompletionKey) -> Located | None:
     """Return where the completion of this wire id is; None also when it was deleted or evicted."""
-    return _located(connection, _LOCATED.where(_is_named(key), _IS_ITS_OWNERS))
+    is_named = and_(
+        completions.c.team == key.team,
+        completions.c.dialect == key.dialect.value,
+        completions.c.wire_id == key.wire_id,
+    )
+    return _located(connection, _LOCATED.where(is_named, _IS_ITS_OWNERS))
 
 
 def give_up_name(connection: Connection, completion_id: str) -> None:
@@ -159,14 +164,6 @@ def _located(connection: Connection, query: Any) -> Located | None:
     return Located(row.completion_id, row.actor, row.node_id, row.status != RUNNING)
 
 
-def _is_named(key: CompletionKey) -> ColumnElement[bool]:
-    return and_(
-        completions.c.team == key.team,
-        completions.c.dialect == key.dialect.value,
-        completions.c.wire_id == key.wire_id,
-    )
-
-
 # Lists.
 
 
@@ -196,7 +193,9 @@ def _matching(where: CompletionFilter) -> Iterator[ColumnElement[bool]]:
             yield completions.c[name] == value
     if where.tag is not None:
         # A pair with its brackets and bare quotes: inside a JSON string the quotes are escaped.
-        yield completions.c.tags.contains(_compact(where.tag), autoescape=True)
+        yield completions.c.tags.contains(
+            json.dumps(where.tag, separators=(",", ":")), autoescape=True
+        )
 
 
 def _listed(row: Any) -> CompletionRow:
@@ -217,10 +216,6 @@ def _listed(row: Any) -> CompletionRow:
         readers=0,
         tags=tuple((name, value) for name, value in json.loads(row.tags)),
     )
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
 
 
 # Records.

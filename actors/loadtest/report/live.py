@@ -19,8 +19,7 @@ __all__ = ["LiveProgress"]
 class LiveProgress:
     """Implements `load_test.Observer`; a context manager, so that the line is left in order.
 
-    Args:
-        console: where to; standard error where it is not said.
+    Args: console: where to; standard error where it is not said.
     """
 
     def __init__(self, console: Console | None = None) -> None:

@@ -21,8 +21,7 @@ __all__ = ["FrameWriter", "Heading", "Wire"]
 class Heading:
     """What an answer shows beside what the model says.
 
-    Args:
-        answer_id: to which a format adds its own prefix.
+    Args: answer_id: to which a format adds its own prefix.
     """
 
     answer_id: str

@@ -201,8 +201,7 @@ def _output(
 ) -> list[dict[str, Any]]:
     """Return the items of an answer.
 
-    Args:
-        is_whole: whether its last block may be taken for complete; None while that still grows.
+    Args: is_whole: whether its last block may be taken for complete; None while that still grows.
     """
     said = list(deltas)
     blocks = sorted({delta.block for delta in said})

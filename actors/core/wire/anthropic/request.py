@@ -16,7 +16,6 @@ SDK 2.12; llama.cpp's server README, "POST /v1/messages"; all read 2026-11-22.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from actors.core.request import (
@@ -171,7 +170,7 @@ def _messages(said: tuple[Message, ...]) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     for message in said:
         role = "assistant" if message.role is Role.ASSISTANT else "user"
-        blocks = list(_blocks(message))
+        blocks = [block for part in message.parts for block in _block(part)]
         if not blocks:
             continue
         if messages and messages[-1]["role"] == role:
@@ -191,11 +190,6 @@ def _shortened(message: dict[str, Any]) -> dict[str, Any]:
     blocks = message["content"]
     is_text = len(blocks) == 1 and blocks[0]["type"] == "text"
     return {"role": message["role"], "content": blocks[0]["text"] if is_text else blocks}
-
-
-def _blocks(message: Message) -> Iterator[dict[str, Any]]:
-    for part in message.parts:
-        yield from _block(part)
 
 
 def _block(part: Part) -> list[dict[str, Any]]:
@@ -267,11 +261,9 @@ def _document(part: FilePart) -> dict[str, Any]:
 
 
 def _tool_members(request: CompletionRequest) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    if request.tools:
-        members["tools"] = [_tool(tool) for tool in request.tools]
     if not request.tools:
-        return members
+        return {}
+    members: dict[str, Any] = {"tools": [_tool(tool) for tool in request.tools]}
     choice = request.tool_choice
     is_single = request.parallel_tool_calls is False
     if choice is None and is_single:

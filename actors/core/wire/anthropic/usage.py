@@ -42,8 +42,7 @@ _SHOWN = frozenset({"server_tool_use"})
 def usage_from(value: dict[str, Any], known: Usage = _NONE) -> Usage:
     """Return the figures of a `usage` object, whatever is in it.
 
-    Args:
-        known: what the same answer reported before.
+    Args: known: what the same answer reported before.
     """
     fresh_before = known.prompt_tokens - known.cached_tokens - known.cache_write_tokens
     cached = _later(value, "cache_read_input_tokens", known.cached_tokens)

@@ -71,8 +71,7 @@ def stop_reason(reason: FinishReason, stop_sequence: str | None = None) -> str |
 class MessagesStreamWriter:
     """Writes one answer as a stream of events: one block at a time, numbered from 0.
 
-    Args:
-        has_block_ids: whether every frame of a block carries a `block_id` beside its index.
+    Args: has_block_ids: whether every frame of a block carries a `block_id` beside its index.
     """
 
     def __init__(self, message_id: str, model: str, *, has_block_ids: bool = False) -> None:

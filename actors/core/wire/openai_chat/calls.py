@@ -118,8 +118,7 @@ class Calls:
     def of(self, piece: CallPiece) -> Call | None:
         """Return the call that a piece belongs to, with what it says of it; None for a repetition.
 
-        Raises:
-            Broken: there are too many.
+        Raises: Broken: there are too many.
         """
         call = self._of(piece)
         if call is None:

@@ -39,8 +39,7 @@ _SAID_IN = ("text", "thinking", "content", "reasoning", "reasoning_content", "su
 def texts_of(delta: dict[str, Any]) -> Iterator[tuple[type[PlainDelta], str]]:
     """Yield what a delta, or a whole message, says: first its thoughts, then its content.
 
-    Raises:
-        Broken: a member is of a type that holds no text.
+    Raises: Broken: a member is of a type that holds no text.
     """
     for name in _REASONING:
         if (value := delta.get(name)) is not None and (text := _said(value)):

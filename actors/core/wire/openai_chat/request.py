@@ -123,8 +123,7 @@ def refused(request: CompletionRequest) -> tuple[str, ...]:
 def limit_member(recipient: Recipient | None, *, said: Any = None) -> str:
     """Return what the limit is called.
 
-    Args:
-        said: the member of the newer name that the client sent, None where it sent none.
+    Args: said: the member of the newer name that the client sent, None where it sent none.
     """
     is_newer = said is not None or (recipient is not None and recipient.is_openai)
     return _NEWER_LIMIT if is_newer else _LIMIT
@@ -162,25 +161,24 @@ def results_after_calls(messages: Iterable[Any]) -> list[Any]:
 
 
 def _tool_members(request: CompletionRequest) -> dict[str, Any]:
-    members: dict[str, Any] = {}
     if not request.tools:
-        return members
-    members["tools"] = [_tool(tool) for tool in request.tools]
-    if request.tool_choice is not None:
-        members["tool_choice"] = _tool_choice(request.tool_choice)
-    if request.parallel_tool_calls is not None:
-        members["parallel_tool_calls"] = request.parallel_tool_calls
-    return members
+        return {}
+    choice = request.tool_choice
+    members = {
+        "tools": [_tool(tool) for tool in request.tools],
+        "tool_choice": None if choice is None else _tool_choice(choice),
+        "parallel_tool_calls": request.parallel_tool_calls,
+    }
+    return present(members)
 
 
 def _output_members(request: CompletionRequest) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    if request.response_format is not None:
-        members["response_format"] = dict(request.response_format)
-    effort = effort_of(request)
-    if effort is not None:
-        members["reasoning_effort"] = effort
-    return members
+    form = request.response_format
+    members = {
+        "response_format": None if form is None else dict(form),
+        "reasoning_effort": effort_of(request),
+    }
+    return present(members)
 
 
 def _sampling(sampling: Sampling) -> dict[str, Any]:

@@ -44,7 +44,7 @@ from actors.core.wire.openai_chat.calls import Call, CallPiece, Calls
 from actors.core.wire.openai_chat.parts import texts_of
 from actors.core.wire.openai_chat.plain_chunk import plain_text
 from actors.core.wire.openai_chat.usage import usage_from, usage_from_timings
-from actors.core.wire.stream_decoder import Batch, Stage, WireStreamDecoder
+from actors.core.wire.stream_decoder import Batch, OpenBlock, Stage, WireStreamDecoder
 from actors.core.wire.untrusted import Broken, error_failure, json_object, piece_member
 
 __all__ = ["ChatStreamDecoder"]
@@ -195,9 +195,14 @@ class ChatStreamDecoder(WireStreamDecoder):
             self._say(call.block, piece.arguments, batch)
         elif piece.arguments.strip():
             raise Broken  # A piece of a call that is whole and closed: it would make it wrong.
-        if call.block is not None and call.extra and self._is_open(call.block):
+        if call.block is not None and self._is_open(call.block):
+            self._show_extra(call, call.block, batch)
+
+    def _show_extra(self, call: Call, block: OpenBlock, batch: Batch) -> None:
+        """Show what only this format has of a call, once."""
+        if call.extra:
             payload = {"tool_calls": [call.extra]}
-            batch.events.append(Opaque(call.block.number, Dialect.CHAT, payload, 0))
+            batch.events.append(Opaque(block.number, Dialect.CHAT, payload, 0))
             call.extra = {}
 
     def _open_waiting(self, batch: Batch, *, but: Call | None = None) -> None:
@@ -216,10 +221,7 @@ class ChatStreamDecoder(WireStreamDecoder):
         batch.events.append(
             ToolCallStarted(block.number, call.call_id, call.name, tokens, call.kind)
         )
-        if call.extra:
-            payload = {"tool_calls": [call.extra]}
-            batch.events.append(Opaque(block.number, Dialect.CHAT, payload, 0))
-            call.extra = {}
+        self._show_extra(call, block, batch)
         self._say(block, call.held, batch)
         call.held = ""
 

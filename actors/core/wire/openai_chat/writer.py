@@ -181,7 +181,8 @@ def fold_message(events: Iterable[Event]) -> dict[str, Any]:
             case ToolCallDelta():
                 arguments[event.block].append(event.arguments)
             case BlockFinished(block, True) if block in started:
-                calls.append(_call(started[block], "".join(arguments[block])))
+                call, text = started[block], "".join(arguments[block])
+                calls.append(tool_call(call.call_id, call.name, text, call.kind))
     return _message({kind: "".join(pieces) for kind, pieces in texts.items()}, calls)
 
 
@@ -217,10 +218,6 @@ def _message(texts: Mapping[type, str], calls: list[dict[str, Any]]) -> dict[str
     if calls:
         message["tool_calls"] = calls
     return message
-
-
-def _call(started: ToolCallStarted, arguments: str) -> dict[str, Any]:
-    return tool_call(started.call_id, started.name, arguments, started.kind)
 
 
 def tool_call(

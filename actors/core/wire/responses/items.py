@@ -174,8 +174,7 @@ def call_item(
 def opaque_item(payloads: Sequence[Mapping[str, Any]], status: str) -> dict[str, Any] | None:
     """Return the item that a block is, as it was last told; None where nobody told it.
 
-    Args:
-        status: of an item whose end was not told.
+    Args: status: of an item whose end was not told.
     """
     told = [payload for payload in payloads if isinstance(payload.get("item"), Mapping)]
     if not told:

@@ -72,13 +72,8 @@ def refused(request: CompletionRequest) -> tuple[str, ...]:
 def ignored(request: CompletionRequest) -> tuple[str, ...]:
     """Return the members that tune the output and have no place in this format."""
     sampling = request.sampling
-    absent = {
-        "top_k": sampling.top_k,
-        "presence_penalty": sampling.presence_penalty,
-        "frequency_penalty": sampling.frequency_penalty,
-        "seed": sampling.seed,
-    }
-    return tuple(name for name, value in absent.items() if value is not None)
+    absent = ("top_k", "presence_penalty", "frequency_penalty", "seed")
+    return tuple(name for name in absent if getattr(sampling, name) is not None)
 
 
 def request_body(command: StartCommand, *, native_background: bool = False) -> dict[str, Any]:
@@ -109,17 +104,17 @@ def request_body(command: StartCommand, *, native_background: bool = False) -> d
 
 
 def _tool_members(command: StartCommand) -> dict[str, Any]:
-    request, members = command.request, dict[str, Any]()
+    request, choice = command.request, command.request.tool_choice
+    if not request.tools:
+        return {}
     # Without the member this format means strict, the others mean the opposite.
     strict = None if command.dialect is Dialect.RESPONSES else False
-    if not request.tools:
-        return members
-    members["tools"] = [_tool(tool, strict) for tool in request.tools]
-    if request.tool_choice is not None:
-        members["tool_choice"] = _tool_choice(request.tool_choice)
-    if request.parallel_tool_calls is not None:
-        members["parallel_tool_calls"] = request.parallel_tool_calls
-    return members
+    members = {
+        "tools": [_tool(tool, strict) for tool in request.tools],
+        "tool_choice": None if choice is None else _tool_choice(choice),
+        "parallel_tool_calls": request.parallel_tool_calls,
+    }
+    return present(members)
 
 
 def _output_members(request: CompletionRequest) -> dict[str, Any]:

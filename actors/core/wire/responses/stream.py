@@ -219,23 +219,14 @@ class ResponsesStreamDecoder(WireStreamDecoder):
     # Deltas.
 
     def _text_delta(self, value: dict[str, Any], batch: Batch) -> None:
-        self._part_delta(TextDelta, value, batch)
-
-    def _refusal_delta(self, value: dict[str, Any], batch: Batch) -> None:
-        self._part_delta(RefusalDelta, value, batch)
-
-    def _part_delta(self, kind: _PlainKind, value: dict[str, Any], batch: Batch) -> None:
+        kind = RefusalDelta if value["type"] == "response.refusal.delta" else TextDelta
         part = (kind, _index(value, "content_index"))
         state = self._items.spoken_of(value)
         self._add_text(kind, state, part, piece_member(value, "delta"), batch)
 
     def _reasoning_delta(self, value: dict[str, Any], batch: Batch) -> None:
-        part = ("content", _index(value, "content_index"))
-        state = self._items.spoken_of(value)
-        self._add_reasoning(state, part, piece_member(value, "delta"), batch)
-
-    def _summary_delta(self, value: dict[str, Any], batch: Batch) -> None:
-        part = ("summary", _index(value, "summary_index"))
+        family = "content" if value["type"] == "response.reasoning_text.delta" else "summary"
+        part = (family, _index(value, f"{family}_index"))
         state = self._items.spoken_of(value)
         self._add_reasoning(state, part, piece_member(value, "delta"), batch)
 
@@ -326,16 +317,17 @@ _PART_KINDS: Mapping[str, tuple[_PlainKind, str]] = {
 }
 
 _READ: Mapping[str, Callable[[ResponsesStreamDecoder, dict[str, Any], Batch], None]] = {
-    "response.created": ResponsesStreamDecoder._opened,
-    "response.queued": ResponsesStreamDecoder._opened,
-    "response.in_progress": ResponsesStreamDecoder._opened,
+    **dict.fromkeys(
+        ("response.created", "response.queued", "response.in_progress"),
+        ResponsesStreamDecoder._opened,
+    ),
     "response.output_item.added": ResponsesStreamDecoder._item_added,
     "response.output_item.done": ResponsesStreamDecoder._item_done,
     "response.output_text.delta": ResponsesStreamDecoder._text_delta,
-    "response.refusal.delta": ResponsesStreamDecoder._refusal_delta,
+    "response.refusal.delta": ResponsesStreamDecoder._text_delta,
     "response.reasoning_text.delta": ResponsesStreamDecoder._reasoning_delta,
-    "response.reasoning_summary_text.delta": ResponsesStreamDecoder._summary_delta,
-    "response.reasoning_summary.delta": ResponsesStreamDecoder._summary_delta,
+    "response.reasoning_summary_text.delta": ResponsesStreamDecoder._reasoning_delta,
+    "response.reasoning_summary.delta": ResponsesStreamDecoder._reasoning_delta,
     "response.function_call_arguments.delta": ResponsesStreamDecoder._arguments_delta,
     "response.custom_tool_call_input.delta": ResponsesStreamDecoder._arguments_delta,
     "response.completed": ResponsesStreamDecoder._ended_response,

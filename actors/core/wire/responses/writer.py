@@ -132,8 +132,7 @@ class _OpenBlock:
 class ResponsesStreamWriter:
     """Writes one answer as a stream of events.
 
-    Args:
-        completion_id: makes the ids of the items.
+    Args: completion_id: makes the ids of the items.
     """
 
     def __init__(self, completion_id: str) -> None:
