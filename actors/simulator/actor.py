@@ -12,7 +12,7 @@ from typing import Any
 
 from actors.cluster.deployed import Deployed
 from actors.settings import PROTOCOL_VERSION
-from actors.simulator.app import create_simulator
+from actors.simulator.app import Simulator
 from actors.simulator.server import SimulatorServer
 
 __all__ = ["SIMULATOR_NAME", "UpstreamSimulator"]
@@ -47,7 +47,7 @@ class UpstreamSimulator:
         if self._starting is None:
             deployed = self._deployed
             server = SimulatorServer(
-                create_simulator(admin_key_digest=deployed.settings.admin_key_digest),
+                Simulator(admin_key_digest=deployed.settings.admin_key_digest),
                 host=deployed.simulator_host,
                 port=deployed.simulator_port,
             )

@@ -53,7 +53,7 @@ from actors.simulator.wires.messages import COUNT_TOKENS_PATH, MESSAGES, count_t
 from actors.simulator.wires.responses import RESPONSES, responses_routes
 from actors.upstream.tokenizer import count_prompt, count_text
 
-__all__ = ["OnRequest", "Simulator", "create_simulator"]
+__all__ = ["OnRequest", "Simulator"]
 
 OnRequest = Callable[[str], Awaitable[None]]
 """Awaited with the completion's id before its request is answered."""
@@ -69,7 +69,10 @@ ROWS_MAX = 1000
 class Simulator:
     """The ASGI application. `log` is what `/_simulator/requests` shows.
 
-    Args: admin_key_digest: SHA-256 in hex of the key that the log wants; "" is none.
+    Args:
+        on_request: see `OnRequest`; a test looks into the store with it, by a connection of its own.
+        models: those that it has, by slug, beside the faulty ones.
+        admin_key_digest: SHA-256 in hex of the key that the log wants; "" is none.
     """
 
     def __init__(
@@ -200,22 +203,6 @@ class Simulator:
         else:
             entries = self.log.find(completion_id)
         return JSONResponse({"data": [entry.to_json() for entry in entries]})
-
-
-def create_simulator(
-    *,
-    on_request: OnRequest | None = None,
-    models: Mapping[str, SimulatedModel] = MODELS,
-    admin_key_digest: str = "",
-) -> Simulator:
-    """Return a simulator with an empty log.
-
-    Args:
-        on_request: see `OnRequest`; a test looks into the store with it, by a connection of its own.
-        models: those that it has, by slug, beside the faulty ones.
-        admin_key_digest: see `Simulator`.
-    """
-    return Simulator(on_request=on_request, models=models, admin_key_digest=admin_key_digest)
 
 
 def _completion_id(scope: Scope) -> str:

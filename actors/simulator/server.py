@@ -30,7 +30,7 @@ class SimulatorServer:
     """One listening application. `start` and `stop` belong to the same loop.
 
     Args:
-        app: the application, as `create_simulator` returns it.
+        app: the application, a `Simulator`.
         host: an address of this machine; a host that others reach in a cluster.
         port: 0 takes a free one.
     """

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import aiohttp
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from actors.simulator.app import create_simulator
+from actors.simulator.app import Simulator
 from actors.simulator.models import MODELS as SIMULATED
 from actors.simulator.models import SimulatedModel
 from actors.simulator.server import SimulatorServer
@@ -102,9 +102,7 @@ def _with_health(app: ASGIApp) -> ASGIApp:
 
 
 async def _serve() -> None:
-    server = SimulatorServer(
-        _with_health(create_simulator(models={**SIMULATED, BURST.slug: BURST}))
-    )
+    server = SimulatorServer(_with_health(Simulator(models={**SIMULATED, BURST.slug: BURST})))
     print(await server.start(), flush=True)
     await asyncio.to_thread(sys.stdin.buffer.read)
     await server.stop()

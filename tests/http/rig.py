@@ -27,7 +27,7 @@ from actors.ledger.store import Store
 from actors.ports.ledger import LIMITS_UNCHANGED, LimitsChange
 from actors.ports.provider import Provider
 from actors.settings import Settings
-from actors.simulator.app import create_simulator
+from actors.simulator.app import Simulator
 from actors.simulator.server import SimulatorServer
 from actors.testing import InMemoryRuntime, ScriptedProvider, ScriptedUpstream
 from actors.upstream.catalogue import Catalogue
@@ -259,7 +259,7 @@ async def rig(
     )
     key = (await ledger.create_key("acme", "")).secret
     script = ScriptedProvider()
-    server = SimulatorServer(create_simulator())
+    server = SimulatorServer(Simulator())
     url = await server.start() if simulator is True else simulator or None
     catalogue = Catalogue(Config(), simulator_url=url or "http://127.0.0.1:9")
     clients: dict[str, ProviderClient] = {}

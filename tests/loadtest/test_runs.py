@@ -15,7 +15,7 @@ from actors.core.request import Dialect
 from actors.loadtest.load_test import Where
 from actors.loadtest.plan import Arrival, Length, Load, PlanError
 from actors.loadtest.target import LoadError
-from actors.simulator.app import create_simulator
+from actors.simulator.app import Simulator
 from actors.simulator.server import SimulatorServer
 from tests.loadtest.rigs import LOCAL, Target, Told, target
 
@@ -170,7 +170,7 @@ _NO_RIG: Any = _NoRig()
 
 
 def test_a_simulator_asked_directly_tells_its_truth() -> None:
-    figures = on_simulator(create_simulator(), disconnect_fraction=0.5, model="sim-long")
+    figures = on_simulator(Simulator(), disconnect_fraction=0.5, model="sim-long")
     level = figures["levels"][0]
     assert not figures["is_midstream"]
     assert level["truth"]["checked"] == 8
@@ -181,7 +181,7 @@ def test_a_simulator_asked_directly_tells_its_truth() -> None:
 
 @pytest.mark.parametrize("dialect", [Dialect.CHAT, Dialect.MESSAGES, Dialect.RESPONSES])
 def test_any_compatible_server_is_loaded_and_its_truth_is_not_available(dialect: Dialect) -> None:
-    figures = on_simulator(plain(create_simulator()), dialect=dialect)
+    figures = on_simulator(plain(Simulator()), dialect=dialect)
     level = figures["levels"][0]
     assert level["outcomes"]["completed"] == 8
     assert level["truth"]["unavailable"]
@@ -192,7 +192,7 @@ def test_any_compatible_server_is_loaded_and_its_truth_is_not_available(dialect:
 
 def test_what_only_midstream_has_is_refused_elsewhere() -> None:
     with pytest.raises(PlanError, match="need a Midstream server"):
-        on_simulator(plain(create_simulator()), cancel_fraction=0.5)
+        on_simulator(plain(Simulator()), cancel_fraction=0.5)
 
 
 def test_a_failing_upstream_is_counted_by_its_words(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from actors.ports.ledger import (
 )
 from actors.ports.runtime import CancelAnswer, CancelOutcome, ReaderLeft
 from actors.settings import Settings
-from actors.simulator.app import create_simulator
+from actors.simulator.app import Simulator
 from actors.simulator.server import SimulatorServer
 from actors.testing import InMemoryRuntime
 from actors.upstream.client import ProviderClient
@@ -169,7 +169,7 @@ def _hit(record: CompletionRecord, answer: CancelAnswer | None) -> Phase:
 
 async def _story(folder: Path, seed: int) -> None:
     async with AsyncExitStack() as stack:
-        server = SimulatorServer(create_simulator())
+        server = SimulatorServer(Simulator())
         url = await server.start()
         stack.push_async_callback(server.stop)
         settings = Settings()

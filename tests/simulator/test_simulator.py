@@ -35,7 +35,7 @@ from actors.core.wire.openai_chat import ChatStreamDecoder, request_body
 from actors.ports.ledger import Principal
 from actors.settings import Settings
 from actors.simulator.answers import compose, text_of
-from actors.simulator.app import create_simulator
+from actors.simulator.app import Simulator
 from actors.simulator.models import MODELS
 from actors.simulator.wires.chat import CHAT
 from actors.upstream.catalogue import Catalogue
@@ -378,7 +378,7 @@ def test_the_newest_requests_come_without_an_id(client: httpx.Client) -> None:
 
 def test_the_log_wants_the_admin_key_where_there_is_one() -> None:
     async def story() -> None:
-        app = create_simulator(admin_key_digest=hashlib.sha256(b"admin").hexdigest())
+        app = Simulator(admin_key_digest=hashlib.sha256(b"admin").hexdigest())
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             for key, status in (("", 401), ("Bearer al_live_1", 401), ("Bearer admin", 200)):
@@ -625,6 +625,6 @@ def test_a_taken_port_is_an_os_error() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        server = SimulatorServer(create_simulator(), port=port)
+        server = SimulatorServer(Simulator(), port=port)
         with pytest.raises(OSError):
             asyncio.run(server.start())

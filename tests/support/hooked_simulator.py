@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 
-from actors.simulator.app import create_simulator
+from actors.simulator.app import Simulator
 from actors.simulator.server import SimulatorServer
 
 
@@ -32,7 +32,7 @@ class HookedSimulator:
         self._loop.close()
 
     async def _start(self) -> str:
-        self._server = SimulatorServer(create_simulator(on_request=self._on_request))
+        self._server = SimulatorServer(Simulator(on_request=self._on_request))
         return await self._server.start()
 
     async def _on_request(self, completion_id: str) -> None:

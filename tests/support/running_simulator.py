@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from actors.simulator.app import OnRequest, create_simulator
+from actors.simulator.app import OnRequest, Simulator
 from actors.simulator.server import SimulatorServer
 
 __all__ = ["GroundTruth", "running_simulator"]
@@ -21,7 +21,7 @@ __all__ = ["GroundTruth", "running_simulator"]
 def running_simulator(on_request: OnRequest | None = None) -> Iterator[str]:
     """Yield the address of a simulator that listens; it is gone afterwards."""
     loop = asyncio.new_event_loop()
-    server = SimulatorServer(create_simulator(on_request=on_request))
+    server = SimulatorServer(Simulator(on_request=on_request))
     thread = threading.Thread(target=loop.run_forever, name="simulator", daemon=True)
     thread.start()
     try:

@@ -24,7 +24,7 @@ from actors.core.errors import (
 )
 from actors.core.native import NativeAnswer, NativeCall, NativeOperation
 from actors.settings import Settings
-from actors.simulator.app import create_simulator
+from actors.simulator.app import Simulator
 from actors.simulator.server import SimulatorServer
 from actors.upstream.catalogue import SIMULATOR, Catalogue
 from actors.upstream.config import Config, ConfigError, ProviderConfig, ProviderKind
@@ -266,7 +266,7 @@ def test_no_cookie_goes_from_one_call_to_the_next() -> None:
 
 def test_a_background_answer_of_the_simulator_through_its_whole_life() -> None:
     async def whole() -> None:
-        server = SimulatorServer(create_simulator())
+        server = SimulatorServer(Simulator())
         url = await server.start()
         catalogue = Catalogue(Config(), simulator_url=url)
         native = NativeResponses(catalogue.provider, settings=Settings(), keys={})
