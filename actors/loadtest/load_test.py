@@ -124,26 +124,21 @@ class _LoadTest:
         self._name = f"load-{token_hex(4)}"
 
     async def run(self, levels: Sequence[float]) -> dict[str, Any]:
+        """Run every level. What is asked of the server is asked over `_connections`."""
         async with open_connections(
             self._plan.url, self._plan.api_key, quiet_timeout_s=_ASKING_TIMEOUT_S
-        ) as connections:
-            target = await self._probe(connections)
-            async with self._truth(target) as truth:
-                done = await self._levels(levels, connections, truth, target)
-        return run_figures(self._plan, self._fleet.workers, target, done)
+        ) as self._connections:
+            self._target = await self._probe()
+            async with self._open_truth() as self._truth:
+                done = await self._levels(levels)
+        return run_figures(self._plan, self._fleet.workers, self._target, done)
 
-    async def _levels(
-        self,
-        levels: Sequence[float],
-        connections: LoadConnections,
-        truth: LoadConnections | None,
-        target: Target,
-    ) -> list[dict[str, Any]]:
+    async def _levels(self, levels: Sequence[float]) -> list[dict[str, Any]]:
         done: list[dict[str, Any]] = []
         before = None
         for level in levels:
             plan = replace(self._plan, load=self._plan.load.at(level))
-            measured, findings = await self._level(plan, connections, truth, target)
+            measured, findings = await self._level(plan)
             done.append(level_figures(plan, measured, findings))
             step = step_of(done[-1])
             if measured.stopped or is_past(before, step):
@@ -151,19 +146,13 @@ class _LoadTest:
             before = step
         return done
 
-    async def _level(
-        self,
-        plan: Plan,
-        connections: LoadConnections,
-        truth: LoadConnections | None,
-        target: Target,
-    ) -> tuple[Measurements, Findings]:
-        before = await self._account(plan, connections, target)
+    async def _level(self, plan: Plan) -> tuple[Measurements, Findings]:
+        before = await self._account(plan)
         measured = await self._load(plan)
         audit = Audit(
-            connections,
-            truth,
-            target,
+            self._connections,
+            self._truth,
+            self._target,
             speech_of(plan),
             clock=SystemClock(),
             is_words=is_made_of_words(plan.model),
@@ -172,14 +161,13 @@ class _LoadTest:
         )
         return measured, await audit.run(measured, before)
 
-    async def _account(
-        self, plan: Plan, connections: LoadConnections, target: Target
-    ) -> TargetAccount | None:
-        if not target.is_midstream or target.prices is None:
+    async def _account(self, plan: Plan) -> TargetAccount | None:
+        prices = self._target.prices  # Midstream alone tells them.
+        if prices is None:
             return None
-        account = await read_account(connections)
+        account = await read_account(self._connections)
         if account.is_metered:
-            self._observer.say(credits_needed(plan, target.prices, account))
+            self._observer.say(credits_needed(plan, prices, account))
         return account
 
     async def _load(self, plan: Plan) -> Measurements:
@@ -200,10 +188,10 @@ class _LoadTest:
         self._observer.say("Stopping when the streams that run have ended; again, at once.")
         await self._fleet.stop("The run was interrupted.")
 
-    async def _probe(self, connections: LoadConnections) -> Target:
+    async def _probe(self) -> Target:
         where, plan = self._where, self._plan
         target = await probe(
-            connections, plan, simulator_url=where.simulator_url, admin_key=where.admin_key
+            self._connections, plan, simulator_url=where.simulator_url, admin_key=where.admin_key
         )
         if plan.needs_control and not target.is_midstream:
             raise PlanError(
@@ -212,12 +200,12 @@ class _LoadTest:
             )
         return target
 
-    def _truth(self, target: Target) -> AbstractAsyncContextManager[LoadConnections | None]:
-        if target.simulator_url is None:
+    def _open_truth(self) -> AbstractAsyncContextManager[LoadConnections | None]:
+        if self._target.simulator_url is None:
             return nullcontext()
         # The log wants the admin key; it is told to nobody but the simulator that the server named.
         key = self._where.admin_key if self._where.simulator_url is None else None
-        url = base_url(target.simulator_url)
+        url = base_url(self._target.simulator_url)
         return open_connections(url, key, quiet_timeout_s=_ASKING_TIMEOUT_S)
 
 

@@ -18,14 +18,13 @@ from actors.loadtest.connections import UNREACHED, LoadConnections, Refused
 from actors.loadtest.metrics import Measurements, Metric, Outcome, StreamRow
 from actors.loadtest.plan import CancelAfter, Fate, Plan, StreamPlan
 from actors.loadtest.reading import Reading, WrongStream
-from actors.loadtest.speech import Speech, SpokenCall, SpokenEnding
+from actors.loadtest.speech import Speech, SpokenCall
 from actors.loadtest.timeline import Mark
 from actors.ports.clock import Clock
 
 __all__ = ["Bench", "run_stream"]
 
 _ID_HEADER = "Midstream-Completion-Id"
-_WORDS_OF_FAILURE = "The stream failed: {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,19 +185,13 @@ class _LoadedStream:
             self._error = "The stream ended without an end."
             return Outcome.BROKEN
         if ending.status == "failed":
-            self._error = _WORDS_OF_FAILURE.format(ending.message)
+            self._error = f"The stream failed: {ending.message}"
             return Outcome.FAILED
         if ending.status == "cancelled":
-            return self._cancelled()
-        return self._completed(ending)
-
-    def _cancelled(self) -> Outcome:
-        if self._cancel_ns is not None:
-            return Outcome.CANCELLED
-        self._error = "The stream was cancelled by somebody else."
-        return Outcome.FAILED
-
-    def _completed(self, ending: SpokenEnding) -> Outcome:
+            if self._cancel_ns is not None:
+                return Outcome.CANCELLED
+            self._error = "The stream was cancelled by somebody else."
+            return Outcome.FAILED
         bench = self._bench
         wanted = bench.speech.tokens(self._plan.max_tokens)
         if bench.token_per_frame and self._reading.tokens != wanted:

@@ -288,21 +288,14 @@ def _models(config: Config) -> dict[str, CatalogueModel]:
     aliases = (ALIASES if config.simulator else {}) | config.aliases
     sold = dict(models)
     for alias, target in aliases.items():
-        if alias in config.aliases:
-            _check_alias(alias, target, config, models)
-        elif alias in config.models:
+        if alias in config.models:
+            if alias in config.aliases:
+                raise ConfigError(f"aliases.{alias}: a model has the same name.")
             continue  # the configuration's model replaces the built-in alias
+        if target not in models:
+            raise ConfigError(f"aliases.{alias} names no model: {target!r}.")
         sold[alias] = replace(models[target], slug=alias, alias_of=target)
     return dict(sorted(sold.items()))
-
-
-def _check_alias(
-    alias: str, target: str, config: Config, models: dict[str, CatalogueModel]
-) -> None:
-    if alias in config.models:
-        raise ConfigError(f"aliases.{alias}: a model has the same name.")
-    if target not in models:
-        raise ConfigError(f"aliases.{alias} names no model: {target!r}.")
 
 
 def _simulated(model: SimulatedModel) -> CatalogueModel:

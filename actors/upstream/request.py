@@ -218,7 +218,7 @@ def _without_hosted_tools(
     choice = request.tool_choice
     if choice is not None and choice.mode in _FORCED:
         may_call = [tool for tool in kept if not choice.allowed or tool.name in choice.allowed]
-        named = next((tool for tool in hosted if choice.name in _words(tool)), None)
+        named = next((tool for tool in hosted if choice.name in (tool.name, _type(tool))), None)
         if named is not None and all(tool.name != choice.name for tool in kept):
             raise _no_hosted_tool(_type(named))
         if not may_call:
@@ -230,10 +230,6 @@ def _without_hosted_tools(
 def _type(tool: Tool) -> str:
     kind = (tool.definition or {}).get("type")
     return kind if isinstance(kind, str) else tool.name
-
-
-def _words(tool: Tool) -> tuple[str, ...]:
-    return (tool.name, _type(tool))
 
 
 def _narrowed(request: CompletionRequest) -> CompletionRequest:
@@ -256,14 +252,11 @@ def _opened(
     if not any(isinstance(part, ReasoningPart) for part in _parts(request.messages)):
         return request, ()
     left_out: dict[str, None] = {}
-    messages = tuple(
-        replace(
-            message,
-            parts=tuple(_opened_parts(message.parts, dialect, recipient, left_out)),
-        )
+    opened = (
+        replace(message, parts=tuple(_opened_parts(message.parts, dialect, recipient, left_out)))
         for message in request.messages
     )
-    kept = tuple(message for message in messages if message.parts)
+    kept = tuple(message for message in opened if message.parts)
     return replace(request, messages=kept), tuple(left_out)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,22 +56,14 @@ def lock_session(cursor: Any, *, place: str, wait_s: float = LOCK_WAIT_S) -> Non
 
     Raises: StoreInUse: another session kept it.
     """
-
-    def try_lock() -> bool:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", (_ADVISORY_KEY,))
-        return bool(cursor.fetchone()[0])
-
-    if not _wait_for(try_lock, wait_s):
-        raise StoreInUse(place, _session_pid(cursor))
-
-
-def _wait_for(attempt: Callable[[], bool], wait_s: float) -> bool:
     give_up_at_s = time.monotonic() + wait_s
-    while not attempt():
+    while True:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", (_ADVISORY_KEY,))
+        if cursor.fetchone()[0]:
+            return
         if time.monotonic() >= give_up_at_s:
-            return False
+            raise StoreInUse(place, _session_pid(cursor))
         time.sleep(_POLL_S)
-    return True
 
 
 def _session_pid(cursor: Any) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 __all__ = ["TextTable", "error_lines", "metric_name", "milliseconds", "tables", "verdict"]
@@ -97,37 +97,33 @@ def _level(level: dict[str, Any]) -> str:
     return f"{level['level']:,g}"
 
 
-def _load_table(levels: list[dict[str, Any]], level_is: str, knee: float | None) -> TextTable:
-    headings = (
-        level_is,
-        "#SECONDS",
-        "#ENDED",
-        "#STREAMS/S",
-        "#TOKENS/S",
-        "#ERRORS",
-        "#CANCELLED",
-        "#LEFT",
-        "#GOOD",
-        "KNEE",
-    )
-    return TextTable("Load", headings, [_load_row(level, knee) for level in levels])
+_LOAD: dict[str, Callable[[dict[str, Any]], str]] = {
+    "#SECONDS": lambda level: f"{level['seconds']:.1f}",
+    "#ENDED": lambda level: f"{level['streams']:,}",
+    "#STREAMS/S": lambda level: f"{level['streams_per_s']:,.1f}",
+    "#TOKENS/S": lambda level: f"{level['tokens_per_s']:,.0f}",
+    "#ERRORS": lambda level: f"{level['errors']:,}",
+    "#CANCELLED": lambda level: f"{level['outcomes']['cancelled']:,}",
+    "#LEFT": lambda level: f"{level['outcomes']['left']:,}",
+    "#GOOD": lambda level: _share_of_good(level["goodput"]),
+}
 
 
-def _load_row(level: dict[str, Any], knee: float | None) -> tuple[str, ...]:
-    goodput = level["goodput"]
+def _share_of_good(goodput: dict[str, Any]) -> str:
     is_judged = goodput["limits_ms"] and goodput["judged"]
-    return (
-        _level(level),
-        f"{level['seconds']:.1f}",
-        f"{level['streams']:,}",
-        f"{level['streams_per_s']:,.1f}",
-        f"{level['tokens_per_s']:,.0f}",
-        f"{level['errors']:,}",
-        f"{level['outcomes']['cancelled']:,}",
-        f"{level['outcomes']['left']:,}",
-        f"{goodput['good'] / goodput['judged']:.1%}" if is_judged else "-",
-        "knee" if level["level"] == knee else "",
-    )
+    return f"{goodput['good'] / goodput['judged']:.1%}" if is_judged else "-"
+
+
+def _load_table(levels: list[dict[str, Any]], level_is: str, knee: float | None) -> TextTable:
+    rows = [
+        (
+            _level(level),
+            *(figure(level) for figure in _LOAD.values()),
+            "knee" if level["level"] == knee else "",
+        )
+        for level in levels
+    ]
+    return TextTable("Load", (level_is, *_LOAD, "KNEE"), rows)
 
 
 def _latency_table(levels: list[dict[str, Any]], level_is: str) -> TextTable:
@@ -144,32 +140,25 @@ def _latency_table(levels: list[dict[str, Any]], level_is: str) -> TextTable:
     return TextTable("Latency, from the intended start", headings, rows)
 
 
+_TRUTH = {
+    "#ORPHANS": "orphans",
+    "#BILLING ERROR (µcr)": "billing_error_microcredits",
+    "#UNREAD (tokens)": "unread_tokens",
+    "#WRONG TEXT": "wrong_texts",
+    "#BALANCE ERROR (µcr)": "balance_error_microcredits",
+    "#STILL HELD (µcr)": "held_left_microcredits",
+}
+
+
 def _truth_table(levels: list[dict[str, Any]], level_is: str) -> TextTable:
-    headings = (
-        level_is,
-        "#CHECKED",
-        "#ORPHANS",
-        "#BILLING ERROR (µcr)",
-        "#UNREAD (tokens)",
-        "#WRONG TEXT",
-        "#BALANCE ERROR (µcr)",
-        "#STILL HELD (µcr)",
-        "LEDGER",
-    )
     rows = []
     for level in levels:
         truth = level["truth"]
-        cells = (
-            "orphans",
-            "billing_error_microcredits",
-            "unread_tokens",
-            "wrong_texts",
-            "balance_error_microcredits",
-            "held_left_microcredits",
-        )
         ledger = {True: "balances", False: "WRONG", None: _NOT_AVAILABLE}[truth["ledger"]]
-        checked = _NOT_AVAILABLE if truth["unavailable"] else f"{truth['checked']:,}"
-        rows.append((_level(level), checked, *(_figure(truth[name]) for name in cells), ledger))
+        checked = None if truth["unavailable"] else truth["checked"]
+        cells = (_figure(value) for value in (checked, *map(truth.get, _TRUTH.values())))
+        rows.append((_level(level), *cells, ledger))
+    headings = (level_is, "#CHECKED", *_TRUTH, "LEDGER")
     return TextTable("Against the upstream's own log", headings, rows)
 
 

@@ -84,16 +84,9 @@ class MessagesStreamWriter:
 
     def message_start(self, usage: Mapping[str, Any]) -> bytes:
         """Return the first frame."""
-        message: dict[str, Any] = {
-            "id": self._message_id,
-            "type": "message",
-            "role": "assistant",
-            "model": self._model,
-            "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": dict(usage),
-        }
+        message = message_body(
+            (), message_id=self._message_id, model=self._model, reason=None, usage=usage
+        )
         return _frame("message_start", '{"type":"message_start","message":' + _encode(message))
 
     def text_start(self) -> bytes:
