@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from enum import Enum
 
 from actors.core.errors import Failure
@@ -87,43 +88,23 @@ class Batch:
         )
 
 
+@dataclass(slots=True, eq=False)
 class OpenBlock:
     """A block that is open: its number, what it is, and what its next pieces are joined with.
 
     Args: default: a call's arguments, where no piece of them comes.
     """
 
-    __slots__ = (
-        "_checked_length",
-        "_checks",
-        "arguments",
-        "default",
-        "half",
-        "is_stopped",
-        "kind",
-        "number",
-        "signature",
-        "tool_kind",
-    )
-
-    def __init__(
-        self,
-        number: int,
-        kind: type[PlainDelta] | type[ToolCallStarted] | type[Opaque],
-        *,
-        tool_kind: ToolKind = ToolKind.FUNCTION,
-        default: str = "",
-    ) -> None:
-        self.number = number
-        self.kind = kind
-        self.tool_kind = tool_kind
-        self.default = default
-        self.half = ""  # Of a surrogate pair, at the end of the last piece.
-        self.signature = ""
-        self.is_stopped = False  # Its provider said so, and yet it may have been cut.
-        self.arguments: list[str] = []
-        self._checks = 0
-        self._checked_length = 0
+    number: int
+    kind: type[PlainDelta] | type[ToolCallStarted] | type[Opaque]
+    tool_kind: ToolKind = ToolKind.FUNCTION
+    default: str = ""
+    half: str = ""  # Of a surrogate pair, at the end of the last piece.
+    signature: str = ""
+    is_stopped: bool = False  # Its provider said so, and yet it may have been cut.
+    arguments: list[str] = field(default_factory=list)
+    _checks: int = 0
+    _checked_length: int = 0
 
     @property
     def is_call(self) -> bool:
@@ -184,11 +165,12 @@ class WireStreamDecoder(ABC):
         if self._stage is Stage.OVER:
             return _NOTHING
         if self._body is not None:
-            return self._ended(_frames_of_body(self._body.decode("utf-8", "replace")))
+            whole = self._body.decode("utf-8", "replace")
+            return self._decode(_frames_of_body(whole), is_eof=True)
         cut = self._sse.receive_eof()
         # What lacks only the empty line after it is whole, if it is JSON.
         is_whole = cut is not None and (_is_done(cut.data) or is_json_object(cut.data))
-        return self._ended([cut] if cut is not None and is_whole else [])
+        return self._decode([cut] if cut is not None and is_whole else [], is_eof=True)
 
     def _sniffed(self, head: bytes) -> bytes:
         """Look at the first bytes; return what is to be read now."""
@@ -226,9 +208,6 @@ class WireStreamDecoder(ABC):
         if failure is not None:
             self._stage = Stage.OVER
         return batch.frozen(failure)
-
-    def _ended(self, frames: list[ServerSentEvent]) -> UpstreamBatch:
-        return self._decode(frames, is_eof=True)
 
     @abstractmethod
     def _read_frame(self, frame: ServerSentEvent, batch: Batch) -> None:
@@ -286,7 +265,7 @@ class WireStreamDecoder(ABC):
             is_over = other.is_call and (other.is_stopped or other.is_whole())
             if is_over or other is self._plain:
                 self._close(other, batch)
-        block = OpenBlock(self._blocks, kind, tool_kind=tool_kind, default=default)
+        block = OpenBlock(self._blocks, kind, tool_kind, default)
         self._blocks += 1
         self._open[block.number] = block
         if kind is not ToolCallStarted and kind is not Opaque:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from actors.core.request import ToolKind
@@ -71,20 +72,18 @@ def _arguments(function: dict[str, Any]) -> tuple[str, str]:
     return piece_member(function, "arguments"), ""
 
 
+@dataclass(slots=True, eq=False)
 class Call:
     """A call: what is known of it, and its block once it is open."""
 
-    __slots__ = ("block", "call_id", "default", "extra", "held", "index", "kind", "name")
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.call_id = ""
-        self.name = ""
-        self.default = ""
-        self.kind = ToolKind.FUNCTION
-        self.held = ""  # Arguments that came before the name.
-        self.extra: dict[str, Any] = {}
-        self.block: OpenBlock | None = None
+    index: int
+    call_id: str = ""
+    name: str = ""
+    default: str = ""
+    kind: ToolKind = ToolKind.FUNCTION
+    held: str = ""  # Arguments that came before the name.
+    extra: dict[str, Any] = field(default_factory=dict)
+    block: OpenBlock | None = None
 
     @property
     def has_arguments(self) -> bool:
