@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from actors.core.errors import CompletionRuntimeError
+from actors.core.errors import CompletionRuntimeError, InvalidRequest
 from actors.core.events import Event
 from actors.core.ids import COMPLETION_PREFIX
 from actors.core.record import CompletionHeader, CompletionRecord, Receipt, Timeline
@@ -29,6 +30,8 @@ from actors.core.request import CompletionRequest, Dialect
 from actors.ports.ledger import RateState
 from actors.ports.runtime import CancelAnswer
 from serve_app.dialects.answer import FoldedAnswer
+from serve_app.dialects.midstream_headers import NOT_BUILT
+from serve_app.dialects.queries import boolean, cursor
 
 __all__ = [
     "BackgroundDialect",
@@ -44,9 +47,7 @@ __all__ = [
     "Reply",
     "Snapshot",
     "StreamCall",
-    "rate_headers",
     "render",
-    "response_id",
 ]
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
@@ -149,61 +150,85 @@ class LivelyEncoder(Protocol):
         ...
 
 
-class DialectRules(Protocol):
-    """One API flavour. Stateless."""
+class DialectRules(ABC):
+    """One API flavour. Stateless.
 
-    @property
-    def name(self) -> Dialect: ...
+    Args:
+        is_strict: whether the primary page's refusals stand where they hurt real clients.
+    """
 
-    @property
-    def keep_alive(self) -> bytes: ...
+    name: ClassVar[Dialect]
+    keep_alive: ClassVar[bytes] = b": keep-alive\n\n"
+    replay_headers: ClassVar[RawHeaders] = ()
+    """What the answer to a start carries that was made before."""
+    _cursor_is_called: ClassVar[str] = "the number of a frame"
+    _rate_suffix: ClassVar[bytes] = b"-requests"
 
+    def __init__(self, *, is_strict: bool = False) -> None:
+        self._is_strict = is_strict
+
+    @abstractmethod
     def reply_headers(self, request_id: str) -> RawHeaders:
         """Return what every answer carries, errors included."""
-        ...
 
-    def rate_headers(self, rate: RateState) -> RawHeaders: ...
-
-    @property
-    def replay_headers(self) -> RawHeaders:
-        """What the answer to a start carries that was made before."""
-        ...
+    def rate_headers(self, rate: RateState) -> RawHeaders:
+        """Return the rate of requests under OpenAI's names."""
+        suffix = self._rate_suffix
+        return (
+            (b"x-ratelimit-limit%b" % suffix, b"%d" % rate.limit),
+            (b"x-ratelimit-remaining%b" % suffix, b"%d" % rate.remaining),
+            (b"x-ratelimit-reset%b" % suffix, b"%d" % math.ceil(rate.reset_at_s)),
+        )
 
     def check(self, call: HttpCall) -> None:
         """Check the headers that all routes share.
 
         Raises: InvalidRequest.
         """
-        ...
+        for name in NOT_BUILT:
+            if name.lower() in call.headers:
+                raise InvalidRequest(f"The header {name} is not supported yet.", param=name)
 
     def wire_id(self, completion_id: str) -> str:
-        """Return the id to show for a completion that its client did not name."""
-        ...
+        """Return the id to show for a completion that its client did not name.
 
+        Two dialects call a completion a response.
+        """
+        return "resp_" + completion_id.removeprefix(COMPLETION_PREFIX)
+
+    @abstractmethod
     def parse_create(self, call: HttpCall) -> CreateCall:
         """Raises: InvalidRequest: names the member at fault; nothing was done."""
-        ...
 
     def parse_read(self, call: HttpCall) -> StreamCall | None:
-        """Return where a stream should begin, None where the caller wants the body.
+        """Return where a stream should begin, None where `stream` asks for none: the caller wants the body.
+
+        `starting_after` counts before `Last-Event-ID`, and has to be right although no stream is asked for.
 
         Raises: InvalidRequest.
         """
-        ...
+        is_stream = boolean(call.query, "stream")
+        text = call.query.get("starting_after")
+        if text is None and is_stream:
+            text = call.headers.get("last-event-id")
+        after = cursor(text, "starting_after", is_called=self._cursor_is_called)
+        return StreamCall(after) if is_stream else None
 
+    @abstractmethod
     def encoder(self, header: CompletionHeader, *, request_id: str) -> Encoder: ...
 
+    @abstractmethod
     def body(self, shown: Snapshot) -> dict[str, Any]:
         """Return the completion as an object, running or settled."""
-        ...
 
+    @abstractmethod
     def cancelled(self, answer: CancelAnswer) -> Reply:
         """Return the answer to a cancel: the record, or the refusal for a target that had ended.
 
         Raises: AlreadyTerminal: in dialects that refuse it.
         """
-        ...
 
+    @abstractmethod
     def error(
         self, error: CompletionRuntimeError, *, operation: Operation, request_id: str
     ) -> Reply: ...
@@ -223,20 +248,6 @@ class DeletingDialect(Protocol):
     """What a dialect has beside, that lets a completion's content be dropped."""
 
     def deleted(self, wire_id: str) -> Reply: ...
-
-
-def response_id(completion_id: str) -> str:
-    """Return the wire id in the two dialects that call a completion a response."""
-    return "resp_" + completion_id.removeprefix(COMPLETION_PREFIX)
-
-
-def rate_headers(rate: RateState, *, suffix: bytes = b"") -> RawHeaders:
-    """Return the rate of requests under OpenAI's names, each with the suffix at its end."""
-    return (
-        (b"x-ratelimit-limit%b" % suffix, b"%d" % rate.limit),
-        (b"x-ratelimit-remaining%b" % suffix, b"%d" % rate.remaining),
-        (b"x-ratelimit-reset%b" % suffix, b"%d" % math.ceil(rate.reset_at_s)),
-    )
 
 
 def render(value: Any) -> bytes:

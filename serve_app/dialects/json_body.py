@@ -164,19 +164,11 @@ def dotted(location: Sequence[int | str]) -> str | None:
 
 _OUT_OF_RANGE = frozenset(
     {
-        "greater_than",
-        "greater_than_equal",
-        "less_than",
-        "less_than_equal",
-        "too_long",
-        "too_short",
-        "string_too_long",
-        "string_too_short",
-        "finite_number",
-        "int_parsing_size",
+        "greater_than", "greater_than_equal", "less_than", "less_than_equal", "too_long",
+        "too_short", "string_too_long", "string_too_short", "finite_number", "int_parsing_size",
         "value_out_of_range",
     }
-)
+)  # fmt: skip
 
 
 _SAYS = {

@@ -51,6 +51,7 @@ class OtherMember(Members):
 
 
 _OTHER = "other"
+_NO_ARM = tag("none of them")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class ByType:
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         arms = {name: model for model in get_args(source) for name in _types_of(model)}
+        tags = {name: tag(name) for name in arms}
 
         def tag_of(value: Any) -> str | None:
             # A model where a value that was validated is looked at again.
@@ -77,7 +79,7 @@ class ByType:
                 kind = self.untyped(value)
             if not isinstance(kind, str):
                 return None
-            return tag(kind if kind in arms or _OTHER not in arms else _OTHER)
+            return tags.get(kind) or tags.get(_OTHER) or tag(kind)
 
         return handler.generate_schema(_tagged(arms, Discriminator(tag_of)))
 
@@ -96,9 +98,9 @@ class ByJsonKind:
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         arms = {_json_kind_of(arm): arm for arm in get_args(source)}
-        kinds: dict[type, str] = {str: "string", list: "array", dict: "object"}
+        tags: dict[type, str] = {str: tag("string"), list: tag("array"), dict: tag("object")}
         discriminator = Discriminator(
-            lambda value: tag(kinds.get(type(value), _OTHER)),
+            lambda value: tags.get(type(value), _NO_ARM),
             custom_error_type="invalid_format",
             custom_error_message=self.says,
         )

@@ -12,32 +12,12 @@ from actors.core.errors import InvalidRequest
 from actors.core.ids import is_client_name
 from actors.core.request import DisconnectPolicy
 
-__all__ = [
-    "COMPLETION_ID",
-    "check_built",
-    "client_name",
-    "disconnect_policy",
-    "has_idempotency_key",
-    "idempotency_key",
-    "remembers_if_absent",
-]
+__all__ = ["COMPLETION_ID", "NOT_BUILT", "client_name", "disconnect_policy", "remembers_if_absent"]
 
 COMPLETION_ID = "Midstream-Completion-Id"
 _ON_DISCONNECT = "Midstream-On-Disconnect"
 _IF_ABSENT = "Midstream-If-Absent"
-_IDEMPOTENCY_HEADERS = ("idempotency-key", "aurous-idempotency-key", "aurous-idempotent-key")
-"""The header has three names in the chat contract (A6)."""
-
-_IDEMPOTENCY_KEY_LENGTH_MAX = 256
-_KEY_PARAM = "Idempotency-Key"
-_NOT_BUILT = ("Midstream-Tag", "Midstream-Deadline-Ms", "Midstream-Max-Credits")
-
-
-def check_built(headers: Mapping[str, str]) -> None:
-    """Raises: InvalidRequest: a header whose feature does not exist yet."""
-    for name in _NOT_BUILT:
-        if name.lower() in headers:
-            raise InvalidRequest(f"The header {name} is not supported yet.", param=name)
+NOT_BUILT = ("Midstream-Tag", "Midstream-Deadline-Ms", "Midstream-Max-Credits")
 
 
 def client_name(headers: Mapping[str, str]) -> str | None:
@@ -65,29 +45,6 @@ def disconnect_policy(headers: Mapping[str, str]) -> DisconnectPolicy:
         raise InvalidRequest(
             f"{_ON_DISCONNECT} must be cancel or continue.", param=_ON_DISCONNECT
         ) from None
-
-
-def has_idempotency_key(headers: Mapping[str, str]) -> bool:
-    return any(name in headers for name in _IDEMPOTENCY_HEADERS)
-
-
-def idempotency_key(headers: Mapping[str, str]) -> str | None:
-    """Return the key under which this start may be made again, None where it has none.
-
-    Raises: InvalidRequest: not 1 to 256 characters, or two keys that differ.
-    """
-    keys = {headers[name] for name in _IDEMPOTENCY_HEADERS if name in headers}
-    if not keys:
-        return None
-    if len(keys) > 1:
-        raise InvalidRequest("Two idempotency keys were sent, and they differ.", param=_KEY_PARAM)
-    key = keys.pop()
-    if not 1 <= len(key) <= _IDEMPOTENCY_KEY_LENGTH_MAX:
-        raise InvalidRequest(
-            f"An idempotency key has 1 to {_IDEMPOTENCY_KEY_LENGTH_MAX} characters.",
-            param=_KEY_PARAM,
-        )
-    return key
 
 
 def remembers_if_absent(headers: Mapping[str, str]) -> bool:

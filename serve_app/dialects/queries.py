@@ -9,9 +9,8 @@ import re
 from collections.abc import Mapping
 
 from actors.core.errors import InvalidRequest
-from serve_app.dialects.base import HttpCall, StreamCall
 
-__all__ = ["boolean", "cursor", "stream_call"]
+__all__ = ["boolean", "cursor"]
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
@@ -40,18 +39,3 @@ def cursor(text: str | None, name: str, *, is_called: str = "the number of a fra
     if not _NUMBER.fullmatch(text):
         raise InvalidRequest(f"{name} must be {is_called}.", param=name)
     return int(text)
-
-
-def stream_call(call: HttpCall, *, is_called: str = "the number of a frame") -> StreamCall | None:
-    """Return where a stream should begin, None where `stream` asks for none.
-
-    `starting_after` counts before `Last-Event-ID`, and has to be right although no stream is asked for.
-
-    Raises: InvalidRequest.
-    """
-    is_stream = boolean(call.query, "stream")
-    text = call.query.get("starting_after")
-    if text is None and is_stream:
-        text = call.headers.get("last-event-id")
-    after = cursor(text, "starting_after", is_called=is_called)
-    return StreamCall(after) if is_stream else None

@@ -10,7 +10,6 @@ from actors.core import errors
 from actors.core.errors import CompletionRuntimeError, Failure, FailureCode
 from serve_app.dialects.base import Operation, Reply
 from serve_app.dialects.chat import CHAT, ChatDialect
-from serve_app.dialects.chat.errors import FAILURES
 from serve_app.http import errors as http_errors
 
 
@@ -207,10 +206,6 @@ def test_every_error_that_can_reach_a_caller_has_its_row() -> None:
     elsewhere = {errors.AlreadyStarted, errors.CarrierBusy}
     elsewhere |= {errors.NativeUnsupported, errors.UnknownProvider}
     assert leaves - elsewhere <= told
-
-
-def test_every_failure_has_its_row() -> None:
-    assert set(FAILURES) == set(FailureCode)
 
 
 def test_a_failure_says_beside_the_error_what_it_was() -> None:

@@ -11,32 +11,25 @@ from typing import Any
 
 from actors.core.errors import CompletionRuntimeError
 from actors.core.record import CompletionHeader
-from actors.ports.ledger import RateState
 from actors.ports.runtime import CancelAnswer, CancelOutcome
 from serve_app.dialects.base import (
     CreateCall,
     Dialect,
+    DialectRules,
     HttpCall,
     Operation,
     RawHeaders,
     Reply,
     Snapshot,
-    StreamCall,
-    rate_headers,
     render,
 )
 from serve_app.dialects.chat.encoder import ChatEncoder
 from serve_app.dialects.chat.errors import error_reply
 from serve_app.dialects.chat.render import completion_object
 from serve_app.dialects.chat.request import completion_request, ignored_members
+from serve_app.dialects.idempotency import has_idempotency_key
 from serve_app.dialects.json_body import parse_object
-from serve_app.dialects.midstream_headers import (
-    check_built,
-    client_name,
-    disconnect_policy,
-    has_idempotency_key,
-)
-from serve_app.dialects.queries import stream_call
+from serve_app.dialects.midstream_headers import client_name, disconnect_policy
 from serve_app.http.errors import AlreadyTerminal, UnsupportedVersion
 
 __all__ = ["CHAT", "VERSION", "ChatDialect"]
@@ -56,19 +49,10 @@ _WARNING = b"data: %b\n\n" % render(
 )
 
 
-class ChatDialect:
-    """See `dialects.base.Dialect`.
-
-    Args:
-        is_strict: whether the primary page's refusals stand where they hurt real clients.
-    """
-
-    def __init__(self, *, is_strict: bool = False) -> None:
-        self._is_strict = is_strict
-
+class ChatDialect(DialectRules):
     name = Dialect.CHAT
-    keep_alive = b": keep-alive\n\n"
-    replay_headers: RawHeaders = ((b"aurous-idempotent-replayed", b"true"),)
+    _rate_suffix = b""
+    replay_headers = ((b"aurous-idempotent-replayed", b"true"),)
 
     def reply_headers(self, request_id: str) -> RawHeaders:
         return (
@@ -76,13 +60,10 @@ class ChatDialect:
             (b"aurous-version", VERSION.encode("ascii")),
         )
 
-    def rate_headers(self, rate: RateState) -> RawHeaders:
-        return rate_headers(rate)
-
     def check(self, call: HttpCall) -> None:
         if call.headers.get("aurous-version", VERSION) != VERSION:
             raise UnsupportedVersion(header="Aurous-Version", known=VERSION)
-        check_built(call.headers)
+        super().check(call)
 
     def wire_id(self, completion_id: str) -> str:
         return completion_id
@@ -104,9 +85,6 @@ class ChatDialect:
             status = b"honoured"
         headers = ((b"aurous-idempotency-status", status),)
         return CreateCall(request, wire_id, notice, headers, ignored)
-
-    def parse_read(self, call: HttpCall) -> StreamCall | None:
-        return stream_call(call)
 
     def encoder(self, header: CompletionHeader, *, request_id: str) -> ChatEncoder:
         return ChatEncoder(header, request_id=request_id, is_strict=self._is_strict)

@@ -9,7 +9,6 @@ Source: contract of the chat dialect, sections 3, 5 and 6; design, section 4.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from actors.core.events import CancelSource, Charge, Finished, FinishReason, Status, Usage
@@ -17,7 +16,7 @@ from actors.core.record import CompletionHeader, Receipt
 from actors.core.request import Dialect
 from actors.core.wire.openai_chat import members_of_call, tool_call
 from serve_app.dialects.answer import Block, BlockKind, FoldedAnswer, agreed_reason
-from serve_app.dialects.chat.errors import failure_message, failure_row
+from serve_app.dialects.chat.errors import CHAT_ERRORS, failure_row
 from serve_app.dialects.midstream_object import credits, midstream_object, receipt_object
 
 __all__ = [
@@ -33,56 +32,48 @@ FUNCTIONS = "functions"
 INCLUDE_USAGE = "include_usage"
 """What of a request its answer depends on: members of its `echo`, there where they are true."""
 
-_FINISH_REASONS: Mapping[FinishReason, str | None] = MappingProxyType(
-    {
-        FinishReason.STOP: "stop",
-        FinishReason.LENGTH: "length",
-        FinishReason.TOOL_CALLS: "tool_calls",
-        FinishReason.CONTENT_FILTER: "content_filter",
-        FinishReason.CANCELLED: "cancelled",
-        FinishReason.ERROR: None,  # The model never finished; `status` and `error` tell.
-    }
-)
+_FINISH_REASONS: Mapping[FinishReason, str | None] = {
+    FinishReason.STOP: "stop",
+    FinishReason.LENGTH: "length",
+    FinishReason.TOOL_CALLS: "tool_calls",
+    FinishReason.CONTENT_FILTER: "content_filter",
+    FinishReason.CANCELLED: "cancelled",
+    FinishReason.ERROR: None,  # The model never finished; `status` and `error` tell.
+}
 
-_CANCEL_CODES: Mapping[CancelSource, tuple[str, str, str]] = MappingProxyType(
-    {
-        CancelSource.CLIENT_REQUEST: (
-            "cancelled_by_request",
-            "invalid_request",
-            "The completion was cancelled by a request.",
-        ),
-        CancelSource.ADMIN: (
-            "cancelled_by_request",
-            "invalid_request",
-            "The completion was cancelled by an administrator.",
-        ),
-        CancelSource.CLIENT_DISCONNECT: (
-            "cancelled_client_disconnect",
-            "invalid_request",
-            "The completion was cancelled because its last reader disconnected.",
-        ),
-        CancelSource.DEADLINE: (
-            "cancelled_deadline",
-            "invalid_request",
-            "The completion was cancelled because its time was up.",
-        ),
-        CancelSource.BUDGET: (
-            "cancelled_budget",
-            "invalid_request",
-            "The completion was cancelled at the limit of what was held for it.",
-        ),
-        CancelSource.SHUTDOWN: (
-            "cancelled_shutdown",
-            "server_error",
-            "The completion was cancelled because the service shut down.",
-        ),
-        CancelSource.UNKNOWN: (
-            "cancelled_unknown",
-            "server_error",
-            "The completion was cancelled.",
-        ),
-    }
-)
+_CANCEL_CODES: Mapping[CancelSource, tuple[str, str, str]] = {
+    CancelSource.CLIENT_REQUEST: (
+        "cancelled_by_request",
+        "invalid_request",
+        "The completion was cancelled by a request.",
+    ),
+    CancelSource.ADMIN: (
+        "cancelled_by_request",
+        "invalid_request",
+        "The completion was cancelled by an administrator.",
+    ),
+    CancelSource.CLIENT_DISCONNECT: (
+        "cancelled_client_disconnect",
+        "invalid_request",
+        "The completion was cancelled because its last reader disconnected.",
+    ),
+    CancelSource.DEADLINE: (
+        "cancelled_deadline",
+        "invalid_request",
+        "The completion was cancelled because its time was up.",
+    ),
+    CancelSource.BUDGET: (
+        "cancelled_budget",
+        "invalid_request",
+        "The completion was cancelled at the limit of what was held for it.",
+    ),
+    CancelSource.SHUTDOWN: (
+        "cancelled_shutdown",
+        "server_error",
+        "The completion was cancelled because the service shut down.",
+    ),
+    CancelSource.UNKNOWN: ("cancelled_unknown", "server_error", "The completion was cancelled."),
+}
 
 
 def finish_reason(header: CompletionHeader, finished: Finished, *, has_calls: bool) -> str | None:
@@ -222,6 +213,7 @@ def _merge(value: dict[str, Any], payloads: Iterable[Mapping[str, Any]]) -> None
 def _error_object(finished: Finished, *, is_strict: bool) -> dict[str, Any]:
     if finished.error is not None:
         row = failure_row(finished.error, is_strict=is_strict)
-        return {"code": row.code, "type": row.type, "message": failure_message(finished.error)}
+        message = CHAT_ERRORS.failure_message(finished.error)
+        return {"code": row.code, "type": row.type, "message": message}
     code, kind, message = _CANCEL_CODES[finished.source or CancelSource.UNKNOWN]
     return {"code": code, "type": kind, "message": message}

@@ -27,6 +27,7 @@ from actors.ports.runtime import CancelAnswer, CancelOutcome
 from serve_app.dialects.base import (
     CreateCall,
     Dialect,
+    DialectRules,
     HttpCall,
     Operation,
     RawHeaders,
@@ -41,27 +42,25 @@ from serve_app.dialects.messages.encoder import MessagesEncoder
 from serve_app.dialects.messages.errors import error_reply, validation_detail
 from serve_app.dialects.messages.render import message_object, status_object, status_of, timestamp
 from serve_app.dialects.messages.request import completion_request, counted_request, ignored_members
-from serve_app.dialects.midstream_headers import check_built, client_name, disconnect_policy
+from serve_app.dialects.midstream_headers import client_name, disconnect_policy
 from serve_app.dialects.queries import cursor
 
 __all__ = ["MESSAGES", "MessagesDialect"]
 
 
-class MessagesDialect:
-    """See `dialects.base.Dialect`, `BackgroundDialect` and `DeletingDialect`.
+class MessagesDialect(DialectRules):
+    """See `dialects.base.DialectRules`, `BackgroundDialect` and `DeletingDialect`.
 
     Args:
-        is_strict: whether the primary page's refusals stand where they hurt real clients.
         is_async: whether it speaks for the asynchronous API.
     """
 
     def __init__(self, *, is_strict: bool = False, is_async: bool = False) -> None:
-        self._is_strict = is_strict
+        super().__init__(is_strict=is_strict)
         self._is_async = is_async
 
     name = Dialect.MESSAGES
     keep_alive = PING
-    replay_headers: RawHeaders = ()
 
     def reply_headers(self, request_id: str) -> RawHeaders:
         return ((b"request-id", request_id.encode("ascii")),)
@@ -72,9 +71,6 @@ class MessagesDialect:
             (b"anthropic-ratelimit-requests-remaining", b"%d" % rate.remaining),
             (b"anthropic-ratelimit-requests-reset", timestamp(rate.reset_at_s).encode("ascii")),
         )
-
-    def check(self, call: HttpCall) -> None:
-        check_built(call.headers)
 
     def wire_id(self, completion_id: str) -> str:
         """Return `msg_` and the 32 hex digits that the id's ULID is."""

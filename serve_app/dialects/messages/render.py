@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any
 
 from actors.core.errors import UpstreamError
@@ -24,7 +23,7 @@ from actors.core.wire.anthropic import (
 from serve_app.dialects.answer import Block, BlockKind, FoldedAnswer, agreed_reason
 from serve_app.dialects.base import Snapshot
 from serve_app.dialects.messages.blocks import folded
-from serve_app.dialects.messages.errors import error_object, failure_message
+from serve_app.dialects.messages.errors import MESSAGES_ERRORS, error_object
 from serve_app.dialects.midstream_object import midstream_object, receipt_object
 
 __all__ = [
@@ -36,9 +35,11 @@ __all__ = [
     "usage_object",
 ]
 
-_STATUSES: Mapping[Status, str] = MappingProxyType(
-    {Status.COMPLETED: "completed", Status.CANCELLED: "cancelled", Status.FAILED: "error"}
-)
+_STATUSES: Mapping[Status, str] = {
+    Status.COMPLETED: "completed",
+    Status.CANCELLED: "cancelled",
+    Status.FAILED: "error",
+}
 
 _STREAM_TYPE = "chat_completion"
 
@@ -127,7 +128,7 @@ def status_object(shown: Snapshot) -> dict[str, Any]:
         "created_at": timestamp(header.created_at_s),
         "updated_at": ended_at or timestamp(_processing_since_s(shown)),
         "completed_at": ended_at,
-        "error_message": failure_message(error) if error else None,
+        "error_message": MESSAGES_ERRORS.failure_message(error) if error else None,
         "stream_type": _STREAM_TYPE,
         "metadata": _metadata(shown),
         "midstream": midstream,

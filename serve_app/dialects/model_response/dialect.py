@@ -14,22 +14,20 @@ from typing import Any
 from actors.core.errors import CompletionRuntimeError
 from actors.core.events import Status
 from actors.core.record import CompletionHeader
-from actors.ports.ledger import RateState
 from actors.ports.runtime import CancelAnswer, CancelOutcome
 from serve_app.dialects.base import (
     CreateCall,
     Dialect,
+    DialectRules,
     HttpCall,
     Operation,
     RawHeaders,
     Reply,
     Snapshot,
     StreamCall,
-    rate_headers,
     render,
-    response_id,
 )
-from serve_app.dialects.midstream_headers import check_built, client_name, disconnect_policy
+from serve_app.dialects.midstream_headers import client_name, disconnect_policy
 from serve_app.dialects.model_response.encoder import ModelResponseEncoder
 from serve_app.dialects.model_response.errors import INVALID_STATUS, error_object, error_reply
 from serve_app.dialects.model_response.render import (
@@ -42,7 +40,6 @@ from serve_app.dialects.model_response.request import (
     json_object,
     organization_of,
 )
-from serve_app.dialects.queries import stream_call
 from serve_app.http.errors import AlreadyTerminal
 
 __all__ = ["MODEL_RESPONSE", "ModelResponseCall", "ModelResponseDialect"]
@@ -57,24 +54,11 @@ class ModelResponseCall(CreateCall):
     organization: str = ""
 
 
-class ModelResponseDialect:
-    """See `dialects.base.Dialect`."""
-
+class ModelResponseDialect(DialectRules):
     name = Dialect.MODEL_RESPONSE
-    keep_alive = b": keep-alive\n\n"
-    replay_headers: RawHeaders = ()
 
     def reply_headers(self, request_id: str) -> RawHeaders:
         return ((b"x-request-id", request_id.encode("ascii")), (b"freddy-api-version", API_VERSION))
-
-    def rate_headers(self, rate: RateState) -> RawHeaders:
-        return rate_headers(rate, suffix=b"-requests")
-
-    def check(self, call: HttpCall) -> None:
-        check_built(call.headers)
-
-    def wire_id(self, completion_id: str) -> str:
-        return response_id(completion_id)
 
     def parse_create(self, call: HttpCall) -> ModelResponseCall:
         wire_id = client_name(call.headers)
@@ -86,7 +70,7 @@ class ModelResponseDialect:
 
     def parse_read(self, call: HttpCall) -> StreamCall | None:
         organization_of(call.query)  # Before anything else that may be wrong.
-        return stream_call(call)
+        return super().parse_read(call)
 
     def encoder(self, header: CompletionHeader, *, request_id: str) -> ModelResponseEncoder:
         return ModelResponseEncoder(header)

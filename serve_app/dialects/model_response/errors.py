@@ -8,9 +8,7 @@ Source: contract of the model-response dialect, section 6; design, section 7.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from actors.core.errors import (
     CompletionIdInUse,
@@ -31,7 +29,14 @@ from actors.core.errors import (
     UnknownModel,
     UpstreamError,
 )
-from serve_app.dialects.base import Reply, render
+from serve_app.dialects.base import Reply
+from serve_app.dialects.errors import (
+    INTERNAL_SAYS,
+    ErrorRow,
+    ErrorWords,
+    error_answer,
+    with_failure,
+)
 from serve_app.dialects.model_response.request import ORGANIZATION
 from serve_app.http.errors import (
     AlreadyTerminal,
@@ -39,41 +44,14 @@ from serve_app.http.errors import (
     RequestTimedOut,
     RouteNotFound,
     UnsupportedCoding,
-    error_headers,
 )
 
-__all__ = [
-    "FAILURES",
-    "INVALID_STATUS",
-    "ModelResponseErrorRow",
-    "envelope",
-    "error_object",
-    "error_reply",
-    "failure_object",
-]
-
-
-class ModelResponseErrorRow(NamedTuple):
-    """`message` is the published one, None where the error's own is sent."""
-
-    status: int
-    type: str
-    code: str
-    param: str | None = None
-    message: str | None = None
+__all__ = ["INVALID_STATUS", "envelope", "error_object", "error_reply", "failure_object"]
 
 
 _INVALID = "invalid_request_error"
 
-_INTERNAL = ModelResponseErrorRow(
-    500,
-    "api_error",
-    "internal_error",
-    message="Something went wrong on our side; the request id finds it in our logs.",
-)
-_UNAVAILABLE = ModelResponseErrorRow(502, "api_error", "api_error")
-
-INVALID_STATUS = ModelResponseErrorRow(
+INVALID_STATUS = ErrorRow(
     400,
     _INVALID,
     "invalid_status",
@@ -82,55 +60,48 @@ INVALID_STATUS = ModelResponseErrorRow(
 )
 """Of a cancel whose target failed."""
 
-FAILURES: Mapping[FailureCode, ModelResponseErrorRow] = MappingProxyType(
-    {
-        FailureCode.UPSTREAM_UNAVAILABLE: _UNAVAILABLE,
-        FailureCode.UPSTREAM_UNAUTHORIZED: _UNAVAILABLE,
-        FailureCode.UPSTREAM_TIMEOUT: _UNAVAILABLE,
-        FailureCode.COMPLETION_LOST: _UNAVAILABLE,
-        FailureCode.UPSTREAM_RATE_LIMITED: ModelResponseErrorRow(
-            429, "rate_limit_error", "rate_limit"
-        ),
-        FailureCode.UPSTREAM_REJECTED: ModelResponseErrorRow(400, _INVALID, "invalid_request"),
-        FailureCode.INTERNAL: _INTERNAL,
-    }
-)
-
-_ROWS: Mapping[type[CompletionRuntimeError], ModelResponseErrorRow] = MappingProxyType(
-    {
-        UnknownModel: ModelResponseErrorRow(404, "not_found_error", "model_not_found", "model"),
-        Unauthenticated: ModelResponseErrorRow(
+_ERRORS = ErrorWords(
+    rows={
+        UnknownModel: ErrorRow(404, "not_found_error", "model_not_found", "model"),
+        Unauthenticated: ErrorRow(
             401, "authentication_error", "invalid_api_key", message="Invalid API key provided"
         ),
-        Forbidden: ModelResponseErrorRow(
+        Forbidden: ErrorRow(
             403,
             "permission_error",
             "insufficient_permissions",
             ORGANIZATION,
             "Organization access denied",
         ),
-        CompletionNotFound: ModelResponseErrorRow(
+        CompletionNotFound: ErrorRow(
             404, "not_found_error", "response_not_found", message="Response not found"
         ),
-        AlreadyTerminal: ModelResponseErrorRow(
+        AlreadyTerminal: ErrorRow(
             409,
             _INVALID,
             "response_already_finalized",
             message="Response already completed or cancelled",
         ),
-        NotCancellable: ModelResponseErrorRow(409, _INVALID, "response_not_cancellable"),
-        RouteNotFound: ModelResponseErrorRow(404, "not_found_error", "route_not_found"),
-        MethodNotAllowed: ModelResponseErrorRow(405, _INVALID, "method_not_allowed"),
-        RequestTimedOut: ModelResponseErrorRow(408, _INVALID, "request_timeout"),
-        UnsupportedCoding: ModelResponseErrorRow(415, _INVALID, "unsupported_encoding"),
-        RequestTooLarge: ModelResponseErrorRow(413, _INVALID, "request_too_large"),
-        IdempotencyKeyReused: ModelResponseErrorRow(422, _INVALID, "idempotency_key_in_use"),
-        CompletionIdInUse: ModelResponseErrorRow(409, _INVALID, "completion_id_in_use"),
-        InsufficientCredit: ModelResponseErrorRow(402, "billing_error", "insufficient_credits"),
-        RateLimited: ModelResponseErrorRow(429, "rate_limit_error", "rate_limit"),
-        Overloaded: ModelResponseErrorRow(503, "api_error", "model_unavailable"),
-        ReplayGap: ModelResponseErrorRow(400, _INVALID, "invalid_parameter", "starting_after"),
-    }
+        NotCancellable: ErrorRow(409, _INVALID, "response_not_cancellable"),
+        RouteNotFound: ErrorRow(404, "not_found_error", "route_not_found"),
+        MethodNotAllowed: ErrorRow(405, _INVALID, "method_not_allowed"),
+        RequestTimedOut: ErrorRow(408, _INVALID, "request_timeout"),
+        UnsupportedCoding: ErrorRow(415, _INVALID, "unsupported_encoding"),
+        RequestTooLarge: ErrorRow(413, _INVALID, "request_too_large"),
+        IdempotencyKeyReused: ErrorRow(422, _INVALID, "idempotency_key_in_use"),
+        CompletionIdInUse: ErrorRow(409, _INVALID, "completion_id_in_use"),
+        InsufficientCredit: ErrorRow(402, "billing_error", "insufficient_credits"),
+        RateLimited: ErrorRow(429, "rate_limit_error", "rate_limit"),
+        Overloaded: ErrorRow(503, "api_error", "model_unavailable"),
+        ReplayGap: ErrorRow(400, _INVALID, "invalid_parameter", "starting_after"),
+    },
+    failures={
+        FailureCode.UPSTREAM_RATE_LIMITED: ErrorRow(429, "rate_limit_error", "rate_limit"),
+        FailureCode.UPSTREAM_REJECTED: ErrorRow(400, _INVALID, "invalid_request"),
+    },
+    unavailable=ErrorRow(502, "api_error", "api_error"),
+    internal=ErrorRow(500, "api_error", "internal_error", message=INTERNAL_SAYS),
+    called="response",
 )
 
 _CODES = {
@@ -145,23 +116,17 @@ _PARAMS = {"max_tokens": "maxOutputSynapses", "messages": "inputs"}
 
 
 def error_reply(error: CompletionRuntimeError) -> Reply:
-    """Return the whole HTTP answer but for the headers that every answer has."""
-    headers = error_headers(error, _row(error).status)
-    if isinstance(error, Unauthenticated):
-        headers.append((b"www-authenticate", b"Bearer"))
-    return Reply(_row(error).status, render(envelope(error)), tuple(headers))
+    return error_answer(error, _row(error).status, envelope(error))
 
 
 def envelope(error: CompletionRuntimeError) -> dict[str, Any]:
     """Return `{"error": {...}}`, with `midstream.failure` beside it for a failed completion."""
-    row = _row(error)
     if isinstance(error, UpstreamError):
-        failure = error.failure
-        return {"error": failure_object(failure), "midstream": {"failure": failure.code.value}}
-    return error_object(row, error.message)
+        return with_failure(error, {"error": failure_object(error.failure)})
+    return error_object(_row(error), error.message)
 
 
-def error_object(row: ModelResponseErrorRow, message: str = "") -> dict[str, Any]:
+def error_object(row: ErrorRow, message: str = "") -> dict[str, Any]:
     value = {"message": row.message or message, "type": row.type, "code": row.code}
     if row.param is not None:
         value["param"] = row.param
@@ -170,23 +135,13 @@ def error_object(row: ModelResponseErrorRow, message: str = "") -> dict[str, Any
 
 def failure_object(failure: Failure) -> dict[str, Any]:
     """Return why a completion failed, as an answer, a GET and a stream show it."""
-    row = FAILURES[failure.code]
-    message = row.message or failure.message
-    if failure.code is FailureCode.COMPLETION_LOST:
-        message = f"The response was lost and is not charged. {message}"
+    row = _ERRORS.failure_row(failure)
+    message = row.message or _ERRORS.failure_message(failure)
     return {"message": message, "type": row.type, "code": row.code}
 
 
-def _row(error: CompletionRuntimeError) -> ModelResponseErrorRow:
-    match error:
-        case InvalidRequest():
-            param = _PARAMS.get(error.param or "", error.param)
-            return ModelResponseErrorRow(
-                400, _INVALID, _CODES.get(error.reason, "invalid_parameter"), param
-            )
-        case UpstreamError():
-            return FAILURES[error.failure.code]
-        case _:
-            # Anything else is our own bug (IllegalTransition, say) and no fault of the caller.
-            rows = (_ROWS[kind] for kind in type(error).__mro__ if kind in _ROWS)
-            return next(rows, _INTERNAL)
+def _row(error: CompletionRuntimeError) -> ErrorRow:
+    if isinstance(error, InvalidRequest):
+        code = _CODES.get(error.reason, "invalid_parameter")
+        return ErrorRow(400, _INVALID, code, _PARAMS.get(error.param or "", error.param))
+    return _ERRORS.row(error)

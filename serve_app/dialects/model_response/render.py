@@ -10,7 +10,6 @@ Source: contract of the model-response dialect, sections 3, 4, 5 and 8, and F9 t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from actors.core.events import Finished, FinishReason, Status, Usage
@@ -32,16 +31,14 @@ __all__ = [
 
 _TOKENS_PER_NEURON = 10
 
-_FINISH_REASONS: Mapping[FinishReason, str | None] = MappingProxyType(
-    {
-        FinishReason.STOP: "stop",
-        FinishReason.LENGTH: "length",
-        FinishReason.TOOL_CALLS: "toolCalls",
-        FinishReason.CONTENT_FILTER: "content_filter",
-        FinishReason.CANCELLED: None,  # This API has no word for it here; `status` tells.
-        FinishReason.ERROR: None,
-    }
-)
+_FINISH_REASONS: Mapping[FinishReason, str | None] = {
+    FinishReason.STOP: "stop",
+    FinishReason.LENGTH: "length",
+    FinishReason.TOOL_CALLS: "toolCalls",
+    FinishReason.CONTENT_FILTER: "content_filter",
+    FinishReason.CANCELLED: None,  # This API has no word for it here; `status` tells.
+    FinishReason.ERROR: None,
+}
 
 _MESSAGES = {
     Status.CANCELLED: "Response cancelled successfully",

@@ -24,43 +24,19 @@ from serve_app.dialects.responses.items import CALL_NAMES, PART_TYPES, WITH_PART
 __all__ = ["body_only", "self_contained", "sent_item", "sent_items"]
 
 _NEUTRAL = (
-    "message",
-    "function_call",
-    "function_call_output",
-    "custom_tool_call",
-    "custom_tool_call_output",
-    "tool_search_call",
-    "tool_search_output",
-    "local_shell_call",
-    "local_shell_call_output",
-    "additional_tools",
-    "reasoning",
-)
+    "message", "function_call", "function_call_output", "custom_tool_call",
+    "custom_tool_call_output", "tool_search_call", "tool_search_output", "local_shell_call",
+    "local_shell_call_output", "additional_tools", "reasoning",
+)  # fmt: skip
 
 _PROVIDER_S = (
-    "apply_patch_call",
-    "apply_patch_call_output",
-    "code_interpreter_call",
-    "compaction",
-    "compaction_summary",
-    "compaction_trigger",
-    "computer_call",
-    "computer_call_output",
-    "configuration_update",
-    "context_compaction",
-    "file_search_call",
-    "ghost_snapshot",
-    "image_generation_call",
-    "mcp_approval_request",
-    "mcp_approval_response",
-    "mcp_call",
-    "mcp_list_tools",
-    "program",
-    "program_output",
-    "shell_call",
-    "shell_call_output",
+    "apply_patch_call", "apply_patch_call_output", "code_interpreter_call", "compaction",
+    "compaction_summary", "compaction_trigger", "computer_call", "computer_call_output",
+    "configuration_update", "context_compaction", "file_search_call", "ghost_snapshot",
+    "image_generation_call", "mcp_approval_request", "mcp_approval_response", "mcp_call",
+    "mcp_list_tools", "program", "program_output", "shell_call", "shell_call_output",
     "web_search_call",
-)
+)  # fmt: skip
 """Items of tools that a provider runs, or that it keeps for itself: of no use to any other."""
 
 _ROLE_PARTS: Mapping[str, tuple[str, ...]] = {

@@ -16,24 +16,22 @@ from typing import Any
 from actors.core.errors import CompletionRuntimeError, InvalidRequest
 from actors.core.record import CompletionHeader
 from actors.core.request import CompletionRequest, DisconnectPolicy
-from actors.ports.ledger import RateState
 from actors.ports.runtime import CancelAnswer
 from serve_app.dialects.base import (
     CreateCall,
     Dialect,
+    DialectRules,
     HttpCall,
     Operation,
     RawHeaders,
     Reply,
     Snapshot,
     StreamCall,
-    rate_headers,
     render,
-    response_id,
 )
 from serve_app.dialects.json_body import parse_object
-from serve_app.dialects.midstream_headers import check_built, client_name, disconnect_policy
-from serve_app.dialects.queries import boolean, stream_call
+from serve_app.dialects.midstream_headers import client_name, disconnect_policy
+from serve_app.dialects.queries import boolean
 from serve_app.dialects.responses.encoder import ResponsesEncoder
 from serve_app.dialects.responses.errors import error_reply
 from serve_app.dialects.responses.render import input_items_page, queued_response, snapshot_object
@@ -46,31 +44,14 @@ _LIMIT = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 _LIMIT_DEFAULT, _LIMIT_MAX = "20", 100
 
 
-class ResponsesDialect:
-    """See `dialects.base.Dialect`, `BackgroundDialect` and `DeletingDialect`.
-
-    Args:
-        is_strict: whether the primary page's refusals stand where they hurt real clients.
-    """
-
-    def __init__(self, *, is_strict: bool = False) -> None:
-        self._is_strict = is_strict
+class ResponsesDialect(DialectRules):
+    """See `dialects.base.DialectRules`, `BackgroundDialect` and `DeletingDialect`."""
 
     name = Dialect.RESPONSES
-    keep_alive = b": keep-alive\n\n"
-    replay_headers: RawHeaders = ()
+    _cursor_is_called = "the sequence number of an event"
 
     def reply_headers(self, request_id: str) -> RawHeaders:
         return ((b"x-request-id", request_id.encode("ascii")),)
-
-    def rate_headers(self, rate: RateState) -> RawHeaders:
-        return rate_headers(rate, suffix=b"-requests")
-
-    def check(self, call: HttpCall) -> None:
-        check_built(call.headers)
-
-    def wire_id(self, completion_id: str) -> str:
-        return response_id(completion_id)
 
     def parse_create(self, call: HttpCall) -> CreateCall:
         wire_id = client_name(call.headers)
@@ -95,7 +76,7 @@ class ResponsesDialect:
 
     def parse_read(self, call: HttpCall) -> StreamCall | None:
         boolean(call.query, "include_obfuscation")  # There is none to leave out.
-        return stream_call(call, is_called="the sequence number of an event")
+        return super().parse_read(call)
 
     def encoder(self, header: CompletionHeader, *, request_id: str) -> ResponsesEncoder:
         return ResponsesEncoder(header)

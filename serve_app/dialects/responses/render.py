@@ -8,7 +8,6 @@ Source: contract of the Responses dialect, section 3; design, section 4.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from actors.core.errors import FailureCode
@@ -31,7 +30,7 @@ from actors.core.wire.responses import (
 from serve_app.dialects.answer import Block, BlockKind, FoldedAnswer
 from serve_app.dialects.base import Snapshot
 from serve_app.dialects.midstream_object import midstream_object, receipt_object
-from serve_app.dialects.responses.errors import failure_message
+from serve_app.dialects.responses.errors import RESPONSES_ERRORS
 from serve_app.dialects.responses.items import identified
 
 __all__ = [
@@ -43,12 +42,10 @@ __all__ = [
     "snapshot_object",
 ]
 
-_ERROR_CODES: Mapping[FailureCode, str] = MappingProxyType(
-    {
-        FailureCode.UPSTREAM_RATE_LIMITED: "rate_limit_exceeded",
-        FailureCode.UPSTREAM_REJECTED: "invalid_prompt",
-    }
-)
+_ERROR_CODES: Mapping[FailureCode, str] = {
+    FailureCode.UPSTREAM_RATE_LIMITED: "rate_limit_exceeded",
+    FailureCode.UPSTREAM_REJECTED: "invalid_prompt",
+}
 """What a failure is called whose provider had no word of its own for it. Any other is a `server_error`;
 `midstream.failure` has the runtime's word."""
 
@@ -143,7 +140,7 @@ def _error(finished: Finished) -> dict[str, Any]:
         return {"code": "server_error", "message": "No reason was kept."}
     known = _ERROR_CODES.get(failure.code)
     code = (known and failure.upstream_code) or known or "server_error"
-    return {"code": code, "message": failure_message(failure)}
+    return {"code": code, "message": RESPONSES_ERRORS.failure_message(failure)}
 
 
 def output_items(header: CompletionHeader, answer: FoldedAnswer) -> list[dict[str, Any]]:
@@ -180,6 +177,8 @@ def _plain_item(header: CompletionHeader, index: int, block: Block, status: str)
             )
 
 
-_ITEM_TYPES: Mapping[BlockKind, str] = MappingProxyType(
-    {BlockKind.TEXT: "message", BlockKind.REFUSAL: "message", BlockKind.REASONING: "reasoning"}
-)
+_ITEM_TYPES: Mapping[BlockKind, str] = {
+    BlockKind.TEXT: "message",
+    BlockKind.REFUSAL: "message",
+    BlockKind.REASONING: "reasoning",
+}

@@ -49,27 +49,11 @@ _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _REFERENCE = "item_reference"
 
 _SHOWN = (
-    "background",
-    "instructions",
-    "max_output_tokens",
-    "max_tool_calls",
-    "metadata",
-    "parallel_tool_calls",
-    "previous_response_id",
-    "prompt_cache_key",
-    "reasoning",
-    "safety_identifier",
-    "service_tier",
-    "store",
-    "temperature",
-    "text",
-    "tool_choice",
-    "tools",
-    "top_logprobs",
-    "top_p",
-    "truncation",
-    "user",
-)
+    "background", "instructions", "max_output_tokens", "max_tool_calls", "metadata",
+    "parallel_tool_calls", "previous_response_id", "prompt_cache_key", "reasoning",
+    "safety_identifier", "service_tier", "store", "temperature", "text", "tool_choice", "tools",
+    "top_logprobs", "top_p", "truncation", "user",
+)  # fmt: skip
 """Members that a response shows again as they were sent."""
 
 _PASSED = (

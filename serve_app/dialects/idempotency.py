@@ -13,12 +13,41 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+from actors.core.errors import InvalidRequest
 from actors.core.request import IdempotencyKey
 from serve_app.dialects.base import CreateCall, Dialect
 from serve_app.dialects.json_body import parse_object
-from serve_app.dialects.midstream_headers import idempotency_key
 
-__all__ = ["fingerprint", "name_of_start"]
+__all__ = ["fingerprint", "has_idempotency_key", "idempotency_key", "name_of_start"]
+
+_IDEMPOTENCY_HEADERS = ("idempotency-key", "aurous-idempotency-key", "aurous-idempotent-key")
+"""The header has three names in the chat contract (A6)."""
+
+_IDEMPOTENCY_KEY_LENGTH_MAX = 256
+_KEY_PARAM = "Idempotency-Key"
+
+
+def has_idempotency_key(headers: Mapping[str, str]) -> bool:
+    return any(name in headers for name in _IDEMPOTENCY_HEADERS)
+
+
+def idempotency_key(headers: Mapping[str, str]) -> str | None:
+    """Return the key under which this start may be made again, None where it has none.
+
+    Raises: InvalidRequest: not 1 to 256 characters, or two keys that differ.
+    """
+    keys = {headers[name] for name in _IDEMPOTENCY_HEADERS if name in headers}
+    if not keys:
+        return None
+    if len(keys) > 1:
+        raise InvalidRequest("Two idempotency keys were sent, and they differ.", param=_KEY_PARAM)
+    key = keys.pop()
+    if not 1 <= len(key) <= _IDEMPOTENCY_KEY_LENGTH_MAX:
+        raise InvalidRequest(
+            f"An idempotency key has 1 to {_IDEMPOTENCY_KEY_LENGTH_MAX} characters.",
+            param=_KEY_PARAM,
+        )
+    return key
 
 
 def name_of_start(
