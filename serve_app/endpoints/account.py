@@ -57,18 +57,17 @@ class AccountEndpoints:
         return principal.team
 
 
-class AnthropicModels:
+class AnthropicModels(AccountEndpoints):
     """The models in the shape of Anthropic's API, which says nothing of prices.
 
     Source: Anthropic API reference, "List Models" and "Get a Model", read 2026-11-25.
     """
 
     def __init__(self, shell: Shell) -> None:
-        self._shell = shell
-        self._dialect = shell.dialects.messages
+        super().__init__(shell, shell.dialects.messages)
 
     async def models(self, exchange: Exchange) -> None:
-        await self._check(exchange)
+        await self._team(exchange)
         rows = [_anthropic_row(model) for model in self._shell.catalogue.models()]
         page, has_more = _page(rows, exchange.query)
         ends = (page[0]["id"], page[-1]["id"]) if page else (None, None)
@@ -76,13 +75,9 @@ class AnthropicModels:
         await exchange.json(200, value)
 
     async def model(self, exchange: Exchange) -> None:
-        await self._check(exchange)
+        await self._team(exchange)
         model = self._shell.catalogue.lookup(exchange.path("model"))
         await exchange.json(200, _anthropic_row(model))
-
-    async def _check(self, exchange: Exchange) -> None:
-        await self._shell.authenticator.principal(exchange.headers)
-        self._dialect.check(exchange.call())
 
 
 def _anthropic_row(model: CatalogueModel) -> dict[str, Any]:

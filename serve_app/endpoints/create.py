@@ -29,16 +29,15 @@ from actors.core.errors import (
 from actors.core.events import Finished, Status
 from actors.core.ids import COMPLETION_PREFIX
 from actors.core.record import CompletionHeader, Receipt
-from actors.core.request import CompletionRequest, IdempotencyKey, StartCommand
+from actors.core.request import CompletionRequest, DisconnectPolicy, IdempotencyKey, StartCommand
 from actors.ports.ledger import CompletionKey, Principal, RateState
-from actors.ports.runtime import StartedCompletion, Subscription
+from actors.ports.runtime import ReaderLeft, StartedCompletion, Subscription
 from actors.upstream.tokenizer import count_request
 from serve_app.dialects.base import BackgroundDialect, CreateCall, HttpCall, Snapshot
+from serve_app.dialects.idempotency import fingerprint, name_of_start
 from serve_app.dialects.json_scan import Weight
 from serve_app.dialects.midstream_headers import COMPLETION_ID, client_name
-from serve_app.endpoints.made_again import fingerprint, name_of_start
-from serve_app.endpoints.of_dialect import DialectEndpoints
-from serve_app.endpoints.start import start_watched
+from serve_app.endpoints.completions import CompletionEndpoints
 from serve_app.http.client_watch import ClientWatch
 from serve_app.http.event_stream import (
     EventStream,
@@ -49,7 +48,7 @@ from serve_app.http.event_stream import (
 )
 from serve_app.http.exchange import Exchange
 
-__all__ = ["CreatingEndpoints", "show_paths"]
+__all__ = ["DialectEndpoints", "show_paths"]
 
 _HEADER_LENGTH_MAX = 1_024
 
@@ -57,18 +56,18 @@ _START_TRIES = 3
 """How often a start may find that its twin was first, and then that what the twin started is gone."""
 
 
-class CreatingEndpoints(DialectEndpoints):
-    """The handler of a dialect's create route, and what a subclass may do otherwise in it."""
+class DialectEndpoints(CompletionEndpoints):
+    """All handlers of one dialect; in the create route a subclass may do some things otherwise."""
 
     async def create(self, exchange: Exchange) -> None:
         shell = self._shell
         completion_id = COMPLETION_PREFIX + shell.ids()
         _show_id(exchange, self._name(exchange) or self._dialect.wire_id(completion_id))
         principal = await self._principal(exchange)
-        body = await shell.body(exchange)
+        body = await exchange.body()
         parsed = await self._understand(exchange, principal, body)
         again = await self._again(exchange, parsed, body)
-        watch = shell.watch(exchange)
+        watch = exchange.watch()
         for _ in range(_START_TRIES):
             if again is not None and await self._attach(exchange, principal, parsed, again, watch):
                 return
@@ -101,7 +100,9 @@ class CreatingEndpoints(DialectEndpoints):
             elif not parsed.request.background:
                 await self._answer(exchange, reading, header)
         if parsed.request.background and not parsed.request.stream:
-            await self._accept(exchange, header)
+            dialect = self._dialect  # Its reader is gone already.
+            assert isinstance(dialect, BackgroundDialect), "Who understands background, answers it."
+            await exchange.reply(dialect.accepted(header))
 
     def _name(self, exchange: Exchange) -> str | None:
         """Return the name that the client gave its completion, None where it gave no valid one."""
@@ -143,7 +144,7 @@ class CreatingEndpoints(DialectEndpoints):
         shell.catalogue.lookup(request.model)  # Before its prompt is counted.
         of, counted = exchange.counted
         if of is not request.messages:  # It goes on with an earlier one, or is not counted yet.
-            counted = await shell.work(exchange, count_request, *_countable(request))
+            counted = await self._counted(exchange, request)
         resolve = partial(
             shell.catalogue.resolve,
             request,
@@ -157,6 +158,10 @@ class CreatingEndpoints(DialectEndpoints):
             counted=counted,
         )
         return resolve() if exchange.weight is Weight.LIGHT else await asyncio.to_thread(resolve)
+
+    async def _counted(self, exchange: Exchange, request: CompletionRequest) -> tuple[int, int]:
+        """Return the tokens of the prompt: of its messages, and of what stands beside them."""
+        return await self._shell.work(exchange, count_request, *_countable(request))
 
     async def _again(
         self, exchange: Exchange, parsed: CreateCall, body: bytes
@@ -201,14 +206,41 @@ class CreatingEndpoints(DialectEndpoints):
         self, exchange: Exchange, command: StartCommand, principal: Principal, watch: ClientWatch
     ) -> StartedCompletion:
         """Start the completion, and show the team's rate."""
-        shell = self._shell
         try:
-            started = await start_watched(shell.runtime, command, watch, shell.background)
+            started = await self._start_watched(command, watch)
         except RateLimited as error:
-            self._show_rate(exchange, _empty_bucket(error, principal, shell.now_s()))
+            self._show_rate(exchange, _empty_bucket(error, principal, self._shell.now_s()))
             raise
         self._show_rate(exchange, started.rate)
         return started
+
+    async def _start_watched(self, command: StartCommand, watch: ClientWatch) -> StartedCompletion:
+        """Start it, and give the start up if its client leaves.
+
+        Raises: what `CompletionRuntime.start` raises.
+        Cancel: the start goes on, and its subscription is closed with the true reason, where the client's
+            policy is to continue, it asked for a background completion, may come back by its start's key,
+            or did not leave by itself.
+        """
+        background = self._shell.background
+        starting = background.spawn(self._shell.runtime.start(command))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            reason = ReaderLeft.DETACHED
+            try:
+                reason = await watch.departure()
+            finally:
+                request = command.request
+                cancels = (
+                    request.on_disconnect is DisconnectPolicy.CANCEL
+                    and not request.background
+                    and not command.outwaits_its_reader
+                )
+                if cancels and reason is ReaderLeft.CLIENT_GONE:
+                    starting.cancel()
+                background.spawn(_give_up(starting, reason))
+            raise
 
     def _show_rate(self, exchange: Exchange, rate: RateState | None) -> None:
         if rate is not None:
@@ -227,12 +259,6 @@ class CreatingEndpoints(DialectEndpoints):
         )
         await EventStream(exchange, reading, encoder, options).run()
 
-    async def _accept(self, exchange: Exchange, header: CompletionHeader) -> None:
-        """Answer that the completion runs in the background; its reader is gone already."""
-        dialect = self._dialect
-        assert isinstance(dialect, BackgroundDialect), "Who understands background, answers it."
-        await exchange.reply(dialect.accepted(header))
-
     async def _answer(
         self, exchange: Exchange, reading: StreamReading, header: CompletionHeader
     ) -> None:
@@ -250,6 +276,15 @@ class CreatingEndpoints(DialectEndpoints):
             return (await self._shell.runtime.get(key)).receipt
         except CompletionRuntimeError:
             return None  # The answer is true without it.
+
+
+async def _give_up(starting: asyncio.Task[StartedCompletion], reason: ReaderLeft) -> None:
+    """End the subscription of a start that nobody waits for any more."""
+    try:
+        started = await starting
+    except (CompletionRuntimeError, asyncio.CancelledError):
+        return
+    await started.subscription.aclose(reason)
 
 
 def _countable(request: CompletionRequest) -> tuple[Any, ...]:

@@ -30,7 +30,7 @@ from serve_app.dialects.base import render
 from serve_app.dialects.responses.errors import ItemNotFound, PreviousResponseNotFound
 from serve_app.dialects.responses.items import identified
 from serve_app.dialects.responses.render import output_items
-from serve_app.endpoints.of_dialect import work_on_log
+from serve_app.endpoints.completions import work_on_log
 
 __all__ = ["LINKS_MAX", "RESPONSES_MAX", "Earlier", "earlier_responses", "referenced_items"]
 
@@ -90,11 +90,7 @@ async def earlier_responses(
 
 
 async def referenced_items(
-    find: _Find,
-    references: Sequence[str],
-    known: Sequence[Earlier],
-    *,
-    characters_max: int,
+    find: _Find, references: Sequence[str], known: Sequence[Earlier], *, characters_max: int
 ) -> dict[str, dict[str, Any]]:
     """Return the items that an input refers to, by their ids.
 

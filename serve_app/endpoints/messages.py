@@ -13,19 +13,18 @@ from contextlib import asynccontextmanager
 from actors.core.errors import CompletionNotFound, InvalidRequest, UnknownModel
 from actors.core.ids import COMPLETION_PREFIX
 from actors.ports.ledger import Principal
-from actors.upstream.tokenizer import count_request
 from serve_app.dialects.base import CreateCall
 from serve_app.dialects.messages import MessagesDialect
 from serve_app.dialects.messages.errors import StreamNotFound
 from serve_app.dialects.offered import Dialects
-from serve_app.endpoints.completions import CompletionEndpoints
+from serve_app.endpoints.create import DialectEndpoints
 from serve_app.http.exchange import Exchange
 from serve_app.http.route import Shell
 
 __all__ = ["AsyncMessagesEndpoints", "MessagesEndpoints"]
 
 
-class MessagesEndpoints(CompletionEndpoints):
+class MessagesEndpoints(DialectEndpoints):
     """The handlers of the synchronous API."""
 
     _dialect: MessagesDialect
@@ -46,20 +45,16 @@ class MessagesEndpoints(CompletionEndpoints):
     async def count_tokens(self, exchange: Exchange) -> None:
         """Answer how many tokens the prompt has, by the function that it is held for with."""
         await self._draw(await self._principal(exchange))
-        body = await self._shell.body(exchange)
+        body = await exchange.body()
         request = await self._shell.work(exchange, self._dialect.parse_count, exchange.call(body))
         self._shell.catalogue.lookup(request.model)
-        beyond = tuple(text.text for text in request.body_only)
-        tokens = await self._shell.work(
-            exchange, count_request, request.messages, tuple(request.tools), beyond
-        )
-        await exchange.json(200, {"input_tokens": sum(tokens)})
+        await exchange.json(200, {"input_tokens": sum(await self._counted(exchange, request))})
 
     async def validate(self, exchange: Exchange) -> None:
         """Say whether a create with this body would start, as far as its body decides that."""
         principal = await self._principal(exchange)
         await self._draw(principal)
-        body = await self._shell.body(exchange)
+        body = await exchange.body()
         try:
             parsed = await self._understand(exchange, principal, body)
             name = COMPLETION_PREFIX + self._shell.ids()
@@ -101,7 +96,7 @@ class AsyncMessagesEndpoints(MessagesEndpoints):
     async def cancel(self, exchange: Exchange) -> None:
         """Cancel, and answer when the completion is settled. A body has to be an object."""
         await self._principal(exchange)
-        self._dialect.check_cancel(await self._shell.body(exchange))
+        self._dialect.check_cancel(await exchange.body())
         async with _naming(exchange):
             await super().cancel(exchange)
 

@@ -14,14 +14,14 @@ from actors.ports.ledger import CompletionKey, Principal
 from serve_app.dialects.base import CreateCall
 from serve_app.dialects.model_response.dialect import ModelResponseCall, ModelResponseDialect
 from serve_app.dialects.model_response.request import organization_of
-from serve_app.endpoints.completions import CompletionEndpoints
+from serve_app.endpoints.create import DialectEndpoints
 from serve_app.http.exchange import Exchange
 from serve_app.http.route import Shell
 
 __all__ = ["ModelResponseEndpoints"]
 
 
-class ModelResponseEndpoints(CompletionEndpoints):
+class ModelResponseEndpoints(DialectEndpoints):
     """The handlers of `/v1/model/response`."""
 
     _dialect: ModelResponseDialect

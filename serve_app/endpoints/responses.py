@@ -28,14 +28,12 @@ from actors.core.record import CompletionRecord
 from actors.core.request import CompletionRequest
 from actors.core.wire.pass_through import held_back
 from actors.ports.ledger import CompletionKey, Principal
-from actors.upstream.tokenizer import count_request
 from serve_app.dialects.base import CreateCall, Reply, render
 from serve_app.dialects.json_body import parse_object
 from serve_app.dialects.responses import ResponsesDialect
 from serve_app.dialects.responses.errors import NotBackground
 from serve_app.dialects.responses.request import continued, references
-from serve_app.endpoints.completions import CompletionEndpoints
-from serve_app.endpoints.create import show_paths
+from serve_app.endpoints.create import DialectEndpoints, show_paths
 from serve_app.endpoints.earlier_responses import Earlier, earlier_responses, referenced_items
 from serve_app.http.exchange import Exchange
 from serve_app.http.route import Handler, Shell
@@ -48,7 +46,7 @@ _COMPACTED = frozenset({"model", "input", "instructions"})
 _HINT_IGNORED = ((b"midstream-ignored", b"provider"),)
 
 
-class ResponsesEndpoints(CompletionEndpoints):
+class ResponsesEndpoints(DialectEndpoints):
     """The handlers of `/v1/responses`."""
 
     _dialect: ResponsesDialect
@@ -73,22 +71,19 @@ class ResponsesEndpoints(CompletionEndpoints):
         """Answer how many tokens a create's prompt would have."""
         principal = await self._principal(exchange)
         await self._draw(principal)
-        body = await self._shell.body(exchange)
+        body = await exchange.body()
         call = exchange.call(body)
         request = await self._shell.work(exchange, self._dialect.parse_count, call)
         if request.model:
             self._shell.catalogue.lookup(request.model)
         request = await self._following(request, principal)
-        beyond = tuple(text.text for text in request.body_only)
-        tokens = await self._shell.work(
-            exchange, count_request, request.messages, tuple(request.tools), beyond
-        )
+        tokens = await self._counted(exchange, request)
         await exchange.json(200, {"object": "response.input_tokens", "input_tokens": sum(tokens)})
 
     async def compact(self, exchange: Exchange) -> None:
         """Let the model's provider compact a conversation."""
         principal = await self._principal(exchange)
-        value = await self._shell.work(exchange, parse_object, await self._shell.body(exchange))
+        value = await self._shell.work(exchange, parse_object, await exchange.body())
         name = value.get("model")
         if not isinstance(name, str):
             raise InvalidRequest("model is required.", param="model", reason="missing_field")
@@ -175,11 +170,7 @@ class ResponsesEndpoints(CompletionEndpoints):
             return None
 
     async def _natively(
-        self,
-        exchange: Exchange,
-        principal: Principal,
-        provider: str,
-        operation: NativeOperation,
+        self, exchange: Exchange, principal: Principal, provider: str, operation: NativeOperation
     ) -> None:
         if self._dialect.parse_read(exchange.call()) is not None:
             raise NativeUnsupported("The streams of a provider's own responses cannot be read.")

@@ -20,7 +20,7 @@ from serve_app.dialects.base import DialectRules, Operation
 from serve_app.dialects.offered import Dialects
 from serve_app.endpoints.account import AccountEndpoints, AnthropicModels
 from serve_app.endpoints.admin.routes import AdminEndpoints
-from serve_app.endpoints.completions import CompletionEndpoints
+from serve_app.endpoints.create import DialectEndpoints
 from serve_app.endpoints.docs import DocsEndpoints
 from serve_app.endpoints.health import HealthEndpoints
 from serve_app.endpoints.messages import AsyncMessagesEndpoints, MessagesEndpoints
@@ -28,8 +28,7 @@ from serve_app.endpoints.model_response import ModelResponseEndpoints
 from serve_app.endpoints.responses import ResponsesEndpoints
 from serve_app.http.authentication import Authenticator
 from serve_app.http.no_such_route import Nowhere
-from serve_app.http.route import Handler, RouteHandler, Shell
-from serve_app.http.ulid import new_ulid
+from serve_app.http.route import Handler, RouteHandler, Shell, new_ulid
 
 __all__ = ["create_app"]
 
@@ -81,7 +80,7 @@ def _routes(shell: Shell) -> list[Route]:
 
     create, read, cancel = Operation.CREATE, Operation.READ, Operation.CANCEL
     dialects = shell.dialects
-    chat = CompletionEndpoints(shell, dialects.chat)
+    chat = DialectEndpoints(shell, dialects.chat)
     response = ModelResponseEndpoints(shell)
     account = AccountEndpoints(shell, dialects.chat)
     admin = AdminEndpoints(shell, dialects.by_name())
@@ -201,29 +200,13 @@ def _middleware(settings: Settings) -> list[Middleware]:
 
 
 _EXPOSED = (
-    "Aitronos-Organization",
-    "Anthropic-RateLimit-Requests-Limit",
-    "Anthropic-RateLimit-Requests-Remaining",
-    "Anthropic-RateLimit-Requests-Reset",
-    "Aurous-Request-Id",
-    "Aurous-Version",
-    "Aurous-Idempotent-Replayed",
-    "Aurous-Idempotency-Status",
-    "Freddy-Api-Version",
-    "Midstream-Adjusted",
-    "Midstream-Completion-Id",
-    "Midstream-Ignored",
-    "Midstream-Replica",
-    "Midstream-Status",
-    "Request-Id",
-    "Retry-After",
-    "X-RateLimit-Limit",
-    "X-RateLimit-Remaining",
-    "X-RateLimit-Reset",
-    "X-RateLimit-Limit-Requests",
-    "X-RateLimit-Remaining-Requests",
-    "X-RateLimit-Reset-Requests",
-    "X-Request-Id",
-    "X-Should-Retry",
-)
+    "Aitronos-Organization", "Anthropic-RateLimit-Requests-Limit",
+    "Anthropic-RateLimit-Requests-Remaining", "Anthropic-RateLimit-Requests-Reset",
+    "Aurous-Request-Id", "Aurous-Version", "Aurous-Idempotent-Replayed",
+    "Aurous-Idempotency-Status", "Freddy-Api-Version", "Midstream-Adjusted",
+    "Midstream-Completion-Id", "Midstream-Ignored", "Midstream-Replica", "Midstream-Status",
+    "Request-Id", "Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
+    "X-RateLimit-Limit-Requests", "X-RateLimit-Remaining-Requests", "X-RateLimit-Reset-Requests",
+    "X-Request-Id", "X-Should-Retry",
+)  # fmt: skip
 """What a script in a browser may read beside the body."""

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Message, Receive, Scope, Send
 
 from actors.core.errors import InvalidRequest, RequestTooLarge
+from actors.settings import Settings
 from serve_app.dialects.base import HttpCall, RawHeaders, Reply, render
 from serve_app.dialects.json_scan import Weight, weighing
 from serve_app.http.client_watch import ClientWatch
@@ -46,15 +47,26 @@ class Exchange:
 
     Args:
         headers: what every answer carries.
+        settings: have the bounds of a body.
+        is_draining: whether this replica is being shut down; a disconnect then means nothing.
 
     `weight` is the body's, once it is read; `counted` the tokens of the messages beside them, where
     they were counted with the parsing.
     """
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, *, request_id: str, headers: RawHeaders
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        request_id: str,
+        headers: RawHeaders,
+        settings: Settings,
+        is_draining: Callable[[], bool],
     ) -> None:
         self.scope = scope
+        self.method: str = scope["method"]
         self.request_id = request_id
         self.headers: dict[str, str] = {
             name.decode("latin-1"): value.decode("latin-1")
@@ -63,15 +75,12 @@ class Exchange:
         self._reply_headers: dict[bytes, bytes] = dict(headers)
         self._receive = receive
         self._send = send
+        self._settings = settings
+        self._is_draining = is_draining
         self._stage = _ExchangeStage.OPEN
         self._watch: ClientWatch | None = None
         self.weight = Weight.LIGHT
         self.counted: tuple[object, tuple[int, int]] = (None, (0, 0))
-
-    @property
-    def method(self) -> str:
-        method: str = self.scope["method"]
-        return method
 
     @property
     def is_open(self) -> bool:
@@ -96,7 +105,7 @@ class Exchange:
     def call(self, body: bytes = b"") -> HttpCall:
         return HttpCall(self.headers, self.query, body)
 
-    async def body(self, *, bytes_max: int, timeout_s: float) -> bytes:
+    async def body(self) -> bytes:
         """Read the body, and weigh it; the bounds hold while it is read, not after.
 
         Raises:
@@ -106,6 +115,7 @@ class Exchange:
             UnsupportedCoding: nobody here knows how it is compressed.
             ClientGone: it never came.
         """
+        bytes_max, timeout_s = self._settings.body_bytes_max, self._settings.body_timeout_s
         codings = codings_of(self.headers.get("content-encoding", ""))
         declared = self.headers.get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > bytes_max:
@@ -145,10 +155,10 @@ class Exchange:
 
     # The client, once its body is read.
 
-    def watch(self, *, is_draining: Callable[[], bool]) -> ClientWatch:
+    def watch(self) -> ClientWatch:
         """Begin to watch for the client's leaving; it ends with the exchange."""
         assert self._watch is None, "receive() has one owner"
-        self._watch = ClientWatch(self._receive, is_draining=is_draining)
+        self._watch = ClientWatch(self._receive, is_draining=self._is_draining)
         return self._watch
 
     def absorb_interrupt(self) -> bool:

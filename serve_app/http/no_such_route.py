@@ -28,34 +28,12 @@ _OFFERED = (
 )
 
 _NOT_OFFERED = (
-    "/v1/messages/batches",
-    "/v1/assistants",
-    "/v1/audio",
-    "/v1/batches",
-    "/v1/chatkit",
-    "/v1/complete",
-    "/v1/completions",
-    "/v1/containers",
-    "/v1/conversations",
-    "/v1/embeddings",
-    "/v1/engines",
-    "/v1/evals",
-    "/v1/files",
-    "/v1/fine_tuning",
-    "/v1/fine-tunes",
-    "/v1/images",
-    "/v1/moderations",
-    "/v1/organization",
-    "/v1/organizations",
-    "/v1/realtime",
-    "/v1/rerank",
-    "/v1/score",
-    "/v1/skills",
-    "/v1/threads",
-    "/v1/uploads",
-    "/v1/vector_stores",
-    "/v1/videos",
-)
+    "/v1/messages/batches", "/v1/assistants", "/v1/audio", "/v1/batches", "/v1/chatkit",
+    "/v1/complete", "/v1/completions", "/v1/containers", "/v1/conversations", "/v1/embeddings",
+    "/v1/engines", "/v1/evals", "/v1/files", "/v1/fine_tuning", "/v1/fine-tunes", "/v1/images",
+    "/v1/moderations", "/v1/organization", "/v1/organizations", "/v1/realtime", "/v1/rerank",
+    "/v1/score", "/v1/skills", "/v1/threads", "/v1/uploads", "/v1/vector_stores", "/v1/videos",
+)  # fmt: skip
 """Of OpenAI's, Anthropic's and vLLM's APIs, each with all that is below it."""
 
 _PATH_LENGTH_MAX = 256

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -16,6 +18,7 @@ from typing import Any, TypeVar
 from starlette.types import Receive, Scope, Send
 
 from actors.core.errors import CompletionRuntimeError, IllegalTransition
+from actors.core.ids import format_ulid
 from actors.ports.runtime import CompletionRuntime
 from actors.settings import Settings
 from actors.upstream.catalogue import Catalogue
@@ -25,11 +28,10 @@ from serve_app.dialects.offered import Dialects
 from serve_app.http.authentication import Authenticator
 from serve_app.http.background import Background
 from serve_app.http.body_workers import BodyWorkers
-from serve_app.http.client_watch import ClientWatch
 from serve_app.http.errors import MethodNotAllowed, RouteNotFound
 from serve_app.http.exchange import ClientGone, Exchange
 
-__all__ = ["ANTHROPIC_VERSION", "RouteHandler", "Handler", "Shell"]
+__all__ = ["ANTHROPIC_VERSION", "RouteHandler", "Handler", "Shell", "new_ulid"]
 
 ANTHROPIC_VERSION = b"anthropic-version"
 """The header that Anthropic's clients send with every call."""
@@ -69,9 +71,6 @@ class Shell:
     def replica_headers(self) -> RawHeaders:
         return ((b"midstream-replica", self.replica.encode()),) if self.replica else ()
 
-    def watch(self, exchange: Exchange) -> ClientWatch:
-        return exchange.watch(is_draining=self.is_draining)
-
     async def work(self, exchange: Exchange, function: Callable[..., T], *arguments: Any) -> T:
         """Do the work that the call's body asks for where nobody waits for it.
 
@@ -83,13 +82,6 @@ class Shell:
             case Weight.MIDDLE:
                 return await asyncio.to_thread(function, *arguments)
         return await self.workers.run(function, *arguments)
-
-    async def body(self, exchange: Exchange) -> bytes:
-        """Return the request's body. Raises and is bounded as `Exchange.body`."""
-        settings = self.settings
-        return await exchange.body(
-            bytes_max=settings.body_bytes_max, timeout_s=settings.body_timeout_s
-        )
 
 
 class RouteHandler:
@@ -134,7 +126,15 @@ class RouteHandler:
             return
         request_id = f"req_{self._shell.ids()}"
         headers = [*self._dialect.reply_headers(request_id), *self._shell.replica_headers]
-        exchange = Exchange(scope, receive, send, request_id=request_id, headers=headers)
+        exchange = Exchange(
+            scope,
+            receive,
+            send,
+            request_id=request_id,
+            headers=headers,
+            settings=self._shell.settings,
+            is_draining=self._shell.is_draining,
+        )
         try:
             await self._serve(exchange)
         except asyncio.CancelledError:
@@ -174,3 +174,8 @@ class RouteHandler:
 
 def _is_anthropics(scope: Scope) -> bool:
     return any(name == ANTHROPIC_VERSION for name, _ in scope["headers"])
+
+
+def new_ulid() -> str:
+    """Return a ULID of now; 80 random bits make two of the same millisecond distinct."""
+    return format_ulid(time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10), "big"))

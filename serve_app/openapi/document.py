@@ -89,9 +89,7 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
     }
 
 
-def described_routes(
-    routes: Sequence[Route],
-) -> Iterator[tuple[str, str, Described, Dialect]]:
+def described_routes(routes: Sequence[Route]) -> Iterator[tuple[str, str, Described, Dialect]]:
     """Yield method, path, description and dialect of all that the routes answer."""
     for route in routes:
         endpoint = route.endpoint
@@ -123,11 +121,7 @@ def _bodies(operations: Iterator[Described]) -> _Bodies:
 
 
 def _operation(
-    method: str,
-    path: str,
-    operation: Described,
-    dialect: Dialect,
-    refs: dict[type[BaseModel], Any],
+    method: str, path: str, operation: Described, dialect: Dialect, refs: dict[type[BaseModel], Any]
 ) -> dict[str, Any]:
     value: dict[str, Any] = {
         "operationId": _operation_id(method, path),

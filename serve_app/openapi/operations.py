@@ -8,7 +8,6 @@ document is put together.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from serve_app.dialects.chat.dialect import VERSION
@@ -42,10 +41,7 @@ _ORGANIZATION = (
 )
 _VERSION = (
     Parameter(
-        "Aurous-Version",
-        "header",
-        "The version of the API.",
-        MappingProxyType({"type": "string", "enum": [VERSION]}),
+        "Aurous-Version", "header", "The version of the API.", {"type": "string", "enum": [VERSION]}
     ),
 )
 _IDEMPOTENCY = (
@@ -53,7 +49,7 @@ _IDEMPOTENCY = (
         "Idempotency-Key",
         "header",
         "A second call with the same key and body is answered with the first one's record.",
-        MappingProxyType({"type": "string", "minLength": 1, "maxLength": 256}),
+        {"type": "string", "minLength": 1, "maxLength": 256},
     ),
 )
 _GRANT_KEY = (
@@ -61,7 +57,7 @@ _GRANT_KEY = (
         "Idempotency-Key",
         "header",
         "The same grant with the same key again moves nothing.",
-        MappingProxyType({"type": "string", "minLength": 1, "maxLength": 256}),
+        {"type": "string", "minLength": 1, "maxLength": 256},
     ),
 )
 _FILTERS = tuple(
@@ -75,7 +71,7 @@ _PAGE = (
         "limit",
         "query",
         "How many rows.",
-        MappingProxyType({"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
+        {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100},
     ),
     Parameter("cursor", "query", "`next_cursor` of the page before."),
 )
@@ -85,7 +81,7 @@ _MODELS_PAGE = (
         "limit",
         "query",
         "How many rows.",
-        MappingProxyType({"type": "integer", "minimum": 1, "maximum": 1000, "default": 1000}),
+        {"type": "integer", "minimum": 1, "maximum": 1000, "default": 1000},
     ),
     Parameter("after_id", "query", "`last_id` of the page before."),
     Parameter("before_id", "query", "`first_id` of the page after."),
@@ -108,123 +104,113 @@ def _admin(summary: str, answer: str = "", **members: Any) -> Described:
     return Described(summary, _ADMIN, answer, Access.ADMIN, errors=errors, **members)
 
 
-OPERATIONS: Mapping[tuple[str, str], Described] = MappingProxyType(
-    {
-        ("POST", "/v1/chat/completions"): Described(
-            "Create a chat completion, as JSON or as a stream",
-            _CHAT,
-            "ChatCompletion",
-            body=ChatBody,
-            parameters=(*CREATING, *_IDEMPOTENCY, *_VERSION),
-            errors=CREATED,
-            media=JSON_OR_STREAM,
-        ),
-        ("GET", "/v1/chat/completions/{id}"): Described(
-            "Read a chat completion, running or settled, or follow its stream",
-            _CHAT,
-            "ChatCompletion",
-            parameters=(*READING, *_VERSION),
-            errors=FOUND,
-            media=JSON_OR_STREAM,
-        ),
-        ("POST", "/v1/chat/completions/{id}/cancel"): Described(
-            "Cancel a chat completion",
-            _CHAT,
-            "ChatCompletion",
-            parameters=(*CANCELLING, *_VERSION),
-            errors=CANCELLED,
-            accepts_remember=True,
-        ),
-        ("POST", "/v1/model/response"): Described(
-            "Create a model response, as JSON, as a stream or in the background",
-            _RESPONSE,
-            "ModelResponseCreated",
-            body=ModelResponseBody,
-            parameters=CREATING,
-            errors=(*CREATED, 403),
-            media=JSON_OR_STREAM,
-        ),
-        ("GET", "/v1/model/response/{id}"): Described(
-            "Read how a model response stands, or follow its stream",
-            _RESPONSE,
-            "ModelResponseStatus",
-            parameters=(*_ORGANIZATION, *READING),
-            errors=(*FOUND, 403),
-            media=JSON_OR_STREAM,
-        ),
-        ("DELETE", "/v1/model/response/{id}"): Described(
-            "Cancel a model response",
-            _RESPONSE,
-            "ModelResponseCancelled",
-            parameters=(*_ORGANIZATION, *CANCELLING),
-            errors=(*CANCELLED, 403),
-            accepts_remember=True,
-        ),
-        ("GET", "/v1/models"): Described(
-            "List the models; Anthropic's clients are answered in their API's shape",
-            _ACCOUNT,
-            "ModelList",
-            parameters=(*_VERSION, *_MODELS_PAGE),
-            errors=ASKED,
-        ),
-        ("GET", "/v1/models/{model}"): Described(
-            "Read a model", _ACCOUNT, "Model", parameters=_VERSION, errors=FOUND
-        ),
-        ("GET", "/v1/balance"): Described(
-            "Read the team's balance", _ACCOUNT, "Balance", parameters=_VERSION, errors=ASKED
-        ),
-        ("GET", "/admin/v1/completions"): _admin(
-            "List completions of all teams", "CompletionPage", parameters=_PAGE
-        ),
-        ("GET", "/admin/v1/completions/{id}"): _admin(
-            "Read a completion with its timeline, receipt and owner",
-            "CompletionDetail",
-            errors=FOUND,
-        ),
-        ("GET", "/admin/v1/completions/{id}/events"): _admin(
-            "Follow a completion's log", parameters=_AFTER, errors=FOUND, media=STREAM
-        ),
-        ("POST", "/admin/v1/completions/{id}/cancel"): _admin(
-            "Cancel a completion of any team", "CompletionDetail", errors=CANCELLED
-        ),
-        ("POST", "/admin/v1/teams"): _admin(
-            "Create a team, or change what is said of it", "Team", body=TeamBody, errors=POSTED
-        ),
-        ("POST", "/admin/v1/teams/{team}/keys"): _admin(
-            "Issue a key, which is shown this once",
-            "IssuedKey",
-            body=KeyBody,
-            body_required=False,
-            errors=POSTED,
-        ),
-        ("POST", "/admin/v1/teams/{team}/credits"): _admin(
-            "Grant credits",
-            "TeamBalance",
-            body=GrantBody,
-            parameters=_GRANT_KEY,
-            errors=POSTED,
-        ),
-        ("GET", "/admin/v1/teams/{team}/credits"): _admin(
-            "Read a team's balance", "TeamBalance", errors=FOUND
-        ),
-        ("GET", "/admin/v1/keys"): _admin("List keys", "KeyPage", parameters=_TEAM_FILTER),
-        ("DELETE", "/admin/v1/keys/{key_id}"): _admin("Revoke a key", "RevokedKey", errors=FOUND),
-        ("GET", "/admin/v1/ledger/audit"): _admin("Audit the ledger"),
-        ("GET", "/"): Described("What this is", _SERVICE, "", Access.NOBODY),
-        ("GET", "/healthz"): Described(
-            "Whether this replica lives", _SERVICE, "Health", Access.NOBODY
-        ),
-        ("GET", "/readyz"): Described(
-            "Whether the next request would be taken", _SERVICE, "Health", Access.NOBODY
-        ),
-        ("GET", "/openapi.json"): Described("This description", _SERVICE, "", Access.NOBODY),
-        ("GET", "/docs"): Described(
-            "The same page, where one would look", _SERVICE, "", Access.NOBODY, media=("text/html",)
-        ),
-        ("GET", "/docs/api"): Described(
-            "This description as a page", _SERVICE, "", Access.NOBODY, media=("text/html",)
-        ),
-        **MESSAGES_OPERATIONS,
-        **RESPONSES_OPERATIONS,
-    }
-)
+OPERATIONS: Mapping[tuple[str, str], Described] = {
+    ("POST", "/v1/chat/completions"): Described(
+        "Create a chat completion, as JSON or as a stream",
+        _CHAT,
+        "ChatCompletion",
+        body=ChatBody,
+        parameters=(*CREATING, *_IDEMPOTENCY, *_VERSION),
+        errors=CREATED,
+        media=JSON_OR_STREAM,
+    ),
+    ("GET", "/v1/chat/completions/{id}"): Described(
+        "Read a chat completion, running or settled, or follow its stream",
+        _CHAT,
+        "ChatCompletion",
+        parameters=(*READING, *_VERSION),
+        errors=FOUND,
+        media=JSON_OR_STREAM,
+    ),
+    ("POST", "/v1/chat/completions/{id}/cancel"): Described(
+        "Cancel a chat completion",
+        _CHAT,
+        "ChatCompletion",
+        parameters=(*CANCELLING, *_VERSION),
+        errors=CANCELLED,
+        accepts_remember=True,
+    ),
+    ("POST", "/v1/model/response"): Described(
+        "Create a model response, as JSON, as a stream or in the background",
+        _RESPONSE,
+        "ModelResponseCreated",
+        body=ModelResponseBody,
+        parameters=CREATING,
+        errors=(*CREATED, 403),
+        media=JSON_OR_STREAM,
+    ),
+    ("GET", "/v1/model/response/{id}"): Described(
+        "Read how a model response stands, or follow its stream",
+        _RESPONSE,
+        "ModelResponseStatus",
+        parameters=(*_ORGANIZATION, *READING),
+        errors=(*FOUND, 403),
+        media=JSON_OR_STREAM,
+    ),
+    ("DELETE", "/v1/model/response/{id}"): Described(
+        "Cancel a model response",
+        _RESPONSE,
+        "ModelResponseCancelled",
+        parameters=(*_ORGANIZATION, *CANCELLING),
+        errors=(*CANCELLED, 403),
+        accepts_remember=True,
+    ),
+    ("GET", "/v1/models"): Described(
+        "List the models; Anthropic's clients are answered in their API's shape",
+        _ACCOUNT,
+        "ModelList",
+        parameters=(*_VERSION, *_MODELS_PAGE),
+        errors=ASKED,
+    ),
+    ("GET", "/v1/models/{model}"): Described(
+        "Read a model", _ACCOUNT, "Model", parameters=_VERSION, errors=FOUND
+    ),
+    ("GET", "/v1/balance"): Described(
+        "Read the team's balance", _ACCOUNT, "Balance", parameters=_VERSION, errors=ASKED
+    ),
+    ("GET", "/admin/v1/completions"): _admin(
+        "List completions of all teams", "CompletionPage", parameters=_PAGE
+    ),
+    ("GET", "/admin/v1/completions/{id}"): _admin(
+        "Read a completion with its timeline, receipt and owner", "CompletionDetail", errors=FOUND
+    ),
+    ("GET", "/admin/v1/completions/{id}/events"): _admin(
+        "Follow a completion's log", parameters=_AFTER, errors=FOUND, media=STREAM
+    ),
+    ("POST", "/admin/v1/completions/{id}/cancel"): _admin(
+        "Cancel a completion of any team", "CompletionDetail", errors=CANCELLED
+    ),
+    ("POST", "/admin/v1/teams"): _admin(
+        "Create a team, or change what is said of it", "Team", body=TeamBody, errors=POSTED
+    ),
+    ("POST", "/admin/v1/teams/{team}/keys"): _admin(
+        "Issue a key, which is shown this once",
+        "IssuedKey",
+        body=KeyBody,
+        body_required=False,
+        errors=POSTED,
+    ),
+    ("POST", "/admin/v1/teams/{team}/credits"): _admin(
+        "Grant credits", "TeamBalance", body=GrantBody, parameters=_GRANT_KEY, errors=POSTED
+    ),
+    ("GET", "/admin/v1/teams/{team}/credits"): _admin(
+        "Read a team's balance", "TeamBalance", errors=FOUND
+    ),
+    ("GET", "/admin/v1/keys"): _admin("List keys", "KeyPage", parameters=_TEAM_FILTER),
+    ("DELETE", "/admin/v1/keys/{key_id}"): _admin("Revoke a key", "RevokedKey", errors=FOUND),
+    ("GET", "/admin/v1/ledger/audit"): _admin("Audit the ledger"),
+    ("GET", "/"): Described("What this is", _SERVICE, "", Access.NOBODY),
+    ("GET", "/healthz"): Described("Whether this replica lives", _SERVICE, "Health", Access.NOBODY),
+    ("GET", "/readyz"): Described(
+        "Whether the next request would be taken", _SERVICE, "Health", Access.NOBODY
+    ),
+    ("GET", "/openapi.json"): Described("This description", _SERVICE, "", Access.NOBODY),
+    ("GET", "/docs"): Described(
+        "The same page, where one would look", _SERVICE, "", Access.NOBODY, media=("text/html",)
+    ),
+    ("GET", "/docs/api"): Described(
+        "This description as a page", _SERVICE, "", Access.NOBODY, media=("text/html",)
+    ),
+    **MESSAGES_OPERATIONS,
+    **RESPONSES_OPERATIONS,
+}

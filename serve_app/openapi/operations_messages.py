@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 
 from serve_app.dialects.messages.members import CountBody, MessagesBody
 from serve_app.openapi.phrases import (
@@ -33,67 +32,61 @@ _AFTER = (
     LAST_EVENT_ID,
 )
 
-_OPERATIONS: Mapping[tuple[str, str], Described] = MappingProxyType(
-    {
-        ("POST", ""): Described(
-            "Create a message, as JSON or as a stream",
-            _GROUP,
-            "Message",
-            body=MessagesBody,
-            parameters=(*CREATING, *_MESSAGE_ID),
-            errors=_CREATED,
-            media=JSON_OR_STREAM,
-        ),
-        ("POST", "/count_tokens"): Described(
-            "Count the tokens of a prompt",
-            _GROUP,
-            "MessageTokens",
-            body=CountBody,
-            errors=_POSTED,
-        ),
-        ("POST", "/validate"): Described(
-            "Say whether a create would start, without starting it",
-            _GROUP,
-            "MessageVerdict",
-            body=MessagesBody,
-            errors=_POSTED,
-            told={400: "MessageVerdict"},
-        ),
-        ("POST", "/async"): Described(
-            "Start a message in the background",
-            _GROUP,
-            "MessageInitiated",
-            body=MessagesBody,
-            parameters=(*CREATING, *_MESSAGE_ID),
-            errors=_CREATED,
-        ),
-        ("GET", "/async/{id}/stream"): Described(
-            "Follow a message, from its first event or after a cursor",
-            _GROUP,
-            parameters=_AFTER,
-            errors=_ASKED,
-            media=STREAM,
-        ),
-        ("GET", "/async/{id}/status"): Described(
-            "Read how a message stands", _GROUP, "MessageStatus", errors=_ASKED
-        ),
-        ("POST", "/async/{id}/cancel"): Described(
-            "Cancel a message",
-            _GROUP,
-            "MessageCancelled",
-            parameters=CANCELLING,
-            errors=(*_POSTED, 409, 429),
-            accepts_remember=True,
-        ),
-        ("DELETE", "/async/{id}/delete"): Described(
-            "Forget a message; one that runs is cancelled first",
-            _GROUP,
-            errors=_ASKED,
-            media=(),
-            status=204,
-        ),
-    }
-)
+_OPERATIONS: Mapping[tuple[str, str], Described] = {
+    ("POST", ""): Described(
+        "Create a message, as JSON or as a stream",
+        _GROUP,
+        "Message",
+        body=MessagesBody,
+        parameters=(*CREATING, *_MESSAGE_ID),
+        errors=_CREATED,
+        media=JSON_OR_STREAM,
+    ),
+    ("POST", "/count_tokens"): Described(
+        "Count the tokens of a prompt", _GROUP, "MessageTokens", body=CountBody, errors=_POSTED
+    ),
+    ("POST", "/validate"): Described(
+        "Say whether a create would start, without starting it",
+        _GROUP,
+        "MessageVerdict",
+        body=MessagesBody,
+        errors=_POSTED,
+        told={400: "MessageVerdict"},
+    ),
+    ("POST", "/async"): Described(
+        "Start a message in the background",
+        _GROUP,
+        "MessageInitiated",
+        body=MessagesBody,
+        parameters=(*CREATING, *_MESSAGE_ID),
+        errors=_CREATED,
+    ),
+    ("GET", "/async/{id}/stream"): Described(
+        "Follow a message, from its first event or after a cursor",
+        _GROUP,
+        parameters=_AFTER,
+        errors=_ASKED,
+        media=STREAM,
+    ),
+    ("GET", "/async/{id}/status"): Described(
+        "Read how a message stands", _GROUP, "MessageStatus", errors=_ASKED
+    ),
+    ("POST", "/async/{id}/cancel"): Described(
+        "Cancel a message",
+        _GROUP,
+        "MessageCancelled",
+        parameters=CANCELLING,
+        errors=(*_POSTED, 409, 429),
+        accepts_remember=True,
+    ),
+    ("DELETE", "/async/{id}/delete"): Described(
+        "Forget a message; one that runs is cancelled first",
+        _GROUP,
+        errors=_ASKED,
+        media=(),
+        status=204,
+    ),
+}
 
 
 def _prefixed() -> Iterator[tuple[tuple[str, str], Described]]:
@@ -102,4 +95,4 @@ def _prefixed() -> Iterator[tuple[tuple[str, str], Described]]:
             yield (method, f"{prefix}/v1/messages{path}"), operation
 
 
-MESSAGES_OPERATIONS: Mapping[tuple[str, str], Described] = MappingProxyType(dict(_prefixed()))
+MESSAGES_OPERATIONS: Mapping[tuple[str, str], Described] = dict(_prefixed())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from serve_app.dialects.members import ModelName
 from serve_app.dialects.responses.members import ResponsesBody
@@ -26,17 +25,9 @@ _PROVIDER = (
 )
 _PAGE = (
     Parameter(
-        "limit",
-        "query",
-        "How many items.",
-        MappingProxyType({"type": "integer", "minimum": 1, "maximum": 100}),
+        "limit", "query", "How many items.", {"type": "integer", "minimum": 1, "maximum": 100}
     ),
-    Parameter(
-        "order",
-        "query",
-        "In which order.",
-        MappingProxyType({"type": "string", "enum": ["asc", "desc"]}),
-    ),
+    Parameter("order", "query", "In which order.", {"type": "string", "enum": ["asc", "desc"]}),
     Parameter("after", "query", "The id of the last item that one has."),
 )
 
@@ -50,59 +41,57 @@ class InputTokensBody(ResponsesBody):
     model: ModelName | None = None  # type: ignore[assignment]
 
 
-RESPONSES_OPERATIONS: Mapping[tuple[str, str], Described] = MappingProxyType(
-    {
-        ("POST", "/v1/responses"): Described(
-            "Create a response, as JSON, as a stream or in the background",
-            _GROUP,
-            "Response",
-            body=ResponsesBody,
-            parameters=CREATING,
-            errors=(*_POSTED, 409, 429, 502),
-            media=JSON_OR_STREAM,
-        ),
-        ("POST", "/v1/responses/input_tokens"): Described(
-            "Count the tokens of an input",
-            _GROUP,
-            "ResponseInputTokens",
-            body=InputTokensBody,
-            errors=_POSTED,
-        ),
-        ("POST", "/v1/responses/compact"): Described(
-            "Compact a conversation, where the provider can",
-            _GROUP,
-            body=ResponsesBody,
-            errors=(*_POSTED, 429, 502),
-        ),
-        ("GET", "/v1/responses/{id}"): Described(
-            "Read a response, running or settled, or follow its stream",
-            _GROUP,
-            "Response",
-            parameters=(*READING, *_PROVIDER),
-            errors=_NATIVE,
-            media=JSON_OR_STREAM,
-        ),
-        ("DELETE", "/v1/responses/{id}"): Described(
-            "Forget a response; one that runs is cancelled first",
-            _GROUP,
-            "ResponseDeleted",
-            parameters=_PROVIDER,
-            errors=(*_NATIVE, 504),
-        ),
-        ("POST", "/v1/responses/{id}/cancel"): Described(
-            "Cancel a response",
-            _GROUP,
-            "Response",
-            parameters=(*CANCELLING, *_PROVIDER),
-            errors=(*_NATIVE, 409, 504),
-            accepts_remember=True,
-        ),
-        ("GET", "/v1/responses/{id}/input_items"): Described(
-            "List what a response was asked",
-            _GROUP,
-            "ResponseItemPage",
-            parameters=(*_PAGE, *_PROVIDER),
-            errors=_NATIVE,
-        ),
-    }
-)
+RESPONSES_OPERATIONS: Mapping[tuple[str, str], Described] = {
+    ("POST", "/v1/responses"): Described(
+        "Create a response, as JSON, as a stream or in the background",
+        _GROUP,
+        "Response",
+        body=ResponsesBody,
+        parameters=CREATING,
+        errors=(*_POSTED, 409, 429, 502),
+        media=JSON_OR_STREAM,
+    ),
+    ("POST", "/v1/responses/input_tokens"): Described(
+        "Count the tokens of an input",
+        _GROUP,
+        "ResponseInputTokens",
+        body=InputTokensBody,
+        errors=_POSTED,
+    ),
+    ("POST", "/v1/responses/compact"): Described(
+        "Compact a conversation, where the provider can",
+        _GROUP,
+        body=ResponsesBody,
+        errors=(*_POSTED, 429, 502),
+    ),
+    ("GET", "/v1/responses/{id}"): Described(
+        "Read a response, running or settled, or follow its stream",
+        _GROUP,
+        "Response",
+        parameters=(*READING, *_PROVIDER),
+        errors=_NATIVE,
+        media=JSON_OR_STREAM,
+    ),
+    ("DELETE", "/v1/responses/{id}"): Described(
+        "Forget a response; one that runs is cancelled first",
+        _GROUP,
+        "ResponseDeleted",
+        parameters=_PROVIDER,
+        errors=(*_NATIVE, 504),
+    ),
+    ("POST", "/v1/responses/{id}/cancel"): Described(
+        "Cancel a response",
+        _GROUP,
+        "Response",
+        parameters=(*CANCELLING, *_PROVIDER),
+        errors=(*_NATIVE, 409, 504),
+        accepts_remember=True,
+    ),
+    ("GET", "/v1/responses/{id}/input_items"): Described(
+        "List what a response was asked",
+        _GROUP,
+        "ResponseItemPage",
+        parameters=(*_PAGE, *_PROVIDER),
+        errors=_NATIVE,
+    ),
+}

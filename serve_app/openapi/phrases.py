@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
@@ -88,9 +87,9 @@ CREATED = (*ASKED, 402, 404, 408, 409, 413, 429, 502)
 CANCELLED = (*FOUND, 409, 429)
 POSTED = (*ASKED, 404, 408, 409, 413)
 
-BOOLEAN = MappingProxyType({"type": "string", "enum": ["true", "false"]})
-CURSOR = MappingProxyType({"type": "string", "pattern": "^[0-9]{1,15}$"})
-NAME = MappingProxyType({"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"})
+BOOLEAN = {"type": "string", "enum": ["true", "false"]}
+CURSOR = {"type": "string", "pattern": "^[0-9]{1,15}$"}
+NAME = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}
 
 CREATING = (
     Parameter("Midstream-Completion-Id", "header", "The id that the completion shall have.", NAME),
@@ -98,7 +97,7 @@ CREATING = (
         "Midstream-On-Disconnect",
         "header",
         "What becomes of the completion when its last reader leaves.",
-        MappingProxyType({"type": "string", "enum": ["cancel", "continue"]}),
+        {"type": "string", "enum": ["cancel", "continue"]},
     ),
 )
 LAST_EVENT_ID = Parameter(
@@ -114,6 +113,6 @@ CANCELLING = (
         "Midstream-If-Absent",
         "header",
         "`remember` keeps the cancellation for a completion that is yet to start.",
-        MappingProxyType({"type": "string", "enum": ["remember"]}),
+        {"type": "string", "enum": ["remember"]},
     ),
 )

@@ -14,6 +14,7 @@ from typing import Any
 from starlette.types import Message
 
 from actors.core.errors import CompletionRuntimeError
+from actors.settings import Settings
 from serve_app.dialects.base import HttpCall
 from serve_app.dialects.chat import CHAT
 from serve_app.dialects.json_scan import Weight
@@ -48,9 +49,17 @@ async def _understand(workers: BodyWorkers, body: bytes) -> str:
         raise AssertionError("nothing is answered")
 
     scope = {"headers": [], "method": "POST"}
-    exchange = Exchange(scope, receive, send, request_id="req_1", headers=())
+    exchange = Exchange(
+        scope,
+        receive,
+        send,
+        request_id="req_1",
+        headers=(),
+        settings=Settings(body_bytes_max=10 * 1024**2, body_timeout_s=30),
+        is_draining=lambda: False,
+    )
     try:
-        read = await exchange.body(bytes_max=10 * 1024**2, timeout_s=30)
+        read = await exchange.body()
         assert exchange.weight is Weight.HEAVY, exchange.weight
         _, counted = await workers.run(
             _parsed_and_counted, CHAT.parse_create, HttpCall({}, {}, read)

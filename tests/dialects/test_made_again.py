@@ -12,7 +12,7 @@ from actors.core.errors import InvalidRequest
 from actors.core.request import IdempotencyKey
 from serve_app.dialects.base import Dialect, HttpCall
 from serve_app.dialects.chat import CHAT
-from serve_app.endpoints.made_again import fingerprint, name_of_start
+from serve_app.dialects.idempotency import fingerprint, name_of_start
 
 BODY = {"model": "sim", "messages": [{"role": "user", "content": "x"}], "seed": 1}
 NAMED = {"midstream-completion-id": "lake-1"}

@@ -24,11 +24,10 @@ from actors.core.record import CompletionHeader
 from actors.ports.ledger import CompletionKey, Principal
 from serve_app.dialects.base import CreateCall, Dialect, HttpCall, Operation, Reply, render
 from serve_app.dialects.chat.dialect import ChatDialect
-from serve_app.endpoints.completions import CompletionEndpoints
+from serve_app.endpoints.create import DialectEndpoints
 from serve_app.http.authentication import Authenticator
 from serve_app.http.exchange import Exchange
-from serve_app.http.route import RouteHandler, Shell
-from serve_app.http.ulid import new_ulid
+from serve_app.http.route import RouteHandler, Shell, new_ulid
 from tests.http.rig import Asgi, Rig, chat_body, finish, rig, say, text, until
 
 _ROUTE = "/completions"
@@ -49,7 +48,7 @@ class _Dialect(ChatDialect):
         return Reply(200, render({"id": wire_id, "deleted": True}))
 
 
-class _Endpoints(CompletionEndpoints):
+class _Endpoints(DialectEndpoints):
     """Endpoints that look something up before they understand a call."""
 
     async def _understand(

@@ -36,7 +36,7 @@ from actors.core.upstream import UpstreamBatch
 from actors.ports.ledger import CompletionKey, PolicyChange
 from actors.ports.runtime import ReaderLeft, Subscription
 from actors.testing import ScriptedUpstream
-from serve_app.http.ulid import new_ulid
+from serve_app.http.route import new_ulid
 from tests.http.rig import Rig, finish, rig, say, until
 from tests.support.principals import principal_of
 

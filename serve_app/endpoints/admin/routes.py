@@ -19,8 +19,8 @@ from actors.core.record import CompletionRecord
 from actors.ports.ledger import Balance
 from actors.ports.runtime import CancelOutcome, CompletionFilter
 from serve_app.dialects.base import DialectRules
+from serve_app.dialects.idempotency import idempotency_key
 from serve_app.dialects.json_body import parse_object, validate
-from serve_app.dialects.midstream_headers import idempotency_key
 from serve_app.dialects.midstream_object import credits
 from serve_app.dialects.queries import cursor
 from serve_app.endpoints.admin.members import GrantBody, KeyBody, TeamBody
@@ -91,7 +91,6 @@ class AdminEndpoints:
         text = exchange.query.get("after", exchange.headers.get("last-event-id"))
         after = cursor(text, "after", is_called="a sequence number")
         subscription = await self._runtime.subscribe_by_id(exchange.path("id"))
-        watch = shell.watch(exchange)
         options = StreamOptions(
             keep_alive=b": keep-alive\n\n",
             opening=Opening.AT_ONCE,
@@ -99,7 +98,7 @@ class AdminEndpoints:
             keep_alive_s=settings.keep_alive_s,
             frames_skipped=after + 1,
         )
-        async with StreamReading(subscription, watch, shell.background) as reading:
+        async with StreamReading(subscription, exchange.watch(), shell.background) as reading:
             await EventStream(exchange, reading, EventRows(exchange.request_id), options).run()
 
     # Teams, keys, credits.
@@ -167,7 +166,7 @@ class AdminEndpoints:
 
     async def _body(self, exchange: Exchange, *, may_be_empty: bool = False) -> dict[str, Any]:
         self._require_admin(exchange)
-        body = await self._shell.body(exchange)
+        body = await exchange.body()
         return {} if may_be_empty and not body.strip() else parse_object(body)
 
     def _detail(self, record: CompletionRecord) -> dict[str, Any]:
