@@ -18,8 +18,8 @@ from starlette.routing import Route
 from serve_app.dialects.base import Dialect
 from serve_app.http.route import RouteHandler
 from serve_app.openapi.answer_schemas import ANSWERS, ERRORS, REMEMBERED
+from serve_app.openapi.operation import Access, ApiOperation
 from serve_app.openapi.operations import OPERATIONS
-from serve_app.openapi.phrases import Access, Described
 
 __all__ = ["described_routes", "document"]
 
@@ -89,7 +89,7 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
     }
 
 
-def described_routes(routes: Sequence[Route]) -> Iterator[tuple[str, str, Described, Dialect]]:
+def described_routes(routes: Sequence[Route]) -> Iterator[tuple[str, str, ApiOperation, Dialect]]:
     """Yield method, path, description and dialect of all that the routes answer."""
     for route in routes:
         endpoint = route.endpoint
@@ -101,8 +101,8 @@ def described_routes(routes: Sequence[Route]) -> Iterator[tuple[str, str, Descri
             yield method, path, operation, endpoint.dialect.name
 
 
-def _undescribed(method: str, path: str) -> Described:
-    return Described(f"{method} {path}", "Others", errors=(400, 401, 404, 409, 429, 502, 503))
+def _undescribed(method: str, path: str) -> ApiOperation:
+    return ApiOperation(f"{method} {path}", "Others", errors=(400, 401, 404, 409, 429, 502, 503))
 
 
 class _Bodies:
@@ -115,13 +115,17 @@ class _Bodies:
         self.refs = {model: refs[model, "validation"] for model in models}
 
 
-def _bodies(operations: Iterator[Described]) -> _Bodies:
+def _bodies(operations: Iterator[ApiOperation]) -> _Bodies:
     models = dict.fromkeys(operation.body for operation in operations if operation.body is not None)
     return _Bodies(list(models))
 
 
 def _operation(
-    method: str, path: str, operation: Described, dialect: Dialect, refs: dict[type[BaseModel], Any]
+    method: str,
+    path: str,
+    operation: ApiOperation,
+    dialect: Dialect,
+    refs: dict[type[BaseModel], Any],
 ) -> dict[str, Any]:
     value: dict[str, Any] = {
         "operationId": _operation_id(method, path),
@@ -153,7 +157,7 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
     ]
 
 
-def _parameters(operation: Described) -> list[dict[str, Any]]:
+def _parameters(operation: ApiOperation) -> list[dict[str, Any]]:
     return [
         {
             "name": parameter.name,
@@ -166,7 +170,7 @@ def _parameters(operation: Described) -> list[dict[str, Any]]:
     ]
 
 
-def _responses(operation: Described, dialect: Dialect) -> dict[str, Any]:
+def _responses(operation: ApiOperation, dialect: Dialect) -> dict[str, Any]:
     answer = {"$ref": _REF + operation.answer} if operation.answer else {"type": "object"}
     # What is no JSON has no schema.
     content = {

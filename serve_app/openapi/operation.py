@@ -1,6 +1,6 @@
-"""The words in which a route is described, and what many routes have in common.
+"""What is said of one operation of the API, and what many operations have in common.
 
-Which route is what is in `operations` and the modules beside it.
+Which operation is what is in `operations` and the modules beside it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
     "READING",
     "STREAM",
     "Access",
-    "Described",
+    "ApiOperation",
     "Parameter",
 ]
 
@@ -53,7 +53,7 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class ApiOperation:
     """One method of one path.
 
     Args:

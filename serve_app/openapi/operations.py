@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from serve_app.dialects.chat.body import ChatBody
 from serve_app.dialects.chat.dialect import VERSION
-from serve_app.dialects.chat.members import ChatBody
-from serve_app.dialects.model_response.members import ModelResponseBody
-from serve_app.endpoints.admin.members import GrantBody, KeyBody, TeamBody
-from serve_app.openapi.operations_messages import MESSAGES_OPERATIONS
-from serve_app.openapi.operations_responses import RESPONSES_OPERATIONS
-from serve_app.openapi.phrases import (
+from serve_app.dialects.model_response.body import ModelResponseBody
+from serve_app.endpoints.admin.bodies import GrantBody, KeyBody, TeamBody
+from serve_app.openapi.operation import (
     ASKED,
     CANCELLED,
     CANCELLING,
@@ -30,9 +28,11 @@ from serve_app.openapi.phrases import (
     READING,
     STREAM,
     Access,
-    Described,
+    ApiOperation,
     Parameter,
 )
+from serve_app.openapi.operations_messages import MESSAGES_OPERATIONS
+from serve_app.openapi.operations_responses import RESPONSES_OPERATIONS
 
 __all__ = ["OPERATIONS"]
 
@@ -99,13 +99,13 @@ _ADMIN = "Administration"
 _SERVICE = "Service"
 
 
-def _admin(summary: str, answer: str = "", **members: Any) -> Described:
+def _admin(summary: str, answer: str = "", **members: Any) -> ApiOperation:
     errors = members.pop("errors", ASKED)
-    return Described(summary, _ADMIN, answer, Access.ADMIN, errors=errors, **members)
+    return ApiOperation(summary, _ADMIN, answer, Access.ADMIN, errors=errors, **members)
 
 
-OPERATIONS: Mapping[tuple[str, str], Described] = {
-    ("POST", "/v1/chat/completions"): Described(
+OPERATIONS: Mapping[tuple[str, str], ApiOperation] = {
+    ("POST", "/v1/chat/completions"): ApiOperation(
         "Create a chat completion, as JSON or as a stream",
         _CHAT,
         "ChatCompletion",
@@ -114,7 +114,7 @@ OPERATIONS: Mapping[tuple[str, str], Described] = {
         errors=CREATED,
         media=JSON_OR_STREAM,
     ),
-    ("GET", "/v1/chat/completions/{id}"): Described(
+    ("GET", "/v1/chat/completions/{id}"): ApiOperation(
         "Read a chat completion, running or settled, or follow its stream",
         _CHAT,
         "ChatCompletion",
@@ -122,7 +122,7 @@ OPERATIONS: Mapping[tuple[str, str], Described] = {
         errors=FOUND,
         media=JSON_OR_STREAM,
     ),
-    ("POST", "/v1/chat/completions/{id}/cancel"): Described(
+    ("POST", "/v1/chat/completions/{id}/cancel"): ApiOperation(
         "Cancel a chat completion",
         _CHAT,
         "ChatCompletion",
@@ -130,7 +130,7 @@ OPERATIONS: Mapping[tuple[str, str], Described] = {
         errors=CANCELLED,
         accepts_remember=True,
     ),
-    ("POST", "/v1/model/response"): Described(
+    ("POST", "/v1/model/response"): ApiOperation(
         "Create a model response, as JSON, as a stream or in the background",
         _RESPONSE,
         "ModelResponseCreated",
@@ -139,7 +139,7 @@ OPERATIONS: Mapping[tuple[str, str], Described] = {
         errors=(*CREATED, 403),
         media=JSON_OR_STREAM,
     ),
-    ("GET", "/v1/model/response/{id}"): Described(
+    ("GET", "/v1/model/response/{id}"): ApiOperation(
         "Read how a model response stands, or follow its stream",
         _RESPONSE,
         "ModelResponseStatus",
@@ -147,7 +147,7 @@ OPERATIONS: Mapping[tuple[str, str], Described] = {
         errors=(*FOUND, 403),
         media=JSON_OR_STREAM,
     ),
-    ("DELETE", "/v1/model/response/{id}"): Described(
+    ("DELETE", "/v1/model/response/{id}"): ApiOperation(
         "Cancel a model response",
         _RESPONSE,
         "ModelResponseCancelled",
@@ -155,17 +155,17 @@ OPERATIONS: Mapping[tuple[str, str], Described] = {
         errors=(*CANCELLED, 403),
         accepts_remember=True,
     ),
-    ("GET", "/v1/models"): Described(
+    ("GET", "/v1/models"): ApiOperation(
         "List the models; Anthropic's clients are answered in their API's shape",
         _ACCOUNT,
         "ModelList",
         parameters=(*_VERSION, *_MODELS_PAGE),
         errors=ASKED,
     ),
-    ("GET", "/v1/models/{model}"): Described(
+    ("GET", "/v1/models/{model}"): ApiOperation(
         "Read a model", _ACCOUNT, "Model", parameters=_VERSION, errors=FOUND
     ),
-    ("GET", "/v1/balance"): Described(
+    ("GET", "/v1/balance"): ApiOperation(
         "Read the team's balance", _ACCOUNT, "Balance", parameters=_VERSION, errors=ASKED
     ),
     ("GET", "/admin/v1/completions"): _admin(
@@ -199,16 +199,18 @@ OPERATIONS: Mapping[tuple[str, str], Described] = {
     ("GET", "/admin/v1/keys"): _admin("List keys", "KeyPage", parameters=_TEAM_FILTER),
     ("DELETE", "/admin/v1/keys/{key_id}"): _admin("Revoke a key", "RevokedKey", errors=FOUND),
     ("GET", "/admin/v1/ledger/audit"): _admin("Audit the ledger"),
-    ("GET", "/"): Described("What this is", _SERVICE, "", Access.NOBODY),
-    ("GET", "/healthz"): Described("Whether this replica lives", _SERVICE, "Health", Access.NOBODY),
-    ("GET", "/readyz"): Described(
+    ("GET", "/"): ApiOperation("What this is", _SERVICE, "", Access.NOBODY),
+    ("GET", "/healthz"): ApiOperation(
+        "Whether this replica lives", _SERVICE, "Health", Access.NOBODY
+    ),
+    ("GET", "/readyz"): ApiOperation(
         "Whether the next request would be taken", _SERVICE, "Health", Access.NOBODY
     ),
-    ("GET", "/openapi.json"): Described("This description", _SERVICE, "", Access.NOBODY),
-    ("GET", "/docs"): Described(
+    ("GET", "/openapi.json"): ApiOperation("This description", _SERVICE, "", Access.NOBODY),
+    ("GET", "/docs"): ApiOperation(
         "The same page, where one would look", _SERVICE, "", Access.NOBODY, media=("text/html",)
     ),
-    ("GET", "/docs/api"): Described(
+    ("GET", "/docs/api"): ApiOperation(
         "This description as a page", _SERVICE, "", Access.NOBODY, media=("text/html",)
     ),
     **MESSAGES_OPERATIONS,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from serve_app.dialects.messages.members import CountBody, MessagesBody
-from serve_app.openapi.phrases import (
+from serve_app.dialects.messages.body import CountBody, MessagesBody
+from serve_app.openapi.operation import (
     CANCELLING,
     CREATING,
     CURSOR,
@@ -13,7 +13,7 @@ from serve_app.openapi.phrases import (
     LAST_EVENT_ID,
     NAME,
     STREAM,
-    Described,
+    ApiOperation,
     Parameter,
 )
 
@@ -32,8 +32,8 @@ _AFTER = (
     LAST_EVENT_ID,
 )
 
-_OPERATIONS: Mapping[tuple[str, str], Described] = {
-    ("POST", ""): Described(
+_OPERATIONS: Mapping[tuple[str, str], ApiOperation] = {
+    ("POST", ""): ApiOperation(
         "Create a message, as JSON or as a stream",
         _GROUP,
         "Message",
@@ -42,10 +42,10 @@ _OPERATIONS: Mapping[tuple[str, str], Described] = {
         errors=_CREATED,
         media=JSON_OR_STREAM,
     ),
-    ("POST", "/count_tokens"): Described(
+    ("POST", "/count_tokens"): ApiOperation(
         "Count the tokens of a prompt", _GROUP, "MessageTokens", body=CountBody, errors=_POSTED
     ),
-    ("POST", "/validate"): Described(
+    ("POST", "/validate"): ApiOperation(
         "Say whether a create would start, without starting it",
         _GROUP,
         "MessageVerdict",
@@ -53,7 +53,7 @@ _OPERATIONS: Mapping[tuple[str, str], Described] = {
         errors=_POSTED,
         told={400: "MessageVerdict"},
     ),
-    ("POST", "/async"): Described(
+    ("POST", "/async"): ApiOperation(
         "Start a message in the background",
         _GROUP,
         "MessageInitiated",
@@ -61,17 +61,17 @@ _OPERATIONS: Mapping[tuple[str, str], Described] = {
         parameters=(*CREATING, *_MESSAGE_ID),
         errors=_CREATED,
     ),
-    ("GET", "/async/{id}/stream"): Described(
+    ("GET", "/async/{id}/stream"): ApiOperation(
         "Follow a message, from its first event or after a cursor",
         _GROUP,
         parameters=_AFTER,
         errors=_ASKED,
         media=STREAM,
     ),
-    ("GET", "/async/{id}/status"): Described(
+    ("GET", "/async/{id}/status"): ApiOperation(
         "Read how a message stands", _GROUP, "MessageStatus", errors=_ASKED
     ),
-    ("POST", "/async/{id}/cancel"): Described(
+    ("POST", "/async/{id}/cancel"): ApiOperation(
         "Cancel a message",
         _GROUP,
         "MessageCancelled",
@@ -79,7 +79,7 @@ _OPERATIONS: Mapping[tuple[str, str], Described] = {
         errors=(*_POSTED, 409, 429),
         accepts_remember=True,
     ),
-    ("DELETE", "/async/{id}/delete"): Described(
+    ("DELETE", "/async/{id}/delete"): ApiOperation(
         "Forget a message; one that runs is cancelled first",
         _GROUP,
         errors=_ASKED,
@@ -89,10 +89,10 @@ _OPERATIONS: Mapping[tuple[str, str], Described] = {
 }
 
 
-def _prefixed() -> Iterator[tuple[tuple[str, str], Described]]:
+def _prefixed() -> Iterator[tuple[tuple[str, str], ApiOperation]]:
     for prefix in _PREFIXES:
         for (method, path), operation in _OPERATIONS.items():
             yield (method, f"{prefix}/v1/messages{path}"), operation
 
 
-MESSAGES_OPERATIONS: Mapping[tuple[str, str], Described] = dict(_prefixed())
+MESSAGES_OPERATIONS: Mapping[tuple[str, str], ApiOperation] = dict(_prefixed())

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from serve_app.dialects.members import ModelName
-from serve_app.dialects.responses.members import ResponsesBody
-from serve_app.openapi.phrases import (
+from serve_app.dialects.member_types import ModelName
+from serve_app.dialects.responses.body import ResponsesBody
+from serve_app.openapi.operation import (
     CANCELLING,
     CREATING,
     FOUND,
     JSON_OR_STREAM,
     READING,
-    Described,
+    ApiOperation,
     Parameter,
 )
 
@@ -41,8 +41,8 @@ class InputTokensBody(ResponsesBody):
     model: ModelName | None = None  # type: ignore[assignment]
 
 
-RESPONSES_OPERATIONS: Mapping[tuple[str, str], Described] = {
-    ("POST", "/v1/responses"): Described(
+RESPONSES_OPERATIONS: Mapping[tuple[str, str], ApiOperation] = {
+    ("POST", "/v1/responses"): ApiOperation(
         "Create a response, as JSON, as a stream or in the background",
         _GROUP,
         "Response",
@@ -51,20 +51,20 @@ RESPONSES_OPERATIONS: Mapping[tuple[str, str], Described] = {
         errors=(*_POSTED, 409, 429, 502),
         media=JSON_OR_STREAM,
     ),
-    ("POST", "/v1/responses/input_tokens"): Described(
+    ("POST", "/v1/responses/input_tokens"): ApiOperation(
         "Count the tokens of an input",
         _GROUP,
         "ResponseInputTokens",
         body=InputTokensBody,
         errors=_POSTED,
     ),
-    ("POST", "/v1/responses/compact"): Described(
+    ("POST", "/v1/responses/compact"): ApiOperation(
         "Compact a conversation, where the provider can",
         _GROUP,
         body=ResponsesBody,
         errors=(*_POSTED, 429, 502),
     ),
-    ("GET", "/v1/responses/{id}"): Described(
+    ("GET", "/v1/responses/{id}"): ApiOperation(
         "Read a response, running or settled, or follow its stream",
         _GROUP,
         "Response",
@@ -72,14 +72,14 @@ RESPONSES_OPERATIONS: Mapping[tuple[str, str], Described] = {
         errors=_NATIVE,
         media=JSON_OR_STREAM,
     ),
-    ("DELETE", "/v1/responses/{id}"): Described(
+    ("DELETE", "/v1/responses/{id}"): ApiOperation(
         "Forget a response; one that runs is cancelled first",
         _GROUP,
         "ResponseDeleted",
         parameters=_PROVIDER,
         errors=(*_NATIVE, 504),
     ),
-    ("POST", "/v1/responses/{id}/cancel"): Described(
+    ("POST", "/v1/responses/{id}/cancel"): ApiOperation(
         "Cancel a response",
         _GROUP,
         "Response",
@@ -87,7 +87,7 @@ RESPONSES_OPERATIONS: Mapping[tuple[str, str], Described] = {
         errors=(*_NATIVE, 409, 504),
         accepts_remember=True,
     ),
-    ("GET", "/v1/responses/{id}/input_items"): Described(
+    ("GET", "/v1/responses/{id}/input_items"): ApiOperation(
         "List what a response was asked",
         _GROUP,
         "ResponseItemPage",

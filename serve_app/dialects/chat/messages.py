@@ -26,7 +26,7 @@ from actors.core.request import (
     VideoPart,
 )
 from serve_app.dialects.beyond import Beyond
-from serve_app.dialects.chat.members import (
+from serve_app.dialects.chat.body import (
     FileMember,
     ImageUrl,
     MessageMember,

@@ -1,11 +1,11 @@
 """A chat request's body to a neutral `CompletionRequest`.
 
 Owns what one member says about another: which tool a choice may name, which of two limits counts. What a
-message says is `messages`'s; everything that a member may be by itself is in `members`. Under strict
+message says is `messages`'s; everything that a member may be by itself is in `body`. Under strict
 contracts `strict` has refused before what the primary page refuses.
 
 Source: contract of the chat dialect, section 2; OpenAI API reference, "Create chat completion", and the
-request types of the clients in `members`, read 2026-11-25.
+request types of the clients in `body`, read 2026-11-25.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 from actors.core.errors import InvalidRequest
 from actors.core.request import CompletionRequest, DisconnectPolicy, Sampling
 from serve_app.dialects.beyond import Beyond
+from serve_app.dialects.chat.body import ChatBody
 from serve_app.dialects.chat.functions import has_functions, told_of_functions, with_tools
-from serve_app.dialects.chat.members import ChatBody
 from serve_app.dialects.chat.messages import message_of
 from serve_app.dialects.chat.render import FUNCTIONS, INCLUDE_USAGE
 from serve_app.dialects.chat.strict import check_strictly

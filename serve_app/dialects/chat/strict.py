@@ -1,6 +1,6 @@
 """What the primary page refuses in a chat request beyond what no provider takes: for strict contracts.
 
-The models here narrow those of `members`: what they do not name is as it is there. They only check; what
+The models here narrow those of `body`: what they do not name is as it is there. They only check; what
 a request means is `request`'s to say.
 
 Source: contract of the chat dialect, section 2.
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from actors.core.errors import InvalidRequest
-from serve_app.dialects.chat.members import (
+from serve_app.dialects.chat.body import (
     CalledFunction,
     ChatBody,
     FunctionMember,
@@ -26,7 +26,7 @@ from serve_app.dialects.chat.members import (
     VideoUrl,
 )
 from serve_app.dialects.json_body import validate
-from serve_app.dialects.members import ByJsonKind, ByType, Limit, Members, Url
+from serve_app.dialects.member_types import ByJsonKind, ByType, Limit, Members, Url
 
 __all__ = ["check_strictly"]
 

@@ -15,7 +15,7 @@ from typing import Any
 from actors.core.errors import InvalidRequest
 from actors.core.request import Tool, ToolChoice, ToolChoiceMode, ToolKind
 from serve_app.dialects.beyond import Beyond
-from serve_app.dialects.chat.members import ChatBody, CustomTool, FunctionTool, OtherMember
+from serve_app.dialects.chat.body import ChatBody, CustomTool, FunctionTool, OtherMember
 
 __all__ = ["tool_choice", "tools_of"]
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from serve_app.dialects.members import (
+from serve_app.dialects.member_types import (
     AnyUrl,
     ByJsonKind,
     ByType,

@@ -25,7 +25,7 @@ from actors.core.request import (
 )
 from actors.core.wire.anthropic import redacted_signature
 from serve_app.dialects.beyond import Beyond
-from serve_app.dialects.messages.members import (
+from serve_app.dialects.messages.body import (
     Base64Source,
     BlockMember,
     CompactionMember,

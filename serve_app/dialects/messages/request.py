@@ -2,7 +2,7 @@
 
 Owns what one member says about another: which tool a choice may name, where the form of the answer and
 the effort stand. What a message says is `content`'s; everything that a member may be by itself is in
-`members`. Under strict contracts `strict` has refused before what the primary page refuses.
+`body`. Under strict contracts `strict` has refused before what the primary page refuses.
 
 Source: contract of the messages dialect, section 2; Anthropic API reference, "Create a Message",
 betas included, read 2026-11-25.
@@ -25,15 +25,15 @@ from actors.core.request import (
 )
 from serve_app.dialects.beyond import Beyond
 from serve_app.dialects.json_body import validate
-from serve_app.dialects.messages.content import messages_of
-from serve_app.dialects.messages.errors import THREAD_UNSUPPORTED
-from serve_app.dialects.messages.members import (
+from serve_app.dialects.messages.body import (
     CountBody,
     FormatMember,
     MessagesBody,
     ThinkingConfig,
     ToolMember,
 )
+from serve_app.dialects.messages.content import messages_of
+from serve_app.dialects.messages.errors import THREAD_UNSUPPORTED
 from serve_app.dialects.messages.strict import check_count_strictly, check_strictly
 from serve_app.dialects.messages.tidy import PENALTIES, VENDOR_MEMBERS, schema_of, tidied
 

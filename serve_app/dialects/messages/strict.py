@@ -1,6 +1,6 @@
 """What the primary page refuses in a messages request beyond what no provider takes: for strict contracts.
 
-The models here narrow those of `members`: what they do not name is as it is there. They only check; what
+The models here narrow those of `body`: what they do not name is as it is there. They only check; what
 a request means is `request`'s to say.
 
 Source: contract of the messages dialect, section 2; the parameter types of Anthropic's Python SDK
@@ -15,8 +15,8 @@ from pydantic import BaseModel, Field
 
 from actors.core.errors import InvalidRequest
 from serve_app.dialects.json_body import validate
-from serve_app.dialects.members import ByJsonKind, ByType, Limit, Members
-from serve_app.dialects.messages.members import (
+from serve_app.dialects.member_types import ByJsonKind, ByType, Limit, Members
+from serve_app.dialects.messages.body import (
     Base64Source,
     CountBody,
     ImageBlockMember,

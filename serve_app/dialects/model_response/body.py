@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from serve_app.dialects.members import ByJsonKind, ByType, Members, ModelName, Url
+from serve_app.dialects.member_types import ByJsonKind, ByType, Members, ModelName, Url
 
 __all__ = ["ImageBlock", "ImageContent", "InputMember", "ModelResponseBody", "TextBlock"]
 

@@ -22,7 +22,7 @@ from actors.core.request import (
     TextPart,
 )
 from serve_app.dialects.json_body import parse_object, validate
-from serve_app.dialects.model_response.members import (
+from serve_app.dialects.model_response.body import (
     ImageBlock,
     ImageContent,
     InputMember,

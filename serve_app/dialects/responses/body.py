@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from serve_app.dialects.members import ByJsonKind, ByType, Limit, Members, ModelName, Url
+from serve_app.dialects.member_types import ByJsonKind, ByType, Limit, Members, ModelName, Url
 
 __all__ = ["ITEMS_MAX_STRICT", "ChoiceMember", "OtherItem", "ResponsesBody"]
 

@@ -1,7 +1,7 @@
 """A Responses request's body to a neutral `CompletionRequest`.
 
 Owns what one member says about another: what an input may be, how long an answer is kept, what a
-provider of this format is sent. Everything that a member may be by itself is in `members`; what items
+provider of this format is sent. Everything that a member may be by itself is in `body`; what items
 and tools mean is in `items` and `tools`.
 
 What the response object shows again, and the items that came in, travel in `echo`: the one place where
@@ -28,9 +28,9 @@ from actors.core.request import (
     TextPart,
 )
 from serve_app.dialects.json_body import validate
+from serve_app.dialects.responses.body import ITEMS_MAX_STRICT, ResponsesBody
 from serve_app.dialects.responses.carried import body_only, self_contained, sent_item, sent_items
 from serve_app.dialects.responses.items import BRINGING, Item, messages_of, normal_items, tools_in
-from serve_app.dialects.responses.members import ITEMS_MAX_STRICT, ResponsesBody
 from serve_app.dialects.responses.tools import tool_choice, tools_of, without_secrets
 
 __all__ = ["completion_request", "continued", "references"]

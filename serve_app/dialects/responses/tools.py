@@ -17,7 +17,7 @@ from typing import Any
 
 from actors.core.errors import InvalidRequest
 from actors.core.request import Tool, ToolChoice, ToolChoiceMode, ToolKind
-from serve_app.dialects.responses.members import ChoiceMember
+from serve_app.dialects.responses.body import ChoiceMember
 
 __all__ = ["tool_choice", "tools_of", "without_secrets"]
 

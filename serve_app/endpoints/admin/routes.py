@@ -23,7 +23,7 @@ from serve_app.dialects.idempotency import idempotency_key
 from serve_app.dialects.json_body import parse_object, validate
 from serve_app.dialects.midstream_object import credits
 from serve_app.dialects.queries import cursor
-from serve_app.endpoints.admin.members import GrantBody, KeyBody, TeamBody
+from serve_app.endpoints.admin.bodies import GrantBody, KeyBody, TeamBody
 from serve_app.endpoints.admin.objects import (
     EventRows,
     balance_object,
