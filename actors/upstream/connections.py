@@ -156,7 +156,7 @@ class Answer:
         self._response = response
         self._is_closed = False
         codings = ", ".join(self.headers.getall("Content-Encoding", ()))
-        self._decoder = ContentDecoder(codings or None)
+        self._decoder: ContentDecoder | None = ContentDecoder(codings or None)
         self._is_over = False
 
     async def read(self) -> bytes:
@@ -175,13 +175,19 @@ class Answer:
             raise _mapped(error) from None
 
     async def _read(self) -> bytes:
-        if self._decoder.has_more:
-            return self._decoder.decode(b"")
+        decoder = self._decoder
+        if decoder is not None and decoder.has_more:
+            return decoder.decode(b"")
         data = await self._response.content.read(_SEGMENT_BYTES)
-        if data:
-            return self._decoder.decode(data)
-        self._is_over = True
-        return self._decoder.end()
+        if not data:
+            self._is_over = True
+            return b"" if decoder is None else decoder.end()
+        if decoder is None:
+            return data
+        data = decoder.decode(data)
+        if decoder.is_plain:
+            self._decoder = None  # The rest of the body passes it by.
+        return data
 
     async def aclose(self) -> None:
         """Close the connection; after the body's end it is in the pool and stays there. Idempotent.

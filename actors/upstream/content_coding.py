@@ -51,6 +51,11 @@ class ContentDecoder:
         """Whether `decode` has something to say without new bytes."""
         return bool(self._rest)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the body has begun, and is not compressed."""
+        return self._head is None and self._inflater is None
+
     def decode(self, data: bytes) -> bytes:
         """Return the next bytes of the body; empty where these are not enough for any.
 

@@ -248,17 +248,15 @@ class EventStream:
     async def _follow(self) -> None:
         if self._reading.finished is not None:
             return
-        options, exchange = self._options, self._exchange
-        keep_alive = KeepAlive(exchange.write, self._keep_alive, interval_s=options.keep_alive_s)
+        interval_s = self._options.keep_alive_s
+        keep_alive = KeepAlive(self._exchange.write, self._keep_alive, interval_s=interval_s)
         try:
             while self._reading.finished is None:
                 await self._read()
                 body = self._take_frames()
                 is_last = self._reading.finished is not None
                 if body or is_last:
-                    await keep_alive.begin_write()
-                    await exchange.write(body, is_last=is_last)
-                    keep_alive.end_write()
+                    await keep_alive.write(body, is_last=is_last)
         finally:
             keep_alive.close()
 

@@ -116,7 +116,8 @@ class Exchange:
             ClientGone: it never came.
         """
         bytes_max, timeout_s = self._settings.body_bytes_max, self._settings.body_timeout_s
-        codings = codings_of(self.headers.get("content-encoding", ""))
+        encoding = self.headers.get("content-encoding")
+        codings = codings_of(encoding) if encoding else ()
         declared = self.headers.get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > bytes_max:
             raise RequestTooLarge(bytes_max=bytes_max)

@@ -4,7 +4,7 @@ One timer per stream, armed anew only when it fires: a write just notes its time
 written by a task of its own, and only while the stream itself writes nothing; the stream waits for
 that task before its next write, so nothing is ever written after the last byte.
 
-    IDLE --begin_write--> WRITING --end_write--> IDLE
+    IDLE --write--> WRITING --it is out--> IDLE
          --the timer fires, and nothing was written for the interval--> a comment
 """
 
@@ -27,14 +27,14 @@ class KeepAlive:
     """Made with the first write done; `close` ends it.
 
     Args:
-        write: writes a piece of the body.
+        write: writes a piece of the body, as `Exchange.write` does.
         comment: gives what to write; asked when it is due.
         interval_s: how long nothing may be written.
     """
 
     def __init__(
         self,
-        write: Callable[[bytes], Awaitable[None]],
+        write: Callable[..., Awaitable[None]],
         comment: Callable[[], bytes],
         *,
         interval_s: float,
@@ -51,13 +51,12 @@ class KeepAlive:
     def __repr__(self) -> str:
         return f"<KeepAlive {self._state.value}>"
 
-    async def begin_write(self) -> None:
-        """Wait until no comment is being written. Cancel: nothing changes."""
+    async def write(self, body: bytes, *, is_last: bool) -> None:
+        """Write a piece of the stream, when no comment is being written. Cancel: it may be out or not."""
         if self._commenting is not None:
             await asyncio.wait({self._commenting})
         self._state = _State.WRITING
-
-    def end_write(self) -> None:
+        await self._write(body, is_last=is_last)
         self._written_at_s = self._loop.time()
         self._state = _State.IDLE
 

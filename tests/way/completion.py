@@ -20,6 +20,9 @@ __all__ = ["BACK", "THERE", "walk"]
 THERE = "there: from the request to the provider"
 BACK = "back: one delta, from the provider to the client"
 
+_WALKS = 3
+"""The shortest is told: what comes by the clock, such as the renewal of slots, falls into one or another."""
+
 _SETTLED_S = 0.05
 """How long what a stretch set off may still run before the next one begins."""
 
@@ -34,17 +37,29 @@ def walk() -> tuple[Stretch, Stretch]:
 async def _walk(folder: Path, recorder: Recorder) -> tuple[Stretch, Stretch]:
     async with listening() as provider, rig(folder, simulator=provider.url) as run:
         await _complete(run, provider)
-        recorder.begin()
-        call = _create(run)
-        await provider.asked()
-        there = recorder.end(THERE)
-        await _open(call, provider)
-        recorder.begin()
-        provider.say({"content": " Lucerne"})
-        await until(lambda: b"Lucerne" in call.body, "the delta is told")
-        back = recorder.end(BACK)
-        await _finish(call, provider)
-        return there, back
+        walks = [await _walk_once(run, provider, recorder) for _ in range(_WALKS)]
+        theres, backs = zip(*walks, strict=True)
+        return min(theres, key=_length), min(backs, key=_length)
+
+
+async def _walk_once(
+    run: Rig, provider: SpokenProvider, recorder: Recorder
+) -> tuple[Stretch, Stretch]:
+    recorder.begin()
+    call = _create(run)
+    await provider.asked()
+    there = recorder.end(THERE)
+    await _open(call, provider)
+    recorder.begin()
+    provider.say({"content": " Lucerne"})
+    await until(lambda: b"Lucerne" in call.body, "the delta is told")
+    back = recorder.end(BACK)
+    await _finish(call, provider)
+    return there, back
+
+
+def _length(stretch: Stretch) -> int:
+    return len(stretch.steps)
 
 
 async def _complete(run: Rig, provider: SpokenProvider) -> None:
