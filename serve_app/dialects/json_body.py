@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails
 
 from actors.core.errors import InvalidRequest
 
-__all__ = ["dotted", "parse_object", "tag", "validate"]
+__all__ = ["dotted", "missing", "parse_object", "tag", "validate"]
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -146,6 +146,11 @@ def validate(model: type[Model], value: Any) -> Model:
         raise _invalid(error.errors(include_url=False)[0]) from None
 
 
+def missing(param: str | None) -> InvalidRequest:
+    """Return the error of a member that is not there and has to be."""
+    return InvalidRequest(f"{param} is required.", param=param, reason="missing_field")
+
+
 def tag(name: str) -> str:
     """Return a union tag that is recognised as one: the path of an error leaves it out."""
     return f"<{name}>"
@@ -185,7 +190,7 @@ def _invalid(error: ErrorDetails) -> InvalidRequest:
         location = (*location, "type")
     param = dotted(location)
     if kind in ("missing", "union_tag_not_found"):
-        return InvalidRequest(f"{param} is required.", param=param, reason="missing_field")
+        return missing(param)
     reason = "value_out_of_range" if kind in _OUT_OF_RANGE else "invalid_format"
     says = _word(error) or _SAYS.get(kind)
     says = says or error["msg"].removeprefix("Value error, ").rstrip(".")

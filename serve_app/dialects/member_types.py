@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, GetCoreSchemaHandler, Tag
 from pydantic_core import CoreSchema
@@ -24,8 +24,10 @@ __all__ = [
     "ByJsonKind",
     "ByType",
     "Limit",
+    "Listed",
     "Members",
     "ModelName",
+    "NonEmpty",
     "OtherMember",
     "Seed",
     "Url",
@@ -35,6 +37,12 @@ Url = Annotated[str, Field(pattern=r"^(https?://|data:)[^\s]")]
 AnyUrl = Annotated[str, Field(pattern=r"^(?i:https?://|data:|gs://|s3://)\S")]
 """Where a provider may find something; none of them is of this machine."""
 
+T = TypeVar("T")
+
+Listed = Annotated[list[T], Field(fail_fast=True)]
+"""A list that stops at its first fault: a body of ten million faults costs no more than one."""
+
+NonEmpty = Annotated[str, Field(min_length=1)]
 ModelName = Annotated[str, Field(min_length=1, max_length=128)]
 Limit = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]

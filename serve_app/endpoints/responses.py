@@ -29,7 +29,7 @@ from actors.core.request import CompletionRequest
 from actors.core.wire.pass_through import held_back
 from actors.ports.ledger import CompletionKey, Principal
 from serve_app.dialects.base import CreateCall, Reply, render
-from serve_app.dialects.json_body import parse_object
+from serve_app.dialects.json_body import missing, parse_object
 from serve_app.dialects.responses import ResponsesDialect
 from serve_app.dialects.responses.errors import NotBackground
 from serve_app.dialects.responses.request import continued, references
@@ -86,7 +86,7 @@ class ResponsesEndpoints(DialectEndpoints):
         value = await self._shell.work(exchange, parse_object, await exchange.body())
         name = value.get("model")
         if not isinstance(name, str):
-            raise InvalidRequest("model is required.", param="model", reason="missing_field")
+            raise missing("model")
         model = self._shell.catalogue.lookup(name)
         if value.get("previous_response_id") is not None:
             raise InvalidRequest(

@@ -20,8 +20,10 @@ from serve_app.dialects.member_types import (
     AnyUrl,
     ByJsonKind,
     ByType,
+    Listed,
     Members,
     ModelName,
+    NonEmpty,
     OtherMember,
     Seed,
 )
@@ -80,7 +82,7 @@ class VideoUrl(Members):
 
 
 class _File(Members):
-    file_data: Annotated[str, Field(min_length=1)] | None = None
+    file_data: NonEmpty | None = None
     file_id: str | None = None
     filename: str | None = None
 
@@ -95,25 +97,24 @@ PartMember = Annotated[
 ]
 
 Content = Annotated[
-    str | Annotated[list[PartMember], Field(fail_fast=True)],
-    ByJsonKind("Input should be a string or an array of parts"),
+    str | Listed[PartMember], ByJsonKind("Input should be a string or an array of parts")
 ]
 
 
 class CalledFunction(Members):
     """`arguments` is JSON text; some clients send the value itself."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: NonEmpty
     arguments: Any = None
 
 
 class _CalledCustom(Members):
-    name: Annotated[str, Field(min_length=1)]
+    name: NonEmpty
     input: str
 
 
 class ToolCallMember(Members):
-    id: Annotated[str, Field(min_length=1)]
+    id: NonEmpty
     type: str | None = None
     function: CalledFunction | None = None
     custom: _CalledCustom | None = None
@@ -126,7 +127,7 @@ class MessageMember(Members):
     content: Content | None = None
     name: str | None = None
     tool_call_id: str | None = None
-    tool_calls: Annotated[list[ToolCallMember], Field(fail_fast=True)] | None = None
+    tool_calls: Listed[ToolCallMember] | None = None
     refusal: str | None = None
     reasoning_content: Any = None
     reasoning: Any = None

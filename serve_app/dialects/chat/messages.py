@@ -37,6 +37,7 @@ from serve_app.dialects.chat.body import (
     VideoUrl,
 )
 from serve_app.dialects.chat.tidy import arguments_text
+from serve_app.dialects.json_body import missing
 
 __all__ = ["message_of"]
 
@@ -99,13 +100,13 @@ def message_of(index: int, member: MessageMember, beyond: Beyond) -> Message:
 
 def _check_role(path: str, role: Role, member: MessageMember) -> None:
     if role is Role.TOOL and not member.tool_call_id:
-        raise _missing(f"{path}.tool_call_id")
+        raise missing(f"{path}.tool_call_id")
     if role is not Role.ASSISTANT and member.tool_calls:
         raise InvalidRequest(
             "Only an assistant's message has tool_calls.", param=f"{path}.tool_calls"
         )
     if role is not Role.ASSISTANT and member.content is None:
-        raise _missing(f"{path}.content")
+        raise missing(f"{path}.content")
 
 
 def _thought(role: Role, member: MessageMember) -> str | None:
@@ -120,7 +121,7 @@ def _call(path: str, call: ToolCallMember, beyond: Beyond) -> ToolCallPart:
     if call.custom is not None:
         return ToolCallPart(call.id, call.custom.name, call.custom.input, ToolKind.CUSTOM)
     if call.function is None:
-        raise _missing(f"{path}.function")
+        raise missing(f"{path}.function")
     beyond.unknown("messages[].tool_calls[].function", call.function)
     return ToolCallPart(call.id, call.function.name, arguments_text(call.function.arguments))
 
@@ -185,7 +186,3 @@ def _file(member: FileMember) -> FilePart | None:
         ending = "." + (name or "").rpartition(".")[2].lower()
         data = f"data:{_MEDIA_TYPES.get(ending, _MEDIA_TYPE)};base64,{data}"
     return FilePart(data, name)
-
-
-def _missing(param: str) -> InvalidRequest:
-    return InvalidRequest(f"{param} is required.", param=param, reason="missing_field")

@@ -25,8 +25,16 @@ from serve_app.dialects.chat.body import (
     ToolCallMember,
     VideoUrl,
 )
-from serve_app.dialects.json_body import validate
-from serve_app.dialects.member_types import ByJsonKind, ByType, Limit, Members, Url
+from serve_app.dialects.json_body import missing, validate
+from serve_app.dialects.member_types import (
+    ByJsonKind,
+    ByType,
+    Limit,
+    Listed,
+    Members,
+    NonEmpty,
+    Url,
+)
 
 __all__ = ["check_strictly"]
 
@@ -72,7 +80,7 @@ class _ToolCall(ToolCallMember):
 
 class _StrictMessage(MessageMember):
     content: _Content | None = None
-    tool_calls: Annotated[list[_ToolCall], Field(fail_fast=True)] | None = None
+    tool_calls: Listed[_ToolCall] | None = None
 
 
 class _Function(FunctionMember):
@@ -84,7 +92,7 @@ class _StrictFunctionTool(FunctionTool):
 
 
 class _ChosenFunction(Members):
-    name: Annotated[str, Field(min_length=1)]
+    name: NonEmpty
 
 
 class _NamedChoice(Members):
@@ -115,10 +123,8 @@ class _StrictSchemaFormat(Members):
 
 _ResponseFormat = Annotated[_StrictPlainFormat | _StrictSchemaFormat, ByType()]
 
-_StopText = Annotated[str, Field(min_length=1)]
-
 _Stop = Annotated[
-    _StopText | Annotated[list[_StopText], Field(max_length=4, fail_fast=True)],
+    NonEmpty | Annotated[list[NonEmpty], Field(max_length=4, fail_fast=True)],
     ByJsonKind("Input should be a string or an array of strings"),
 ]
 
@@ -133,7 +139,7 @@ class _StrictChatBody(ChatBody):
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     presence_penalty: _Penalty | None = None
     frequency_penalty: _Penalty | None = None
-    tools: Annotated[list[_StrictFunctionTool], Field(fail_fast=True)] | None = None
+    tools: Listed[_StrictFunctionTool] | None = None
     tool_choice: _ToolChoice | None = None
     response_format: _ResponseFormat | None = None
     reasoning_effort: Literal["minimal", "low", "medium", "high"] | None = None
@@ -181,9 +187,7 @@ def _check_message(path: str, member: _StrictMessage) -> None:
         member.tool_calls or member.refusal is not None
     )
     if member.content is None and not said_otherwise:
-        raise InvalidRequest(
-            f"{path}.content is required.", param=f"{path}.content", reason="missing_field"
-        )
+        raise missing(f"{path}.content")
     content = member.content if isinstance(member.content, list) else []
     for index, part in enumerate(content):
         if not isinstance(part, _PARTS_ALLOWED[member.role]):

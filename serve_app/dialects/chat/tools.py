@@ -16,6 +16,7 @@ from actors.core.errors import InvalidRequest
 from actors.core.request import Tool, ToolChoice, ToolChoiceMode, ToolKind
 from serve_app.dialects.beyond import Beyond
 from serve_app.dialects.chat.body import ChatBody, CustomTool, FunctionTool, OtherMember
+from serve_app.dialects.json_body import missing
 
 __all__ = ["tool_choice", "tools_of"]
 
@@ -75,7 +76,7 @@ def tool_choice(choice: str | OtherMember | None, tools: tuple[Tool, ...]) -> To
     name = _name(choice.type, members)
     if name is None:
         param = f"{_PARAM}.{choice.type}.name"
-        raise InvalidRequest(f"{param} is required.", param=param, reason="missing_field")
+        raise missing(param)
     if all(tool.name != name for tool in tools):
         raise InvalidRequest(
             f"tool_choice names a {choice.type} that is not among the tools.",
@@ -112,12 +113,9 @@ def _allowed(members: dict[str, Any], tools: tuple[Tool, ...]) -> ToolChoice:
             f"{path}.mode: Input should be 'auto' or 'required'.", param=f"{path}.mode"
         )
     if not isinstance(entries, list) or not entries:
-        raise InvalidRequest(
-            f"{path}.tools is required.", param=f"{path}.tools", reason="missing_field"
-        )
+        raise missing(f"{path}.tools")
     names = tuple(dict.fromkeys(_allowed_names(entries, f"{path}.tools")))
-    missing = [name for name in names if all(tool.name != name for tool in tools)]
-    if missing:
+    if any(all(tool.name != name for tool in tools) for name in names):
         raise InvalidRequest(
             f"{path}.tools names a tool that is not among the tools.", param=f"{path}.tools"
         )
@@ -128,16 +126,8 @@ def _allowed_names(entries: list[Any], path: str) -> Iterator[str]:
     for index, entry in enumerate(entries):
         kind = entry.get("type") if isinstance(entry, dict) else None
         if not isinstance(kind, str):
-            raise InvalidRequest(
-                f"{path}[{index}].type is required.",
-                param=f"{path}[{index}].type",
-                reason="missing_field",
-            )
+            raise missing(f"{path}[{index}].type")
         name = _name(kind, entry) if kind in ("function", "custom") else kind
         if name is None:
-            raise InvalidRequest(
-                f"{path}[{index}].name is required.",
-                param=f"{path}[{index}].name",
-                reason="missing_field",
-            )
+            raise missing(f"{path}[{index}].name")
         yield name

@@ -19,8 +19,10 @@ from serve_app.dialects.member_types import (
     AnyUrl,
     ByJsonKind,
     ByType,
+    Listed,
     Members,
     ModelName,
+    NonEmpty,
     OtherMember,
     Seed,
 )
@@ -66,7 +68,7 @@ class TextBlockMember(Members):
 class Base64Source(Members):
     type: Literal["base64"]
     media_type: Annotated[str, Field(pattern=r"^[^\s/;,]+/[^\s;,]+$", max_length=128)]
-    data: Annotated[str, Field(min_length=1)]
+    data: NonEmpty
 
 
 class UrlSource(Members):
@@ -89,11 +91,7 @@ class ContentSource(Members):
 
     type: Literal["content"]
     content: Annotated[
-        str
-        | Annotated[
-            list[Annotated[TextBlockMember | ImageBlockMember | OtherMember, ByType()]],
-            Field(fail_fast=True),
-        ],
+        str | Listed[Annotated[TextBlockMember | ImageBlockMember | OtherMember, ByType()]],
         ByJsonKind("Input should be a string or an array of blocks"),
     ]
 
@@ -109,7 +107,7 @@ class SearchResultMember(Members):
     type: Literal["search_result"]
     source: str
     title: str
-    content: Annotated[list[TextBlockMember], Field(fail_fast=True)]
+    content: Listed[TextBlockMember]
 
 
 class ToolReferenceMember(Members):
@@ -128,19 +126,16 @@ class ToolUseMember(Members):
 
 ResultContent = Annotated[
     str
-    | Annotated[
-        list[
-            Annotated[
-                TextBlockMember
-                | ImageBlockMember
-                | DocumentMember
-                | SearchResultMember
-                | ToolReferenceMember
-                | OtherMember,
-                ByType(),
-            ]
-        ],
-        Field(fail_fast=True),
+    | Listed[
+        Annotated[
+            TextBlockMember
+            | ImageBlockMember
+            | DocumentMember
+            | SearchResultMember
+            | ToolReferenceMember
+            | OtherMember,
+            ByType(),
+        ]
     ],
     ByJsonKind("Input should be a string or an array of blocks"),
 ]
@@ -186,8 +181,7 @@ BlockMember = Annotated[
 ]
 
 Content = Annotated[
-    str | Annotated[list[BlockMember], Field(fail_fast=True)],
-    ByJsonKind("Input should be a string or an array of blocks"),
+    str | Listed[BlockMember], ByJsonKind("Input should be a string or an array of blocks")
 ]
 
 
@@ -204,7 +198,7 @@ class SystemMember(Members):
 
 
 System = Annotated[
-    str | SystemMember | Annotated[list[SystemMember], Field(fail_fast=True)],
+    str | SystemMember | Listed[SystemMember],
     ByJsonKind("Input should be a string, an object or an array of blocks"),
 ]
 

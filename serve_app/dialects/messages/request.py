@@ -24,7 +24,7 @@ from actors.core.request import (
     ToolKind,
 )
 from serve_app.dialects.beyond import Beyond
-from serve_app.dialects.json_body import validate
+from serve_app.dialects.json_body import missing, validate
 from serve_app.dialects.messages.body import (
     CountBody,
     FormatMember,
@@ -204,9 +204,7 @@ def _is_reasoning(thinking: ThinkingConfig | None) -> bool | None:
     if thinking is None:
         return None
     if thinking.type is None and thinking.enabled is None:
-        raise InvalidRequest(
-            "thinking.type is required.", param="thinking.type", reason="missing_field"
-        )
+        raise missing("thinking.type")
     return thinking.enabled if thinking.type is None else thinking.type != "disabled"
 
 
@@ -235,7 +233,5 @@ def _format(param: str, wanted: FormatMember) -> dict[str, Any] | None:
         return {"type": "json_object"}
     schema = schema_of({"schema": wanted.schema_, "json_schema": wanted.json_schema})
     if schema is None:
-        raise InvalidRequest(
-            f"{param}.schema is required.", param=f"{param}.schema", reason="missing_field"
-        )
+        raise missing(f"{param}.schema")
     return {"type": "json_schema", "json_schema": {"name": "output", "schema": schema}}

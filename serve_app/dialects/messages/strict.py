@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from actors.core.errors import InvalidRequest
 from serve_app.dialects.json_body import validate
-from serve_app.dialects.member_types import ByJsonKind, ByType, Limit, Members
+from serve_app.dialects.member_types import ByJsonKind, ByType, Limit, Listed, Members, NonEmpty
 from serve_app.dialects.messages.body import (
     Base64Source,
     CountBody,
@@ -64,8 +64,7 @@ class _ToolResult(ToolResultMember):
     tool_use_id: _Name
     content: (
         Annotated[
-            str | Annotated[list[_TaggedPart], Field(fail_fast=True)],
-            ByJsonKind("Input should be a string or an array of blocks"),
+            str | Listed[_TaggedPart], ByJsonKind("Input should be a string or an array of blocks")
         ]
         | None
     ) = None
@@ -83,8 +82,7 @@ _Block = Annotated[
 
 class _StrictTurn(TurnMember):
     content: Annotated[
-        Annotated[str, Field(min_length=1)]
-        | Annotated[list[_Block], Field(min_length=1, fail_fast=True)],
+        NonEmpty | Annotated[list[_Block], Field(min_length=1, fail_fast=True)],
         ByJsonKind("Input should be a string or an array of blocks"),
     ]
 
@@ -94,7 +92,7 @@ class _SystemBlock(SystemMember):
 
 
 _System = Annotated[
-    str | _SystemBlock | Annotated[list[_SystemBlock], Field(fail_fast=True)],
+    str | _SystemBlock | Listed[_SystemBlock],
     ByJsonKind("Input should be a string, an object or an array of blocks"),
 ]
 
@@ -125,7 +123,7 @@ class _Metadata(Members):
 class _CountBody(CountBody):
     messages: Annotated[list[_StrictTurn], Field(min_length=1, max_length=10_000, fail_fast=True)]
     system: _System | None = None
-    tools: Annotated[list[_StrictTool], Field(fail_fast=True)] | None = None
+    tools: Listed[_StrictTool] | None = None
     thinking: _ThinkingMode | None = None
     output_config: _Output | None = None
 
@@ -137,12 +135,7 @@ class _StrictMessagesBody(_CountBody, MessagesBody):
     top_k: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     presence_penalty: Annotated[float, Field(le=2)] | None = None
     frequency_penalty: Annotated[float, Field(le=2)] | None = None
-    stop_sequences: (
-        Annotated[
-            list[Annotated[str, Field(min_length=1)]], Field(max_length=8_191, fail_fast=True)
-        ]
-        | None
-    ) = None
+    stop_sequences: Annotated[list[NonEmpty], Field(max_length=8_191, fail_fast=True)] | None = None
     metadata: _Metadata | None = None
     service_tier: Literal["auto", "standard_only"] | None = None
 

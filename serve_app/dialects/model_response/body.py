@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from serve_app.dialects.member_types import ByJsonKind, ByType, Members, ModelName, Url
+from serve_app.dialects.member_types import ByJsonKind, ByType, Listed, Members, ModelName, Url
 
 __all__ = ["ImageBlock", "ImageContent", "InputMember", "ModelResponseBody", "TextBlock"]
 
@@ -59,10 +59,10 @@ class InputMember(Members):
     """One message; `texts` and `images`, or `content`."""
 
     role: Literal["user", "system", "assistant"]
-    texts: Annotated[list[TextContent], Field(fail_fast=True)] | None = None
-    images: Annotated[list[ImageContent], Field(fail_fast=True)] | None = None
-    audio: Annotated[list[FileContent], Field(fail_fast=True)] | None = None
-    files: Annotated[list[FileContent], Field(fail_fast=True)] | None = None
+    texts: Listed[TextContent] | None = None
+    images: Listed[ImageContent] | None = None
+    audio: Listed[FileContent] | None = None
+    files: Listed[FileContent] | None = None
     content: Content | None = None
     id: str | None = None
 
@@ -79,7 +79,7 @@ class ModelResponseBody(Members):
     model: ModelName | None = None
     inputs: Annotated[list[InputMember], Field(min_length=1, max_length=200, fail_fast=True)]
     assistant_id: str | None = None
-    rules: Annotated[list[str], Field(fail_fast=True)] | None = None
+    rules: Listed[str] | None = None
     disable_rules: bool | None = None
     stream: bool | None = None
     background: bool | None = None

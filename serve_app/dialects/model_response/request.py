@@ -21,7 +21,7 @@ from actors.core.request import (
     Role,
     TextPart,
 )
-from serve_app.dialects.json_body import parse_object, validate
+from serve_app.dialects.json_body import missing, parse_object, validate
 from serve_app.dialects.model_response.body import (
     ImageBlock,
     ImageContent,
@@ -86,9 +86,7 @@ def organization_of(members: Mapping[str, Any]) -> str:
     """
     named = {members[name] for name in _ORGANIZATION_NAMES if _is_named(members.get(name))}
     if not named:
-        raise InvalidRequest(
-            f"{ORGANIZATION} is required.", param=ORGANIZATION, reason="missing_field"
-        )
+        raise missing(ORGANIZATION)
     if len(named) > 1:
         raise InvalidRequest("Two organizations were named, and they differ.", param=ORGANIZATION)
     organization: str = named.pop()
@@ -164,7 +162,7 @@ def _check_content(path: str, member: InputMember) -> None:
     if member.content is None:
         if not member.texts and not member.images:
             param = f"{path}.texts"
-            raise InvalidRequest(f"{param} is required.", param=param, reason="missing_field")
+            raise missing(param)
     elif member.texts or member.images:
         raise InvalidRequest(
             "A message has either content, or texts and images.", param=f"{path}.content"
@@ -179,9 +177,7 @@ def _image(path: str, member: ImageContent) -> ImagePart:
             reason="unsupported",
         )
     if member.url is None:
-        raise InvalidRequest(
-            f"{path}.url is required.", param=f"{path}.url", reason="missing_field"
-        )
+        raise missing(f"{path}.url")
     return ImagePart(member.url)
 
 

@@ -15,7 +15,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from serve_app.dialects.member_types import ByJsonKind, ByType, Limit, Members, ModelName, Url
+from serve_app.dialects.member_types import (
+    ByJsonKind,
+    ByType,
+    Limit,
+    Listed,
+    Members,
+    ModelName,
+    NonEmpty,
+    Url,
+)
 
 __all__ = ["ITEMS_MAX_STRICT", "ChoiceMember", "OtherItem", "ResponsesBody"]
 
@@ -81,8 +90,7 @@ PartMember = Annotated[
 ]
 
 Content = Annotated[
-    str | Annotated[list[PartMember], Field(fail_fast=True)],
-    ByJsonKind("Input should be a string or an array of parts"),
+    str | Listed[PartMember], ByJsonKind("Input should be a string or an array of parts")
 ]
 
 
@@ -134,7 +142,7 @@ class ChoiceMember(Members):
     """`tools` are the ones that `allowed_tools` allows, each by its type and name."""
 
     type: Annotated[str, Field(min_length=1, max_length=256)]
-    name: Annotated[str, Field(min_length=1)] | None = None
+    name: NonEmpty | None = None
     mode: Literal["auto", "required"] | None = None
     tools: list[dict[str, Any]] | None = None
 
@@ -148,8 +156,6 @@ ToolChoiceMember = Annotated[
 # Items.
 
 ItemId = Annotated[str, Field(max_length=256)]
-CallId = Annotated[str, Field(min_length=1)]
-Named = Annotated[str, Field(min_length=1)]
 
 
 class _Item(Members):
@@ -164,47 +170,47 @@ class _MessageItem(_Item):
 
 class _CallItem(_Item):
     type: Literal["function_call"]
-    call_id: CallId
-    name: Named
+    call_id: NonEmpty
+    name: NonEmpty
     namespace: str | None = None
     arguments: str
 
 
 class _CustomCallItem(_Item):
     type: Literal["custom_tool_call"]
-    call_id: CallId
-    name: Named
+    call_id: NonEmpty
+    name: NonEmpty
     namespace: str | None = None
     input: str
 
 
 class _OutputItem(_Item):
     type: Literal["function_call_output", "custom_tool_call_output"]
-    call_id: CallId
+    call_id: NonEmpty
     output: Content
 
 
 class _SearchCallItem(_Item):
     type: Literal["tool_search_call"]
-    call_id: CallId | None = None
+    call_id: NonEmpty | None = None
     arguments: Any = None
 
 
 class _ToolsItem(_Item):
     type: Literal["tool_search_output", "additional_tools"]
-    call_id: CallId | None = None
+    call_id: NonEmpty | None = None
     tools: ToolMembers
 
 
 class _ShellCallItem(_Item):
     type: Literal["local_shell_call"]
-    call_id: CallId | None = None
+    call_id: NonEmpty | None = None
     action: dict[str, Any]
 
 
 class _ShellOutputItem(_Item):
     type: Literal["local_shell_call_output"]
-    call_id: CallId | None = None
+    call_id: NonEmpty | None = None
     output: str
 
 
@@ -212,7 +218,7 @@ class _ReasoningText(Members):
     text: str
 
 
-ReasoningTexts = Annotated[list[_ReasoningText], Field(fail_fast=True)]
+ReasoningTexts = Listed[_ReasoningText]
 
 
 class _ReasoningItem(_Item):

@@ -27,7 +27,7 @@ from actors.core.request import (
     Sampling,
     TextPart,
 )
-from serve_app.dialects.json_body import validate
+from serve_app.dialects.json_body import missing, validate
 from serve_app.dialects.responses.body import ITEMS_MAX_STRICT, ResponsesBody
 from serve_app.dialects.responses.carried import body_only, self_contained, sent_item, sent_items
 from serve_app.dialects.responses.items import BRINGING, Item, messages_of, normal_items, tools_in
@@ -178,7 +178,7 @@ def _check(body: ResponsesBody) -> None:
         # No event carries them back, so an answer without them would be a silent loss.
         raise InvalidRequest("Log probabilities are not supported.", param="top_logprobs")
     if not body.input and body.previous_response_id is None and body.input != "":
-        raise InvalidRequest("input is required.", param="input", reason="missing_field")
+        raise missing("input")
 
 
 def _check_strictly(body: ResponsesBody) -> None:
