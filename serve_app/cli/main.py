@@ -1,6 +1,6 @@
 """The command `midstream`: start an instance, stop it, tell how to reach it.
 
-Everything that asks a running instance is in `cli_remote`. Exit codes: 0 done; 1 the server said no,
+Everything that asks a running instance is in `remote_commands`. Exit codes: 0 done; 1 the server said no,
 or something broke; 2 a mistake of the operator's, told in one sentence before anything was started.
 """
 

@@ -67,8 +67,7 @@ def ps(
 
 
 def tail(
-    name: Name,
-    after: Annotated[int, typer.Option(help="Begin behind this sequence number.")] = -1,
+    name: Name, after: Annotated[int, typer.Option(help="Begin behind this sequence number.")] = -1
 ) -> None:
     """Write a completion's text as it comes, from its beginning; say on standard error how it ended."""
     remote = Remote(os.environ)

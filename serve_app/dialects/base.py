@@ -8,7 +8,7 @@ Rules:
 1. An `Encoder` is a deterministic fold over a completion's log, from event 0, whatever the batches
    were. Its frames are numbered densely from 0, and that number is the dialect's cursor; keep-alives
    and notices take none. Another replica folds the same log into the same frames.
-2. A body is a fold over the same events (`answer.Answer`), running or settled.
+2. A body is a fold over the same events (`answer.FoldedAnswer`), running or settled.
 3. What the caller did wrong is raised as a `RequestError` and becomes bytes in `Dialect.error` alone.
 """
 

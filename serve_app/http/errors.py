@@ -28,7 +28,7 @@ __all__ = [
 
 
 class HttpError(CompletionRuntimeError):
-    """Base of the shell's own; catch it, do not raise it."""
+    """Base of these; catch it, do not raise it."""
 
 
 class RouteNotFound(HttpError):

@@ -28,7 +28,7 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from serve_app.instance.processes import ProcessId, find_marked
+from serve_app.instance.processes import ProcessId, end_processes, find_marked
 
 __all__ = ["HAPROXY_FOLDER", "DataDirectory", "InstanceError", "InstanceNote", "Keys"]
 
@@ -39,6 +39,9 @@ _RUNTIME_PATH_BYTES_MAX = 26
 """97, HAProxy's limit, less `/ha/`, a node's id of 56 and `/admin.sock`. Ray's limit is the wider one."""
 
 _KEY_LENGTH_MIN = 8
+
+_LEFTOVERS_GRACE_S = 3.0
+_LEFTOVERS_TIMEOUT_S = 15.0
 
 T = TypeVar("T")
 
@@ -83,6 +86,10 @@ class InstanceNote:
     def leftovers(self) -> list[ProcessId]:
         """Return what still lives of what it started."""
         return find_marked(self.mark, [ProcessId(*entry) for entry in self.noted])
+
+    def end_leftovers(self, *, grace_s: float = _LEFTOVERS_GRACE_S) -> bool:
+        """End what still lives of what it started; return whether nothing is left."""
+        return end_processes(self.leftovers, grace_s=grace_s, timeout_s=_LEFTOVERS_TIMEOUT_S)
 
     @property
     def url(self) -> str:

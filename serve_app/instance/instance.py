@@ -27,20 +27,11 @@ from actors.cluster.free_port import free_port
 from actors.settings import Settings
 from actors.upstream.catalogue import Catalogue
 from actors.upstream.config import Config
-from serve_app.instance.data_directory import (
-    HAPROXY_FOLDER,
-    DataDirectory,
-    InstanceNote,
-    Keys,
-)
+from serve_app.instance.data_directory import HAPROXY_FOLDER, DataDirectory, InstanceNote, Keys
 from serve_app.instance.environment import private_ray_environment, serve_environment
 from serve_app.instance.haproxy import write_launcher
-from serve_app.instance.preflight import (
-    check_no_other_ray,
-    check_ports,
-    check_shared_memory,
-)
-from serve_app.instance.processes import descendants, end_processes, identify
+from serve_app.instance.preflight import check_no_other_ray, check_ports, check_shared_memory
+from serve_app.instance.processes import descendants, identify
 from serve_app.instance.reaper import Reaper
 from serve_app.instance.start_limit import StartLimit
 
@@ -56,9 +47,6 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_S = 0.1
 _WATCH_S = 2.0
 """How often the number of nodes is looked at."""
-
-_LEFTOVERS_GRACE_S = 3.0
-_LEFTOVERS_TIMEOUT_S = 15.0
 
 
 class _Stop(BaseException):
@@ -146,9 +134,7 @@ class Instance:
         settings, config = self._plan.settings, self._plan.config
         killed = self._directory.read_note()
         if killed is not None:
-            end_processes(
-                killed.leftovers, grace_s=_LEFTOVERS_GRACE_S, timeout_s=_LEFTOVERS_TIMEOUT_S
-            )
+            killed.end_leftovers()
         Catalogue(config, simulator_url="http://127.0.0.1:1" if config.simulator else None)
         if not self._plan.address:
             check_no_other_ray(self._environment)
@@ -199,9 +185,7 @@ class Instance:
             # The processes of a node that came up in part are known to nobody but us.
             self._note_descendants()
             stack.disconnect()
-            end_processes(
-                self._note.leftovers, grace_s=_LEFTOVERS_GRACE_S, timeout_s=_LEFTOVERS_TIMEOUT_S
-            )
+            self._note.end_leftovers()
 
         def start_services() -> None:
             if not stack.is_connected:
@@ -251,17 +235,18 @@ class Instance:
                 self._stack.stop()
         finally:
             self._signals.ignore()
-            self._end_leftovers(grace_s=_LEFTOVERS_GRACE_S)
+            self._note.end_leftovers()
+            self._clear()
 
     def _hurry(self) -> None:
         """End at once; called by the second signal, on top of whatever the stop waits for."""
         if not self._plan.address:
             self._signals.ignore()
-            self._end_leftovers(grace_s=0.0)
+            self._note.end_leftovers(grace_s=0.0)
+            self._clear()
             os._exit(0)
 
-    def _end_leftovers(self, *, grace_s: float) -> None:
-        end_processes(self._note.leftovers, grace_s=grace_s, timeout_s=_LEFTOVERS_TIMEOUT_S)
+    def _clear(self) -> None:
         if self._signals.has_come:
             # Ray's logs of what ended as it should; those of a failure stay.
             self._directory.clear_runtime(keep=self._keep)
@@ -271,8 +256,7 @@ class Instance:
 
     def _sweep(self) -> None:
         """Run by the reaper, when this process was killed."""
-        note = self._directory.read_note() or self._note
-        end_processes(note.leftovers, grace_s=_LEFTOVERS_GRACE_S, timeout_s=_LEFTOVERS_TIMEOUT_S)
+        (self._directory.read_note() or self._note).end_leftovers()
 
     def _note_descendants(self) -> None:
         if not self._plan.address:

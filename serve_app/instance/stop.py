@@ -11,7 +11,6 @@ from serve_app.instance.data_directory import (
     InstanceError,
     InstanceNote,
 )
-from serve_app.instance.processes import end_processes
 
 __all__ = ["stop_instance"]
 
@@ -20,8 +19,6 @@ _STOP_MARGIN_S = 60.0
 
 _HURRY_S = 15.0
 _POLL_S = 0.1
-_GRACE_S = 3.0
-_LEFTOVERS_TIMEOUT_S = 15.0
 
 
 def stop_instance(directory: DataDirectory) -> str:
@@ -46,7 +43,7 @@ def stop_instance(directory: DataDirectory) -> str:
         if not note.process.send(number) or _wait_for_end(note, patience_s):
             break
     note = directory.read_note() or note  # It may have noted more processes meanwhile.
-    if not end_processes(note.leftovers, grace_s=_GRACE_S, timeout_s=_LEFTOVERS_TIMEOUT_S):
+    if not note.end_leftovers():
         pids = ", ".join(str(process.pid) for process in note.leftovers())
         raise InstanceError(f"Some processes of {directory.path} would not end: {pids}.")
     if note.address and directory.read_note() is not None:

@@ -2,7 +2,7 @@
 
 Every route needs the admin key; errors come in the chat dialect's envelope. Amounts are credits on
 the wire, with at most six decimals, and micro-credits everywhere else. What an object looks like is
-in `admin_objects`.
+in `objects`.
 """
 
 from __future__ import annotations
