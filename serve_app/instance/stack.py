@@ -39,6 +39,9 @@ from serve_app.instance.start_limit import StartFailed
 
 __all__ = ["Stack", "remove_from"]
 
+_SERVING_TIMEOUT_S = 10.0
+"""How long a start of Serve that was broken off may go on before Ray is taken from under it."""
+
 
 class _StackStage(Enum):
     NOTHING = "nothing"
@@ -57,6 +60,7 @@ class Stack:
         self._revision = secrets.token_hex(4)
         self._stage = _StackStage.NOTHING
         self._nodes: list[str] = []
+        self._serving: Future[None] | None = None
 
     @property
     def is_connected(self) -> bool:
@@ -95,7 +99,7 @@ class Stack:
         Raises: InstanceError. StartFailed: whatever of it stands is kept by another try.
         """
         self._stage = _StackStage.DEPLOYING
-        serving = _beside(lambda: start_serve(self._settings))
+        serving = self._serving = _beside(lambda: start_serve(self._settings))
         try:
             with _one_sentence():
                 deploy_actors(
@@ -146,6 +150,9 @@ class Stack:
         if stage is _StackStage.DEPLOYED or is_in_others_ray:
             _take_down(self._settings.drain_timeout_s)
         if stage is not _StackStage.NOTHING:
+            if self._serving is not None:
+                # Ray may end a process whose thread asks it something while it is shut down.
+                wait([self._serving], timeout=_SERVING_TIMEOUT_S)
             self.disconnect()
 
     def _check_nodes(self) -> None:
