@@ -10,8 +10,8 @@ import asyncio
 import itertools
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, suppress
 from typing import Any
 
 import msgspec
@@ -78,8 +78,9 @@ class Peer:
         """Yield what the method yields. Raises as `call`, but is not made again."""
         line = await self._connected()
         try:
-            async for item in line.stream(method, arguments):
-                yield item
+            async with aclosing(line.stream(method, arguments)) as items:
+                async for item in items:
+                    yield item
         except ConnectionLost:
             await self._connected()  # It may be dead, and Ray know so: then that is what is raised.
             raise ActorAway("The connection to an actor of the runtime broke.") from None
@@ -172,7 +173,9 @@ class _Line:
         finally:
             self.calls.pop(number, None)
 
-    async def stream(self, method: RemoteMethod, arguments: tuple[Any, ...]) -> AsyncIterator[Any]:
+    async def stream(
+        self, method: RemoteMethod, arguments: tuple[Any, ...]
+    ) -> AsyncGenerator[Any, None]:
         number = next(self._numbers)
         self._ask(number, method.name, arguments)
         stream = self._streams[number] = _Stream(method)

@@ -20,7 +20,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import cast
 from urllib.parse import urlencode
 
 import httpx
@@ -168,12 +170,14 @@ class NativeResponses:
         if not response.is_success and response.status_code not in TOLD_STATUSES:
             return b""
         bytes_max = self._body_bytes_max if response.is_success else BODY_BYTES_MAX
-        async for piece in response.aiter_bytes():
-            body += piece
-            if len(body) > bytes_max:
-                if not response.is_success:
-                    break
-                raise UpstreamError(_TOO_LARGE)
+        pieces = cast("AsyncGenerator[bytes, None]", response.aiter_bytes())
+        async with aclosing(pieces):  # Else one that is left is the garbage collector's to end.
+            async for piece in pieces:
+                body += piece
+                if len(body) > bytes_max:
+                    if not response.is_success:
+                        break
+                    raise UpstreamError(_TOO_LARGE)
         return bytes(body)
 
 

@@ -21,6 +21,7 @@ from actors.rpc.codec import encode
 from actors.rpc.contract import Contract, RemoteMethod
 from actors.rpc.messages import CREDIT_ITEMS
 from tests.rpc.rig import BIG, KINDS, TALK, Bench, Talk, played, until
+from tests.support.left_streams import left_streams
 
 over_each = pytest.mark.parametrize("kind", KINDS)
 
@@ -189,9 +190,11 @@ def test_a_stream_stops_at_its_credit_and_goes_on_when_it_is_read(kind: str) -> 
 
 def test_a_stream_that_is_left_at_once_is_closed_over_there() -> None:
     async def check(bench: Bench) -> None:
-        async with aclosing(bench.talk.big()) as items:  # type: ignore[type-var]
-            assert len(await anext(items)) == BIG
-        await until(lambda: bench.talker.closed == 1)
+        with left_streams() as left:
+            async with aclosing(bench.talk.big()) as items:  # type: ignore[type-var]
+                assert len(await anext(items)) == BIG
+            await until(lambda: bench.talker.closed == 1)
+        assert left == [], "it waits for no garbage collector"
         assert await bench.talk.echo(1) == (1, "")
 
     played(check)

@@ -29,6 +29,7 @@ from actors.simulator.server import SimulatorServer
 from actors.upstream.catalogue import SIMULATOR, Catalogue
 from actors.upstream.config import Config, ConfigError, ProviderConfig, ProviderKind
 from actors.upstream.native_responses import NativeResponses
+from tests.support.left_streams import left_streams
 
 KEY = "sk-of-the-provider"
 OBJECT = b'{"object":"response","id":"resp_1"}'
@@ -231,7 +232,10 @@ def test_an_answer_that_is_no_object_is_not_passed_on(body: bytes) -> None:
 
 def test_an_answer_is_bounded_in_size() -> None:
     async def story(bench: Bench) -> None:
-        assert (await bench.refused(UpstreamError)).message == "The provider's answer is too large."
+        with left_streams() as left:
+            error = await bench.refused(UpstreamError)
+        assert error.message == "The provider's answer is too large."
+        assert "Response.aiter_bytes" not in left, "its end waits for no garbage collector"
 
     tell(story, Upstream(body=b'{"a":"' + b"x" * 2_000 + b'"}'), log_bytes_max=1_000)
 
