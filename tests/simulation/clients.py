@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from random import Random
 from typing import Any
 
-from actors.core.completion.token_meter import hold_microcredits
 from actors.core.errors import (
     AdmissionError,
     AlreadyStarted,
@@ -25,23 +25,49 @@ from actors.core.errors import (
 )
 from actors.core.events import CancelSource, Finished
 from actors.core.record import CompletionRecord
-from actors.core.request import Dialect, DisconnectPolicy, IdempotencyKey, StartCommand
+from actors.core.request import StartCommand
 from actors.ports.ledger import CompletionFilter, CompletionKey
 from actors.ports.runtime import ReaderLeft
+from tests.simulation.orders import draw_order
 from tests.simulation.processes import Role, SimProcess
+from tests.simulation.replica_request import ReplicaRequest, RequestGone
 from tests.simulation.ring import NODES, Ring
+from tests.simulation.strangers import STRANGERS
 from tests.simulation.world import EPOCH_S
-from tests.support.commands import command
 
-__all__ = ["Clients"]
+__all__ = ["Clients", "Traffic"]
 
-_TEAMS = ("rich", "rich", "rich", "rich", "few", "few", "poor", "free")
+_TRAFFIC = ((4, 1), (40, 1), (60, 30), (120, 60), (160, 80), (200, 100))
+"""Clients at once, and how many of them come in the same moment, which is what fills batches."""
+
 _TRIES = 3
+_AGAIN_S = (1.0, 3.0, 8.0)
+_REFUSED_PAUSE_S = 1.0
+_LEAVES_S = (None, None, None, 0.0, 0.002, 0.004, 0.01, 0.2, 2.0)
+_EARLY_S = (0.06, 0.06, 0.2)
+
+_STRANGE = 0.2
+"""How often somebody comes with a wave who means no good."""
+
 _SLACK_S = 1.0
 
 
-class _Gone(Exception):
-    """The replica died, or nobody answers for it."""
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """How the clients of one storm come."""
+
+    clients: int = 8
+    """At once."""
+    burst: int = 1
+    """In the same moment."""
+    plain: float = 0.0
+    """The share of them that want an answer and nothing else."""
+
+    @classmethod
+    def drawn(cls, rng: Random, clients_max: int | None) -> Traffic:
+        clients, burst = rng.choice(_TRAFFIC)
+        clients = min(clients, clients_max or clients)
+        return cls(clients, min(burst, clients), rng.choice((0.5, 0.8, 0.95)))
 
 
 class Clients:
@@ -54,8 +80,9 @@ class Clients:
         self.process = SimProcess(ring.world, "clients", Role.CLIENTS, NODES[0], 0)
         ring.processes.by_loop[self.process.loop] = self.process
         self.active: dict[str, str] = {}  # what each client waits for, by its name
-        self.target = 8
+        self.traffic = Traffic()
         self.is_open = False
+        self.comes_after_s = 0.0  # who hears that others are refused comes later
         self.errors: dict[str, int] = {}
         self._number = 0
         self.process.run(self._keep_busy())
@@ -63,16 +90,36 @@ class Clients:
     async def _keep_busy(self) -> None:
         rng = self.world.rng
         while True:
-            if self.is_open and len(self.active) < self.target:
-                self._number += 1
-                client = _Client(self, f"c{self._number}")
-                self.active[client.name] = "begins"
-                self.process.run(client.live())
-            await asyncio.sleep(rng.choice((0.001, 0.05, 0.3, 0.3)))
+            if self.is_open:
+                self._come_in_a_wave()
+            await asyncio.sleep(rng.choice((0.001, 0.01, 0.05, 0.3)))
+
+    def _come_in_a_wave(self) -> None:
+        has_room = len(self.active) + self.traffic.burst <= self.traffic.clients
+        if has_room and self.world.now_s >= self.comes_after_s:
+            for _ in range(self.traffic.burst):
+                self._come()
+            if self.world.chance(_STRANGE):
+                self._come_strange()
+
+    def _come(self) -> None:
+        self._number += 1
+        client = _Client(self, f"c{self._number}")
+        self.active[client.name] = "begins"
+        is_plain = self.world.chance(self.traffic.plain)
+        self.process.run(client.live(is_plain=is_plain))
 
     def replica(self) -> SimProcess | None:
         standing = [p for p in self.ring.processes.of(Role.REPLICA) if p.stands]
         return self.world.rng.choice(standing) if standing else None
+
+    def _come_strange(self) -> None:
+        replica = self.replica()
+        if replica is not None:
+            self._number += 1
+            does = self.world.rng.choice(STRANGERS)
+            self.world.step("act", f"{does.__name__} {replica.name}")
+            replica.run(does(replica, self.invariants, f"s{self._number}"))
 
 
 class _Client:
@@ -81,15 +128,16 @@ class _Client:
         self._world = clients.world
         self._ring = clients.ring
         self._invariants = clients.invariants
-        self._rng = clients.world.rng
+        # Its own: what it does is its own story, whoever else comes.
+        self._rng = Random(clients.world.rng.getrandbits(64))
         self.name = name
         self._ids = 0
         self._mine: list[str] = []
         self._meddling: set[asyncio.Task[None]] = set()
 
-    async def live(self) -> None:
+    async def live(self, *, is_plain: bool) -> None:
         try:
-            await self._story()
+            await (self._be_served() if is_plain else self._story())
             if self._meddling:
                 self._waits("for what it did beside")
                 await asyncio.gather(*self._meddling)
@@ -103,6 +151,17 @@ class _Client:
 
     # The story.
 
+    async def _be_served(self) -> None:
+        order = self._order()
+        if order.team == "poor":
+            self._beside(self._cancel_early(order))
+        for _ in range(_TRIES):
+            leaves_s = self._rng.choice(_LEAVES_S) if self._rng.random() < 0.15 else None
+            if await self._start_and_read(order, leaves_s) or leaves_s is not None:
+                return
+            await asyncio.sleep(self._rng.choice(_AGAIN_S))
+            order = self._anew(order)
+
     async def _story(self) -> None:
         rng = self._rng
         order = self._order()
@@ -113,17 +172,22 @@ class _Client:
             self._beside(self._meddle(key, order))
         for number in range(_TRIES):
             if number:
-                order = replace(order, completion_id=self._new_id(), created_at_s=self._wall_s())
-                if not (order.idempotency and order.idempotency.names_id):
-                    order = replace(order, wire_id=order.completion_id)
+                order = self._anew(order)
                 key = CompletionKey(order.team, order.dialect, order.wire_id)
             if await self._try(order, key, is_again=number > 0):
                 break
-            await asyncio.sleep(rng.choice((0.3, 2.0, 5.0)))
+            await asyncio.sleep(rng.choice(_AGAIN_S))
         if rng.random() < 0.3:
             await self._look(key, order.completion_id)
         if rng.random() < 0.15:
             await self._delete(key)
+
+    def _anew(self, order: StartCommand) -> StartCommand:
+        """The same order, made again by its client."""
+        order = replace(order, completion_id=self._new_id(), created_at_s=self._wall_s())
+        if order.idempotency and order.idempotency.names_id:
+            return order
+        return replace(order, wire_id=order.completion_id)
 
     async def _try(self, order: StartCommand, key: CompletionKey, *, is_again: bool) -> bool:
         """Start, or attach to what an earlier try started; True when there is nothing more to want."""
@@ -134,16 +198,14 @@ class _Client:
                 header = found.header
                 there = CompletionKey(header.team, header.dialect, header.wire_id)
                 return await self._read_by(there, header.completion_id)
-        if await self._start_and_read(order):
+        if await self._start_and_read(order, self._rng.choice(_LEAVES_S)):
             return True
         if again is None and self._rng.random() < 0.5:
             return await self._read_by(key, order.completion_id)
         return False
 
-    async def _start_and_read(self, order: StartCommand) -> bool:
-        rng = self._rng
+    async def _start_and_read(self, order: StartCommand, leaves_s: float | None = None) -> bool:
         self._mine.append(order.completion_id)
-        leaves_s = rng.choice((None, None, None, 0.0, 0.002, 0.01, 0.2, 2.0))
 
         async def start(runtime: Any, process: SimProcess) -> bool:
             self._invariants.starting[process] += 1
@@ -190,7 +252,7 @@ class _Client:
         await asyncio.sleep(rng.choice((0.0, 0.003, 0.02, 0.1, 0.5, 2.0)))
         what = rng.random()
         if what < 0.5:
-            await self._cancel(key, order.completion_id)
+            await self._cancel(key, order.completion_id, is_by_id=rng.random() < 0.3)
         elif what < 0.65:
             await self._read_by(key, order.completion_id)
         elif what < 0.8:
@@ -199,7 +261,7 @@ class _Client:
             await self._delete(key)
         elif what < 0.9 and order.idempotency is not None:
             other = replace(order, completion_id=self._new_id(), created_at_s=self._wall_s())
-            await self._start_and_read(other)
+            await self._start_and_read(other, rng.choice(_LEAVES_S))
         elif what < 0.95:
             grant = f"g{rng.randrange(10**9)}"
             await self._asked_ledger(
@@ -213,9 +275,15 @@ class _Client:
                 ),
             )
 
-    async def _cancel(self, key: CompletionKey, completion_id: str) -> None:
+    async def _cancel_early(self, order: StartCommand) -> None:
+        """Cancel while the hold is being placed, which is then refused: by chance that is rare."""
+        key = CompletionKey(order.team, order.dialect, order.wire_id)
+        for pause_s in _EARLY_S:
+            await asyncio.sleep(pause_s)
+            await self._cancel(key, order.completion_id, is_by_id=False)
+
+    async def _cancel(self, key: CompletionKey, completion_id: str, *, is_by_id: bool) -> None:
         source = self._rng.choice((CancelSource.CLIENT_REQUEST, CancelSource.ADMIN))
-        is_by_id = self._rng.random() < 0.3
         timeout_s = self._ring.settings.cancel_timeout_s
 
         async def cancel(runtime: Any, process: SimProcess) -> Any:
@@ -290,13 +358,13 @@ class _Client:
             await asyncio.sleep(0.2)
             return False
         self._world.step("act", f"{what} {self.name} {replica.name}")
-        request = _Request(self._all.process, replica)
+        request = ReplicaRequest(self._all.process, replica)
         replica.run(request.serve(act))
         if leaves_s is not None:
             self._world.later(leaves_s, request.leave)
         try:
             return await request.answer
-        except _Gone:
+        except RequestGone:
             return False
         except CompletionRuntimeError as error:
             self._refused(what, error)
@@ -305,6 +373,8 @@ class _Client:
     def _refused(self, what: str, error: CompletionRuntimeError) -> None:
         name = f"{what}: {type(error).__name__}"
         self._all.errors[name] = self._all.errors.get(name, 0) + 1
+        if isinstance(error, Overloaded):
+            self._all.comes_after_s = self._world.now_s + _REFUSED_PAUSE_S
         if isinstance(error, IllegalTransition):
             self._invariants.broken(f"{what} raised {error!r}")
         if what == "cancel" and isinstance(error, AdmissionError):
@@ -322,39 +392,7 @@ class _Client:
         return EPOCH_S + self._world.now_s
 
     def _order(self) -> StartCommand:
-        rng = self._rng
-        completion_id = self._new_id()
-        team = rng.choice(_TEAMS)
-        made = command(
-            completion_id=completion_id,
-            team=team,
-            max_output_tokens=rng.choice((8, 16, 24)),
-            on_disconnect=rng.choice((DisconnectPolicy.CANCEL, DisconnectPolicy.CONTINUE)),
-            background=rng.random() < 0.2,
-            stream=rng.random() < 0.7,
-            total_timeout_s=rng.choice((1.0, 10.0, 30.0)),
-            created_at_s=self._wall_s(),
-        )
-        made = replace(
-            made,
-            key_id=self._ring.key_ids[team],
-            dialect=rng.choice((Dialect.CHAT, Dialect.CHAT, Dialect.RESPONSES)),
-        )
-        if rng.random() < 0.6:
-            step = rng.choice((1, 2, 4))
-            held = hold_microcredits(made.prices, made.prompt_tokens_estimated, step)
-            made = replace(made, hold_microcredits=held, hold_step_tokens=step)
-        how = rng.random()
-        if how < 0.25:
-            made = replace(made, idempotency=IdempotencyKey(f"k-{completion_id}", "f" * 64))
-        elif how < 0.4:
-            chosen = f"mine-{self.name}"
-            made = replace(
-                made,
-                wire_id=chosen,
-                idempotency=IdempotencyKey(None, "f" * 64, names_id=True),
-            )
-        return made
+        return draw_order(self._rng, self.name, self._new_id(), self._ring.key_ids, self._wall_s())
 
 
 _EXPECTED = (
@@ -366,44 +404,3 @@ _EXPECTED = (
     NotCancellable,
     Overloaded,
 )
-
-
-class _Request:
-    """One request of a client at a replica: its answer crosses to the client, or the replica's end does."""
-
-    def __init__(self, clients: SimProcess, replica: SimProcess) -> None:
-        self._replica = replica
-        self._task: asyncio.Task[Any] | None = None
-        self._has_left = False
-        self.answer: asyncio.Future[Any] = clients.loop.create_future()
-        replica.on_death.append(self._lost)
-
-    async def serve(self, act: Callable[[Any, SimProcess], Coroutine[Any, Any, Any]]) -> None:
-        if self._has_left:
-            return
-        runtime = self._replica.service
-        self._task = asyncio.get_running_loop().create_task(act(runtime, self._replica))
-        try:
-            result, error = await self._task, None
-        except CompletionRuntimeError as raised:
-            result, error = None, raised
-        except asyncio.CancelledError:
-            result, error = None, _Gone()
-        self._replica.on_death.remove(self._lost)
-        if not self.answer.done():
-            if error is not None:
-                self.answer.set_exception(error)
-            else:
-                self.answer.set_result(result)
-
-    def leave(self) -> None:
-        """The client goes: the replica sees it at once, or when it is awake again."""
-        self._has_left = True
-        if self._task is not None and not self._replica.is_dead:
-            self._task.cancel()
-        elif self._task is None:
-            self._lost()
-
-    def _lost(self) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(_Gone())

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from random import Random
 
-from tests.simulation.processes import Role, SimProcess
-from tests.simulation.ring import Ring
+from tests.simulation.processes import RING_ROLES, Role, SimProcess
+from tests.simulation.ring import NODES, Ring
 
 __all__ = ["Faults", "Kind"]
 
@@ -16,6 +17,7 @@ class Kind(StrEnum):
     KILL_REGISTRY = "kill-registry"
     KILL_CARRIER = "kill-carrier"
     KILL_LEDGER = "kill-ledger"
+    KILL_NODE = "kill-node"
     FREEZE = "freeze"
     CUT = "cut"
     SILENCE = "silence"
@@ -27,9 +29,25 @@ class Kind(StrEnum):
 _PRESENT = 0.6
 """How likely a kind of fault is to be of a storm."""
 
-_GAP_STEPS = (60, 190)
-_OTHERS = 0.4
-"""How often another fault comes beside a death of each role."""
+_GAP_STEPS = (100, 250)
+_SOON_STEPS = 10
+"""Until the next one, where there was nobody for it to befall."""
+
+_WEIGHTS = {
+    Kind.KILL_REPLICA: 1.4,
+    Kind.KILL_REGISTRY: 1.3,
+    Kind.KILL_CARRIER: 0.6,
+    Kind.KILL_LEDGER: 1.5,
+    Kind.KILL_NODE: 1.0,
+    Kind.SLOW: 0.8,
+}
+_OTHERS = 0.3
+"""How often another fault comes, beside those."""
+
+_CUTS_S = (0.0, 0.01, 0.02, 0.04)
+
+_NODES_KILLED = (NODES[0], NODES[0], NODES[0], NODES[1])
+"""The first has ledger and registry."""
 
 _ROLES = {
     Kind.KILL_REPLICA: Role.REPLICA,
@@ -37,17 +55,24 @@ _ROLES = {
     Kind.KILL_CARRIER: Role.CARRIER,
     Kind.KILL_LEDGER: Role.LEDGER,
 }
-_RING = (Role.REPLICA, Role.REGISTRY, Role.CARRIER, Role.LEDGER)
 
 
 class Faults:
-    """Args: kinds: which may happen at all."""
+    """Args:
+    kinds: which may happen at all.
+    only: the numbers of those that happen; all where it is None.
+    """
 
-    def __init__(self, ring: Ring, kinds: frozenset[Kind]) -> None:
+    def __init__(self, ring: Ring, kinds: frozenset[Kind], only: frozenset[int] | None) -> None:
         self._ring = ring
         self._world = ring.world
         self._may = [kind for kind in Kind if kind in kinds]
         self._kinds: list[Kind] = []
+        self._only = only
+        # Its own: a fault that is left out shifts nothing of what else is drawn.
+        self._rng = Random(ring.world.rng.getrandbits(64))
+        self._number = 0
+        self.happened: list[int] = []
         self._next_at_step = 0
         self._rounds = 0
         self.is_on = False
@@ -55,16 +80,20 @@ class Faults:
     def begin(self) -> None:
         """Begin a storm, of some kinds of faults: what one hides another storm shows."""
         self.is_on = True
-        self._kinds = [kind for kind in self._may if self._world.chance(_PRESENT)]
+        self._kinds = [kind for kind in self._may if self._rng.random() < _PRESENT]
 
     def look(self) -> None:
         """Let something go wrong if it is time for it."""
         world = self._world
         if not self.is_on or world.steps < self._next_at_step or not self._kinds:
             return
-        self._next_at_step = world.steps + world.rng.randrange(*_GAP_STEPS)
-        weights = [1.0 if kind in _ROLES else _OTHERS for kind in self._kinds]
-        self._do(world.rng.choices(self._kinds, weights)[0])
+        self._next_at_step = world.steps + self._rng.randrange(*_GAP_STEPS)
+        weights = [_WEIGHTS.get(kind, _OTHERS) for kind in self._kinds]
+        kind = self._rng.choices(self._kinds, weights)[0]
+        self._number += 1
+        if self._only is None or self._number in self._only:
+            self.happened.append(self._number)
+            self._do(kind)
 
     def stop(self) -> None:
         """Make everything well again, but for what died."""
@@ -78,24 +107,24 @@ class Faults:
             self._thaw(process)
 
     def _do(self, kind: Kind) -> None:
-        rng, ring = self._world.rng, self._ring
-        if kind in _ROLES:
-            living = [p for p in ring.processes.of(_ROLES[kind]) if p.stands]
-            if living:
-                victim = rng.choice(living)
-                self._world.step("fault", f"{kind.value} {victim.name}")
-                ring.processes.kill(victim)
+        rng, ring = self._rng, self._ring
+        living = [p for role in RING_ROLES for p in ring.processes.of(role) if p.stands]
+        if kind in _ROLES or kind is Kind.KILL_NODE:
+            self._kill(kind, living)
             return
-        living = [p for role in _RING for p in ring.processes.of(role) if p.stands]
-        if len(living) < 2:
+        if not living:
             return
-        one, other = rng.sample(living, 2)
+        role = rng.choice(sorted({process.role for process in living}))
+        one = rng.choice([process for process in living if process.role is role])
+        spoken_with = list(dict.fromkeys(end.peer.process for end in one.connections))
+        other = rng.choice(spoken_with or [one])
         self._world.step("fault", f"{kind.value} {one.name} {other.name}")
         match kind:
             case Kind.FREEZE:
                 self._freeze(one, rng.choice((0.05, 0.5, 3.0, 8.0)))
             case Kind.CUT:
-                ring.network.cut(one, other)
+                for after_s in _CUTS_S:  # A call that is made again may be cut again.
+                    self._world.later(after_s, lambda: ring.network.cut(one, other))
             case Kind.SILENCE:
                 ring.network.silence(one, other)
                 self._after(rng.choice((0.2, 2.0, 7.0)), lambda: ring.network.restore(one, other))
@@ -108,7 +137,21 @@ class Faults:
                 self._after(rng.choice((0.1, 1.0, 3.0)), self._commits_work)
             case Kind.SLOW:
                 ring.network.late = 0.5
-                self._after(1.0, self._is_quick)
+                self._after(rng.choice((1.0, 3.0)), self._is_quick)
+
+    def _kill(self, kind: Kind, living: list[SimProcess]) -> None:
+        if kind is Kind.KILL_NODE:
+            node_id = self._rng.choice(_NODES_KILLED)
+            victims = [p for p in living if p.node_id == node_id]
+        else:
+            those = [p for p in living if p.role is _ROLES[kind]]
+            victims = [self._rng.choice(those)] if those else []
+        if not victims:
+            self._next_at_step = self._world.steps + _SOON_STEPS
+            return
+        self._world.step("fault", f"{kind.value} {victims[0].name}")
+        for victim in victims:
+            self._ring.processes.kill(victim)
 
     def _commits_work(self) -> None:
         self._ring.commit_faults = 0.0

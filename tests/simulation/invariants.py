@@ -7,19 +7,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
+from actors.completion.carrier import Carrier
 from actors.completion.driver import CompletionDriver
 from actors.core.completion.machine import Completion
 from actors.core.completion.transitions import TRANSITIONS
 from actors.core.events import Event, Finished
 from actors.core.money.journal import Entry, EntryKind
 from actors.core.record import CompletionRecord
+from actors.core.request import StartCommand
 from actors.ledger.service import LedgerService
 from actors.ledger.store.transaction import Transaction
+from actors.ports.registry import Slot
+from actors.registry.pool import Pool
+from actors.replica.slots import Slots
+from actors.replica.starts import Starts
+from tests.simulation.bounds import lowered, passed
 from tests.simulation.process_loop import ProcessLoop
 from tests.simulation.processes import Role, SimProcess
+from tests.simulation.strangers import spoiling
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
@@ -50,6 +59,7 @@ class Invariants:
         self.terminals: dict[str, Finished] = {}
         self.logs: dict[str, Any] = {}
         self.starting: Counter[SimProcess] = Counter()  # starts under way, by replica
+        self.started_with: dict[int, tuple[Slot, str]] = {}  # what each slot was last used for
         self._pending: list[Entry] = []
         self._exempt = {"free"}
         self._looks = 0
@@ -62,6 +72,7 @@ class Invariants:
     @contextmanager
     def watching(self) -> Iterator[None]:
         add_entries, handle = Transaction.add_entries, Completion.handle
+        lease, start_on, release = Pool.lease, Starts._start_on, Slots.release
 
         def add(transaction: Transaction, journal: list[Entry]) -> None:
             self._pending += journal
@@ -79,14 +90,34 @@ class Invariants:
                 self.broken("a log grew after its end")
             return effects
 
-        Transaction.add_entries = add  # type: ignore[method-assign]
-        Completion.handle = handled  # type: ignore[method-assign]
+        def leased(pool: Pool, ask: Any, *, shared: int, now_s: float) -> Any:
+            before = {state.name: sum(state.leased.values()) for state in pool.carriers}
+            slots = lease(pool, ask, shared=shared, now_s=now_s)
+            self._check_leases(pool, before)
+            return slots
+
+        def starting(starts: Starts, slot: Slot, command: StartCommand) -> Any:
+            self.started_with[id(slot)] = slot, command.completion_id
+            return start_on(starts, slot, command)
+
+        def released(slots: Slots, slot: Slot, *, is_free: bool) -> None:
+            self._slot_released(slot, is_free=is_free)
+            release(slots, slot, is_free=is_free)
+
+        hooks: tuple[tuple[type, str, Any], ...] = (
+            (Starts, "_start_on", starting),
+            (Slots, "release", released),
+            (Pool, "lease", leased),
+            (Transaction, "add_entries", add),
+            (Completion, "handle", handled),
+        )
         self.world.after_turn.append(self.after_turn)
-        try:
+        with ExitStack() as stack:
+            for place, name, hook in hooks:
+                stack.enter_context(patch.object(place, name, hook))
+            stack.enter_context(spoiling(self))
+            stack.enter_context(lowered())
             yield
-        finally:
-            Transaction.add_entries = add_entries  # type: ignore[method-assign]
-            Completion.handle = handle  # type: ignore[method-assign]
 
     # Money.
 
@@ -232,14 +263,19 @@ class Invariants:
         if process.role is Role.REPLICA:
             self._check_slots(process)
         elif process.role is Role.CARRIER:
-            running = len(process.service.running)
-            if running > self.ring.settings.slots_max:
-                self.broken(f"{process.name} carries {running}")
-        elif process.role is Role.REGISTRY:
-            self._check_leases(process)
+            self._check_carrier(process.name, process.service)
+        if (bound := passed(process)) is not None:
+            self.broken(f"{process.name}: {bound}")
         self._looks += 1
         if self._looks % _LOOK_EVERY == 0:
             self._check_verdicts()
+
+    def _check_carrier(self, name: str, carrier: Carrier) -> None:
+        if len(carrier._running) > self.ring.settings.slots_max:
+            self.broken(f"{name} carries {len(carrier._running)}")
+        for source in carrier._channels.values():
+            if source._dirty and not source._wake.is_set() and source._started_wait is None:
+                self.broken(f"{name} has news for a reader, and nothing will send it")
 
     def _check_slots(self, process: SimProcess) -> None:
         runtime = process.service
@@ -252,16 +288,33 @@ class Invariants:
             self.broken(f"{process.name} lost a slot: {in_use} in use, {known} known")
         if in_use < 0:
             self.broken(f"{process.name} has more idle slots than it holds")
-        counts = Counter(slot.carrier for slot in used.values())
-        counts.update(slot.carrier for slot, _ in idle)
+        counts: dict[str, int] = {}
+        for slot in used.values():
+            counts[slot.carrier] = counts.get(slot.carrier, 0) + 1
+        for slot, _ in idle:
+            counts[slot.carrier] = counts.get(slot.carrier, 0) + 1
         for carrier, count in counts.items():
-            if carrier in held and count > held[carrier]:
+            if count > held.get(carrier, count):
                 self.broken(f"{process.name} has {count} slots of {carrier} for {held[carrier]}")
 
-    def _check_leases(self, process: SimProcess) -> None:
-        for state in process.service._pool.carriers:
-            if sum(state.leased.values()) > max(state.slots_max, state.slots):
-                self.broken(f"more slots of {state.name} are leased than there are")
+    def _slot_released(self, slot: Slot, *, is_free: bool) -> None:
+        """A slot that is said to be free is: what was started with it has ended, or never began."""
+        _, completion_id = self.started_with.pop(id(slot), (None, None))
+        if not is_free or completion_id is None or completion_id in self.resolved:
+            return
+        if self._runs(completion_id) and self.owners[completion_id][0].name == slot.carrier:
+            self.broken(f"a slot of {slot.carrier} is free, and {completion_id} runs in it")
+
+    def _check_leases(self, pool: Pool, before: dict[str, int]) -> None:
+        """Where slots were granted there was room for them.
+
+        What replicas say that they hold may be more than there is: the registry was away, or took one for
+        dead that was only slow. It grants nothing on top of that, and the carrier refuses.
+        """
+        for state in pool.carriers:
+            leased = sum(state.leased.values())
+            if leased > before[state.name] and leased > max(state.slots_max, state.slots):
+                self.broken(f"{leased} slots of {state.name} are leased, of {state.slots_max}")
 
     def _check_verdicts(self) -> None:
         now_s = self.world.now_s

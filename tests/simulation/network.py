@@ -13,14 +13,14 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from actors.ports.transport import Address, ConnectionLost
-from tests.simulation.world import World
+from tests.simulation.world import GRAIN_S, World
 
 if TYPE_CHECKING:
     from tests.simulation.processes import SimProcess
 
 __all__ = ["Network", "SimConnection", "SimTransport"]
 
-_TICK_S = 0.000_5
+_ON_TIME_GRAINS = (1, 1, 1, 1, 2, 3)
 _LATE = 0.02  # how often a frame takes long
 _LATE_S_MAX = 0.4
 _BREAK_S_MAX = 0.05
@@ -39,21 +39,25 @@ class SimConnection:
         self._arrived: deque[Any] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._free_at_s = 0.0  # when the frame before has arrived over there
-        self._segment: list[Any] | None = None
-        self._segment_at_s = 0.0
+        self._segment: list[Any] = []
+        self._segment_at_s = -1.0
 
     def send(self, frame: Any) -> None:
         """Put a frame on its way. Raises: ConnectionLost."""
         if self.is_lost:
             raise ConnectionLost
         world = self._network.world
-        if self._segment is not None and self._segment_at_s == world.now_s:
+        now_s = world.now_s
+        if self._segment_at_s == now_s:
             self._segment.append(frame)  # What one moment has to say travels as one.
             return
+        arrives_s = now_s + self._network.delay_s()
+        if now_s < self._free_at_s and arrives_s <= self._free_at_s:
+            self._segment.append(frame)  # It cannot overtake what is late, and arrives with it.
+            return
         segment = self._segment = [frame]
-        self._segment_at_s = world.now_s
-        self._free_at_s = max(self._free_at_s, world.now_s + self._network.delay_s())
-        world.later(self._free_at_s - world.now_s, lambda: self._network.arrive(self.peer, segment))
+        self._segment_at_s, self._free_at_s = now_s, arrives_s
+        world.later(arrives_s - now_s, lambda: self._network.arrive(self.peer, segment))
 
     async def drained(self) -> None:
         if self.is_lost:
@@ -73,7 +77,11 @@ class SimConnection:
         if not self.is_lost:
             self.lose()
             world, peer = self._network.world, self.peer
-            world.later(max(self._free_at_s - world.now_s, 0) + _TICK_S, peer.lose)
+            world.later(max(self._free_at_s - world.now_s, 0) + GRAIN_S, peer.lose)
+
+    def hung_up(self) -> None:
+        """Whoever listens has ended it, which nobody had broken."""
+        self._network.world.trouble.append(f"{self.name} was hung up, with all calls on it")
 
     def take(self, segment: list[Any]) -> None:
         self._arrived += segment
@@ -111,6 +119,8 @@ class SimTransport:
         async def served(end: SimConnection) -> None:
             try:
                 await serve(end)
+                if not end.is_lost:
+                    end.hung_up()
             finally:
                 await end.aclose()
 
@@ -139,8 +149,8 @@ class Network:
     def delay_s(self) -> float:
         rng = self.world.rng
         if rng.random() < self.late:
-            return rng.randrange(1, int(_LATE_S_MAX / _TICK_S)) * _TICK_S
-        return rng.randrange(1, 5) * _TICK_S
+            return rng.randrange(1, int(_LATE_S_MAX / GRAIN_S)) * GRAIN_S
+        return rng.choice(_ON_TIME_GRAINS) * GRAIN_S
 
     def listen(self, process: SimProcess, accept: Callable[[SimConnection], None]) -> Address:
         self._ports += 1

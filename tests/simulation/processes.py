@@ -21,13 +21,13 @@ from actors.ports.transport import Address
 from tests.simulation.network import Network, SimConnection
 from tests.simulation.world import World
 
-__all__ = ["Processes", "Role", "SimProcess"]
+__all__ = ["RING_ROLES", "Processes", "Role", "SimProcess"]
 
 _log = logging.getLogger(__name__)
 
 _WORD_S = (0.02, 1.5)
-_RESTART_S = (0.05, 0.05, 0.3, 0.3, 0.3, 0.3, 1.0, 4.0)
-_START_S = (0.1, 0.6)
+_RESTART_S = (0.05, 0.05, 0.05, 0.05, 0.3, 0.3, 0.3, 0.3, 1.0, 4.0)
+_START_S = (0.1, 0.3)
 
 
 class Role(StrEnum):
@@ -36,6 +36,9 @@ class Role(StrEnum):
     CARRIER = "carrier"
     LEDGER = "ledger"
     CLIENTS = "clients"
+
+
+RING_ROLES = (Role.REPLICA, Role.REGISTRY, Role.CARRIER, Role.LEDGER)
 
 
 class SimProcess:
@@ -53,6 +56,8 @@ class SimProcess:
         self.address: Address | None = None
         self.service: Any = None
         self.ledger: Any = None  # a replica's way to it
+        self.ledger_peer: Any = None
+        self.keys: Any = None  # who knows whose a key is
         self.died_at_s: float | None = None
         self.born_at_s = world.now_s
         self.is_known_dead = False

@@ -26,6 +26,8 @@ from actors.rpc.contracts import LEDGER as LEDGER_CALLS
 from actors.rpc.peer import Peer
 from actors.rpc.serving import Server
 from actors.settings import Settings
+from serve_app.http.authentication import Authenticator
+from tests.simulation.bounds import QUEUE_MAX, narrow
 from tests.simulation.invariants import Invariants
 from tests.simulation.network import Network, SimTransport
 from tests.simulation.processes import Processes, Role, SimProcess
@@ -43,13 +45,13 @@ FINGERPRINT = "this-deploy"
 TEAMS: dict[str, tuple[int, TeamLimits, str]] = {
     "rich": (10**12, TeamLimits(), "metered"),
     "poor": (12_000, TeamLimits(), "metered"),
-    "few": (10**12, TeamLimits(completions_concurrent=20), "metered"),
+    "few": (10**12, TeamLimits(completions_concurrent=6), "metered"),
     "free": (0, TeamLimits(), "exempt"),
 }
 
 _HOUSEKEEPING_S = 5.0
 
-_LINKS_MAX = 6
+_LINKS_MAX = 4
 """Fewer than there are carriers at times, so that links are closed which are about to be used."""
 
 
@@ -61,10 +63,10 @@ class Ring:
         self.invariants = invariants
         self.network = Network(world)
         self.settings = Settings(
-            actors_per_node=4,
+            actors_per_node=world.rng.choice((2, 2, 3)),
             actors_warm=1,
-            streams_per_actor=world.rng.choice((1, 2, 4)),
-            streams_per_actor_max=world.rng.choice((4, 12, 24)),
+            streams_per_actor=world.rng.choice((1, 4, 16, 16)),
+            streams_per_actor_max=world.rng.choice((16, 24, 32)),
             admission_timeout_s=10.0,
             connect_timeout_s=4.0,
             first_token_timeout_s=6.0,
@@ -107,7 +109,11 @@ class Ring:
 
     async def _boot_ledger(self, process: SimProcess) -> None:
         service = LedgerService(
-            self.store, settings=self.settings, clock=lambda: time.time(), threads=InlineExecutor
+            self.store,
+            settings=self.settings,
+            clock=lambda: time.time(),
+            threads=InlineExecutor,
+            queue_max=QUEUE_MAX,
         )
         process.service = service
         if not self.key_ids:
@@ -168,7 +174,9 @@ class Ring:
         process.run(carrier.reporter.run(self.registry_of(process)))
 
     async def _boot_replica(self, process: SimProcess) -> None:
-        process.ledger = self.ledger_of(process)
+        process.ledger_peer = self._peer(process, LEDGER)
+        process.ledger = patient(process.ledger_peer)
+        process.keys = Authenticator(process.ledger, admin_key_digest="")
         runtime = ReplicaRuntime(
             Links(self.transport(process), SimDirectory(self.processes), links_max=_LINKS_MAX),
             self.registry_of(process),
@@ -178,23 +186,22 @@ class Ring:
             node_id=process.node_id,
         )
         process.service = runtime
+        narrow(process)
         process.address = self.network.listen(process, lambda _end: None)
 
     # The ways from one process to another.
 
     def ledger_of(self, process: SimProcess) -> Any:
-        find = partial(self._find_singleton, LEDGER)
-        return patient(Peer(self.transport(process), find))
+        return patient(self._peer(process, LEDGER))
 
     def registry_of(self, process: SimProcess) -> Any:
-        find = partial(self._find_singleton, REGISTRY_NAME)
-        return REGISTRY.client(Peer(self.transport(process), find))
+        return REGISTRY.client(self._peer(process, REGISTRY_NAME))
+
+    def _peer(self, process: SimProcess, name: str) -> Peer:
+        return Peer(self.transport(process), partial(self.processes.address_of, name))
 
     def transport(self, process: SimProcess) -> Any:
         return SimTransport(self.network, process)
-
-    async def _find_singleton(self, name: str) -> Any:
-        return await self.processes.address_of(name)
 
 
 class SimDirectory:

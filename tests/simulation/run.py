@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.core.completion.transitions import TRANSITIONS
-from tests.simulation.clients import Clients
+from tests.simulation.clients import Clients, Traffic
 from tests.simulation.faults import Faults, Kind
 from tests.simulation.invariants import Invariants
 from tests.simulation.planted import planted
@@ -17,9 +17,12 @@ from tests.simulation.processes import Role
 from tests.simulation.ring import Ring
 from tests.simulation.world import Broken, World
 
-__all__ = ["Outcome", "run"]
+__all__ = ["Outcome", "run", "transition_name"]
 
 _STORM_STEPS = (1_500, 6_000)
+_FEW_CLIENTS = 10
+"""A storm with no more than these is a third as long: little happens at once."""
+
 _SETTLE_S_MAX = 200.0
 _REST_S_MAX = 60.0
 
@@ -45,16 +48,24 @@ class Outcome:
     transitions_missing: list[str] = field(default_factory=list)
     refusals: dict[str, int] = field(default_factory=dict)
     rests: int = 0
+    faults: list[int] = field(default_factory=list)
 
 
 class _Run:
-    def __init__(self, seed: int, steps: int, kinds: frozenset[Kind], clients: int | None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        steps: int,
+        kinds: frozenset[Kind],
+        clients: int | None,
+        faults: frozenset[int] | None,
+    ) -> None:
         self.world = World(seed)
         self.steps = steps
         self.invariants = Invariants(self.world)
         self.ring = Ring(self.world, self.invariants)
         self.invariants.ring = self.ring
-        self.faults = Faults(self.ring, kinds)
+        self.faults = Faults(self.ring, kinds, faults)
         self.clients = Clients(self.ring)
         self.clients_max = clients
         self.rests = 0
@@ -70,11 +81,12 @@ class _Run:
 
     def _storm(self) -> None:
         world = self.world
-        target = world.rng.choice((4, 24, 48, 80))
-        self.clients.target = min(target, self.clients_max or target)
+        self.clients.traffic = Traffic.drawn(world.rng, self.clients_max)
         self.clients.is_open = True
         self.faults.begin()
-        end = min(world.steps + world.rng.randrange(*_STORM_STEPS), self.steps)
+        steps = world.rng.randrange(*_STORM_STEPS)
+        steps = steps // 3 if self.clients.traffic.clients <= _FEW_CLIENTS else steps
+        end = min(world.steps + steps, self.steps)
         world.run(lambda: world.steps >= end)
 
     def _rest(self) -> None:
@@ -92,6 +104,7 @@ class _Run:
             _REST_S_MAX,
         )
         self._audit()
+        self.invariants.started_with.clear()  # Of slots that were lost nobody tells.
         self.world.bury()
         if self.world.trouble:
             raise Broken(self.world.trouble[0])
@@ -138,6 +151,7 @@ def run(
     kinds: frozenset[Kind] = frozenset(Kind),
     clients: int | None = None,
     plant: str | None = None,
+    faults: frozenset[int] | None = None,
     log: Any = None,
 ) -> Outcome:
     """Run so many steps, or until something is broken.
@@ -145,16 +159,18 @@ def run(
     Args:
         kinds: faults that may happen.
         clients: how many there are at once at the most; None leaves it to chance.
+        faults: numbers of the faults that happen; None is all.
         plant: a bug of `planted` to put into the product.
         log: called with a line per step.
     """
     import time
 
     began_s = time.perf_counter()
-    one = _Run(seed, steps, kinds, clients)
+    one = _Run(seed, steps, kinds, clients, faults)
     one.world.log = log
     failure = None
-    with one.world.clocks(), one.invariants.watching(), planted(plant), _logs(one.world):
+    # The bug first: it is of the product, and what watches that watches it as well.
+    with one.world.clocks(), planted(plant), one.invariants.watching(), _logs(one.world):
         try:
             one.go()
         except Broken as broken:
@@ -179,14 +195,16 @@ def _outcome(one: _Run, failure: str | None, seconds: float) -> Outcome:
         counted=dict(world.counted),
         completions=dict(invariants.completions),
         deaths={role.value: n for role, n in one.ring.processes.deaths.items() if n},
-        transitions={_name(pair): taken[pair] for pair in TRANSITIONS if taken[pair]},
-        transitions_missing=[_name(pair) for pair in TRANSITIONS if not taken[pair]],
+        transitions={transition_name(pair): taken[pair] for pair in TRANSITIONS if taken[pair]},
+        transitions_missing=[transition_name(pair) for pair in TRANSITIONS if not taken[pair]],
         refusals=dict(one.clients.errors),
         rests=one.rests,
+        faults=one.faults.happened,
     )
 
 
-def _name(pair: Any) -> str:
+def transition_name(pair: tuple[Any, type]) -> str:
+    """Return how a key of `TRANSITIONS` is printed."""
     return f"{pair[0].value} + {pair[1].__name__}"
 
 

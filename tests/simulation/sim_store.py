@@ -42,15 +42,15 @@ class SimStore(MemoryStore):
         fault = self._draw_fault()
         if fault is not None:
             self.faults.append(fault)
-        began = False
+        is_whole = False
         is_kept = False
         try:
             with super().begin() as connection:
-                began = True
                 yield connection
+                is_whole = True  # Nothing that was to be written raised: its commit is next.
             is_kept = True
         except BaseException:
-            is_kept = began and fault is Fault.AFTER_COMMIT
+            is_kept = is_whole and fault is Fault.AFTER_COMMIT
             raise
         finally:
             self._on_commit(is_kept)

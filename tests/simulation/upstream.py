@@ -28,6 +28,11 @@ class Story(StrEnum):
     BUG = "our own decoder raises"
 
 
+_CLOSE_S_MAX = 0.9
+"""A closing may be given up after a second."""
+
+_ANSWERS_S = (0.002, 0.01, 0.01, 0.03, 0.12)
+
 _WEIGHTS = {
     Story.WELL: 70,
     Story.REFUSED: 6,
@@ -66,31 +71,49 @@ class _SimUpstream:
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._news = asyncio.Event()
         self._is_closed = False
+        self._is_over = False
         self._pace_s = rng.choice((0.001, 0.01, 0.05, 0.5))
-        self._left = rng.randrange(1, 4)  # segments of text
+        self._left = rng.choice((1, 1, 1, 2, 3))  # segments of text
+        self._ends_at_once = rng.random() < 0.7  # in the same moment as the last of them
 
     async def connect(self) -> None:
         if self._story is not Story.SILENT_HEAD:
-            self._world.later(self._world.rng.randrange(1, 60) * 0.002, self._answer)
+            self._world.later(self._world.rng.choice(_ANSWERS_S), self._answer)
         await self._opened
 
-    async def batches(self) -> AsyncIterator[UpstreamBatch]:
-        while True:
-            while not self._segments:
-                self._news.clear()
-                await self._news.wait()
-            batch = self._segments.popleft()
-            if isinstance(batch, Exception):
-                raise batch
-            yield batch
-            if batch.is_end or batch.failure is not None:
-                return
+    def batches(self) -> AsyncIterator[UpstreamBatch]:
+        return self
+
+    def __aiter__(self) -> AsyncIterator[UpstreamBatch]:
+        return self
+
+    async def __anext__(self) -> UpstreamBatch:
+        if self._is_over:
+            raise StopAsyncIteration
+        while not self._segments:
+            self._news.clear()
+            await self._news.wait()
+        batch = self._segments.popleft()
+        if isinstance(batch, Exception):
+            raise batch
+        self._is_over = batch.is_end or batch.failure is not None
+        return batch
 
     async def aclose(self) -> None:
         if not self._is_closed:
             self._is_closed = True
             if self._world.chance(0.1):
-                await asyncio.sleep(self._world.rng.choice((0.001, 0.2, 1.5)))
+                await self._close_slowly(self._world.rng.choice((0.001, 0.2, 1.5)))
+
+    async def _close_slowly(self, seconds: float) -> None:
+        began_s = self._world.now_s
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            if self._world.now_s - began_s < _CLOSE_S_MAX:
+                closing = f"the upstream of {self._command.completion_id}"
+                self._world.trouble.append(f"{closing} was cut while it told its provider to stop")
+            raise
 
     # The provider's side.
 
@@ -124,7 +147,10 @@ class _SimUpstream:
                 self._left = -1
                 if self._story is Story.STALLS:
                     return
-            self._again()
+            if self._left <= 0 and self._ends_at_once:
+                self._end()
+            else:
+                self._again()
         else:
             self._end()
 

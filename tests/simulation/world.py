@@ -10,12 +10,12 @@ import asyncio
 import gc
 import hashlib
 import heapq
+import math
 import random
 import secrets
 import sys
 import time
 import warnings
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,9 +23,14 @@ from typing import Any
 
 from tests.simulation.process_loop import ProcessLoop
 
-__all__ = ["Broken", "World"]
+__all__ = ["GRAIN_S", "Broken", "World"]
 
 EPOCH_S = 1_800_000_000.0
+
+GRAIN_S = 0.002
+"""Time passes in steps of this: what is due in between comes at its end, in an order that is drawn."""
+
+_SAME = 1e-6  # of a grain: what is so little late is in time
 _TURNS_PER_INSTANT_MAX = 200_000
 
 
@@ -50,7 +55,9 @@ class World:
         self._trace = hashlib.blake2b(digest_size=8)
         self._loops = 0
         self._graveyard: list[Any] = []
-        self._streams: weakref.WeakKeyDictionary[Any, ProcessLoop] = weakref.WeakKeyDictionary()
+        self._streams: dict[
+            int, ProcessLoop
+        ] = {}  # whose each is; a weak reference is gone too soon
         self.is_burying = False
         self.log: Callable[[str], None] | None = None
 
@@ -84,7 +91,7 @@ class World:
 
     def at(self, when_s: float, loop: ProcessLoop | None, handle: Any) -> None:
         self._sequence += 1
-        when_s = max(when_s, self.now_s)
+        when_s = max(math.ceil(when_s / GRAIN_S - _SAME) * GRAIN_S, self.now_s)
         heapq.heappush(self._heap, (when_s, self.rng.random(), self._sequence, loop, handle))
 
     def thread_delay_s(self) -> float:
@@ -147,10 +154,10 @@ class World:
     def _stream_begins(self, stream: Any) -> None:
         loop = asyncio._get_running_loop()
         if isinstance(loop, ProcessLoop):
-            self._streams[stream] = loop
+            self._streams[id(stream)] = loop
 
     def _stream_is_dropped(self, stream: Any) -> None:
-        loop = self._streams.get(stream)
+        loop = self._streams.pop(id(stream), None)
         if loop is None or loop.is_dead:
             self._graveyard.append(stream)
         else:
@@ -233,7 +240,9 @@ class World:
         ]
         theirs = [(place, name, getattr(place, name)) for place, name, _ in ours]
         hook, streams = sys.unraisablehook, sys.get_asyncgen_hooks()
-        gc.collect()
+        with self._burial():
+            gc.collect()
+        gc.freeze()  # What was here before is not swept with every burial.
         gc.disable()  # What is swept up when is part of what a seed must replay.
         try:
             for place, name, value in ours:
@@ -249,6 +258,7 @@ class World:
             sys.unraisablehook = hook
             sys.set_asyncgen_hooks(*streams)
             gc.enable()
+            gc.unfreeze()
 
     def _unraisable(self, what: Any) -> None:
         if not self.is_burying:
