@@ -271,7 +271,7 @@ class Silence:
         await asyncio.get_running_loop().create_future()
 
     def stream(self, method: RemoteMethod, arguments: tuple[Any, ...]) -> AsyncIterator[Any]:
-        raise NotImplementedError
+        raise AssertionError("The ledger has no streams.")
 
 
 def test_a_ledger_that_does_not_answer_is_away() -> None:
