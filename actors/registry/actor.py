@@ -51,7 +51,7 @@ class RegistryActor:
 
     async def _open(self) -> Address:
         deployed = self._deployed
-        service = RegistryService(
+        self._service = RegistryService(
             RayCluster(self._location, has_simulator=bool(deployed.simulator_port)),
             ways_to_carriers(deployed),
             far_ledger(await find_actor(LEDGER_NAME), deployed.transport()),
@@ -61,6 +61,6 @@ class RegistryActor:
             randbits=secrets.randbits,
             identity=self.describe(),
         )
-        await service.open()
-        self._server = Server(deployed.transport(), {REGISTRY: service})
+        await self._service.open()
+        self._server = Server(deployed.transport(), {REGISTRY: self._service})
         return await self._server.start(ray.util.get_node_ip_address())
