@@ -134,15 +134,15 @@ def test_forty_streams_are_carried_by_forty_processes(midstream: Instance) -> No
     _check_tokens(readers)
 
 
-def test_five_hundred_dense_streams_lose_nothing(tmp_path: Path) -> None:
+def test_three_hundred_dense_streams_lose_nothing(tmp_path: Path) -> None:
     settings = {"streams_per_actor": 64, "admission_timeout_s": 120.0}
     with running(tmp_path, settings=settings) as instance:
-        readers, rows = asyncio.run(_live_at_once(instance, 500))
+        readers, rows = asyncio.run(_live_at_once(instance, 300))
         mine = {r.completion_id for r in readers}
         live = [row for row in rows if row["id"] in mine]
-        assert len(live) == 500
+        assert len(live) == 300
         # What found none free shared, up to 128; some started meanwhile.
-        assert 4 <= len({row["pid"] for row in live}) <= 16
+        assert 3 <= len({row["pid"] for row in live}) <= 16
         _check_tokens(readers)
         with instance.client() as client:
             assert client.get("/v1/balance").json()["held_credits"] == 0

@@ -36,8 +36,8 @@ pytestmark = pytest.mark.ray
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[Instance]:
-    """One that is not up yet, and is not left behind."""
-    made = Instance(tmp_path)
+    """One that is not up yet, and is not left behind; a process for streams is enough for it."""
+    made = Instance(tmp_path, settings={"actors_warm": 1})
     yield made
     if made.process is not None and made.process.poll() is None:
         made.process.kill()

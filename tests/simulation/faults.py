@@ -34,8 +34,8 @@ _SOON_STEPS = 10
 """Until the next one, where there was nobody for it to befall."""
 
 _WEIGHTS = {
-    Kind.KILL_REPLICA: 1.4,
-    Kind.KILL_REGISTRY: 1.3,
+    Kind.KILL_REPLICA: 1.2,
+    Kind.KILL_REGISTRY: 1.6,
     Kind.KILL_CARRIER: 0.6,
     Kind.KILL_LEDGER: 1.5,
     Kind.KILL_NODE: 1.0,
