@@ -39,6 +39,7 @@ from ray.serve.schema import ApplicationStatus, LoggingConfig
 
 from actors.cluster import node as cluster_node
 from actors.cluster.deployed import LOCATION
+from actors.cluster.garbage import spare_what_stands
 from actors.cluster.joining import connect
 from actors.settings import NAMESPACE, Settings
 from serve_app.http.app import create_app
@@ -105,6 +106,7 @@ class _ServedReplica:
             is_draining=_draining_question(),
             replica=f"{ray.get_runtime_context().get_node_id()}/{os.getpid()}",
         )
+        spare_what_stands()
         return app if settings.proxy == "haproxy" else _BehindPythonProxy(app)
 
 

@@ -6,6 +6,7 @@ failure: what checks a change must not pass by leaving things out.
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -86,6 +87,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if report.skipped and must_run and os.environ.get("MIDSTREAM_REQUIRE_ALL") == "1":
         report.outcome = "failed"
         report.longrepr = f"skipped, and nothing may be skipped here: {report.longrepr}"
+
+
+@pytest.fixture(autouse=True)
+def _garbage_is_looked_for_as_before() -> Iterator[None]:
+    """Actors that a test opens in this process spare what stands in it (`actors.cluster.garbage`)."""
+    thresholds = gc.get_threshold()
+    yield
+    if gc.get_threshold() != thresholds:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from setproctitle import setproctitle
 
 from actors.cluster.calls import find_actor, has_failed, singleton_peer
 from actors.cluster.deployed import Deployed, provider_keys
+from actors.cluster.garbage import spare_what_stands
 from actors.completion.carrier import Carrier
 from actors.completion.driver import CompletionDriver
 from actors.ledger.client import LEDGER_NAME, far_ledger
@@ -121,6 +122,7 @@ class CompletionActor:
         server = Server(self._deployed.transport(), {CARRIER: carrier})
         self._address = await server.start(ray.util.get_node_ip_address())
         self._housekeeping = asyncio.gather(carrier.reporter.run(registry), self._keep_title())
+        spare_what_stands()
         return carrier
 
     def _provider(self, name: str) -> Provider:

@@ -17,6 +17,7 @@ from typing import Any
 import ray
 
 from actors.cluster.deployed import Deployed
+from actors.cluster.garbage import spare_what_stands
 from actors.ledger.service import LedgerService
 from actors.ledger.store import Store
 from actors.ports.transport import Address
@@ -105,6 +106,7 @@ class LedgerActor:
                 )
             self._address = await self._server.start(ray.util.get_node_ip_address())
             self._housekeeping = asyncio.get_running_loop().create_task(self._keep_house())
+            spare_what_stands()
         finally:
             self._opening = None
 

@@ -13,6 +13,7 @@ from actors.cluster.calls import find_actor, has_failed
 from actors.cluster.carriers import RayCluster
 from actors.cluster.deployed import Deployed
 from actors.cluster.directory import ways_to_carriers
+from actors.cluster.garbage import spare_what_stands
 from actors.ledger.client import LEDGER_NAME, far_ledger
 from actors.ports.clock import SystemClock
 from actors.ports.transport import Address
@@ -63,4 +64,5 @@ class RegistryActor:
         )
         await self._service.open()
         self._server = Server(deployed.transport(), {REGISTRY: self._service})
+        spare_what_stands()
         return await self._server.start(ray.util.get_node_ip_address())
