@@ -251,7 +251,8 @@ async def rig(
     """
     digest = hashlib.sha256(ADMIN_KEY.encode()).hexdigest()
     # A grace beyond every deadline here: whoever is cancelled sooner was seen to leave.
-    changes = {"reader_grace_s": 60.0, **changes}
+    # And a failure before the headers is one here, however long this machine takes to say so.
+    changes = {"reader_grace_s": 60.0, "headers_after_s": 60.0, **changes}
     settings = Settings(data_dir=str(folder), admin_key_digest=digest).with_changes(**changes)
     ledger = LedgerService(Store(settings.database_url), settings=settings, clock=time.time)
     await ledger.create_team(
