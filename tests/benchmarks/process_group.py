@@ -99,6 +99,13 @@ class ProcessGroup(ABC):
     @abstractmethod
     def pids(self) -> Sequence[int]: ...
 
+    def by_role(self) -> dict[Role, list[int]]:
+        """Return the ids of the processes by what they are."""
+        by_role: dict[Role, list[int]] = {}
+        for pid, role in self._roles():
+            by_role.setdefault(role, []).append(pid)
+        return by_role
+
     def cpu(self) -> Cpu:
         by_process = {}
         for pid, role in self._roles():
