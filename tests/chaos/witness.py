@@ -113,7 +113,9 @@ def _of_story(story: Story, truth: Truth) -> Iterator[Finding]:
         return
     text = _text(record)
     if not text.startswith(story.text):
-        yield finding(Kind.TEXT_MISSING, f"{len(story.text)} characters, {len(text)} recorded")
+        yield finding(
+            Kind.TEXT_MISSING, f"{len(story.text)} characters, {len(text)} recorded {story.error}"
+        )
     if story.verdict is Verdict.COMPLETED and text != story.text:
         yield finding(Kind.EVENTS_LOST, "the record has more than the whole stream had")
     told = {
@@ -154,8 +156,11 @@ def _wrong_charge(
 ) -> str:
     """Say what is wrong with a charge, "" where nothing is."""
     charged = round(float(row["credits"]) * 1e6)
-    if row["status"] == "failed" or not requests:
+    if row["status"] == "failed":
         return f"{charged} for nothing" if charged else ""
+    if not requests:
+        # A cancel may meet the request on its way: a prompt that was dispatched is paid for.
+        return "" if row["status"] == "cancelled" and charged % _INPUT == 0 else f"{charged}"
     sent = sum(request["tokens_sent"] for request in requests)
     tokens = len(_text(record).split())
     due = _INPUT * requests[0]["prompt_tokens"] + _OUTPUT * tokens
