@@ -43,6 +43,7 @@ from actors.cluster.garbage import spare_what_stands
 from actors.cluster.joining import connect
 from actors.settings import NAMESPACE, Settings
 from serve_app.http.app import create_app
+from serve_app.http.proxy_workers import ProxyWorkers
 from serve_app.instance.data_directory import InstanceError
 from serve_app.instance.environment import drain_limit_s
 from serve_app.instance.start_limit import StartFailed
@@ -104,6 +105,7 @@ class _ServedReplica:
             deployed.catalogue(),
             settings,
             is_draining=_draining_question(),
+            workers=ProxyWorkers(settings.port) if settings.proxy == "haproxy" else None,
             replica=f"{ray.get_runtime_context().get_node_id()}/{os.getpid()}",
         )
         spare_what_stands()

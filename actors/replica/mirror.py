@@ -8,6 +8,7 @@ nobody can say how the completion ended, or that there is none.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 
 from actors.core.errors import CompletionRuntimeError
@@ -28,6 +29,7 @@ class Mirror:
             None  # what its readers are told after the events
         )
         self.readers = 0
+        self.lost_at_s = -math.inf  # by the loop's time: when a reader was lost here
         self.attaching: asyncio.Task[bool] | None = None  # None where the start itself attached
         self.is_starting = False  # its start was not answered yet: the carrier may not have it
         self.is_ending = False  # the store is asked for its end

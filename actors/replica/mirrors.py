@@ -48,6 +48,7 @@ class Mirrors:
         on_ended: called with a mirror when its end has come, and when its last reader has left; so
             once or twice.
         on_lost: called with each carrier that turns out to be dead.
+        reader_grace_s: how long a reader that was lost is awaited, though others leave.
         silence_timeout_s: a lease that brings nothing for so long, not even its end, has broken.
         loss_timeout_s: how long a ledger that is away is asked for the end of what a dead carrier had.
     """
@@ -60,6 +61,7 @@ class Mirrors:
         channel: str,
         on_ended: Callable[[Mirror], None],
         on_lost: Callable[[str], None],
+        reader_grace_s: float,
         silence_timeout_s: float = CHANNEL_LEASE_S + 5.0,
         loss_timeout_s: float = LOSS_TIMEOUT_S,
     ) -> None:
@@ -68,6 +70,7 @@ class Mirrors:
         self._channel = channel
         self._on_ended = on_ended
         self._on_lost = on_lost
+        self._reader_grace_s = reader_grace_s
         self._silence_timeout_s = silence_timeout_s
         self._loss_timeout_s = loss_timeout_s
         self._reading: dict[str, dict[str, Mirror]] = {}  # by carrier and completion
@@ -134,12 +137,16 @@ class Mirrors:
     # Coming and going.
 
     def _left(self, mirror: Mirror, reason: ReaderLeft) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if reason is ReaderLeft.DETACHED:
+            mirror.lost_at_s = now_s
         if mirror.readers:
             return
         self._drop(mirror)
+        # One that was lost a moment ago may come back: the owner waits for it, whoever left since.
+        is_awaited = now_s - mirror.lost_at_s < self._reader_grace_s
+        departure = Departure.LOST if is_awaited else Departure.CLIENT_GONE
         if not mirror.is_over:
-            is_gone = reason is ReaderLeft.CLIENT_GONE
-            departure = Departure.CLIENT_GONE if is_gone else Departure.LOST
             self._spawn(self._detach(mirror.carrier, mirror.completion_id, departure))
         self._on_ended(mirror)
 

@@ -102,7 +102,12 @@ class ReplicaRuntime:
         self._simulator_url = simulator_url
         self._slots = Slots(registry, replica=replica, node_id=node_id)
         self._mirrors = Mirrors(
-            carriers, ledger, channel=replica, on_ended=self._ended, on_lost=self._lost
+            carriers,
+            ledger,
+            channel=replica,
+            on_ended=self._ended,
+            on_lost=self._lost,
+            reader_grace_s=settings.reader_grace_s,
         )
         self._starts = Starts(
             self._slots,

@@ -29,9 +29,9 @@ from actors.core.errors import (
 from actors.core.events import Finished, Status
 from actors.core.ids import COMPLETION_PREFIX
 from actors.core.record import CompletionHeader, Receipt
-from actors.core.request import CompletionRequest, DisconnectPolicy, IdempotencyKey, StartCommand
+from actors.core.request import CompletionRequest, IdempotencyKey, StartCommand
 from actors.ports.ledger import CompletionKey, Principal, RateState
-from actors.ports.runtime import ReaderLeft, StartedCompletion, Subscription
+from actors.ports.runtime import StartedCompletion, Subscription
 from actors.upstream.tokenizer import count_request
 from serve_app.dialects.base import BackgroundDialect, CreateCall, HttpCall, Snapshot
 from serve_app.dialects.idempotency import fingerprint, name_of_start
@@ -47,6 +47,7 @@ from serve_app.http.event_stream import (
     collect,
 )
 from serve_app.http.exchange import Exchange
+from serve_app.http.watched_start import start_watched
 
 __all__ = ["DialectEndpoints", "show_paths"]
 
@@ -207,40 +208,14 @@ class DialectEndpoints(CompletionEndpoints):
     ) -> StartedCompletion:
         """Start the completion, and show the team's rate."""
         try:
-            started = await self._start_watched(command, watch)
+            started = await start_watched(
+                self._shell.runtime, command, watch, self._shell.background
+            )
         except RateLimited as error:
             self._show_rate(exchange, _empty_bucket(error, principal, self._shell.now_s()))
             raise
         self._show_rate(exchange, started.rate)
         return started
-
-    async def _start_watched(self, command: StartCommand, watch: ClientWatch) -> StartedCompletion:
-        """Start it, and give the start up if its client leaves.
-
-        Raises: what `CompletionRuntime.start` raises.
-        Cancel: the start goes on, and its subscription is closed with the true reason, where the client's
-            policy is to continue, it asked for a background completion, may come back by its start's key,
-            or did not leave by itself.
-        """
-        background = self._shell.background
-        starting = background.spawn(self._shell.runtime.start(command))
-        try:
-            return await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            reason = ReaderLeft.DETACHED
-            try:
-                reason = await watch.departure()
-            finally:
-                request = command.request
-                cancels = (
-                    request.on_disconnect is DisconnectPolicy.CANCEL
-                    and not request.background
-                    and not command.outwaits_its_reader
-                )
-                if cancels and reason is ReaderLeft.CLIENT_GONE:
-                    starting.cancel()
-                background.spawn(_give_up(starting, reason))
-            raise
 
     def _show_rate(self, exchange: Exchange, rate: RateState | None) -> None:
         if rate is not None:
@@ -276,15 +251,6 @@ class DialectEndpoints(CompletionEndpoints):
             return (await self._shell.runtime.get(key)).receipt
         except CompletionRuntimeError:
             return None  # The answer is true without it.
-
-
-async def _give_up(starting: asyncio.Task[StartedCompletion], reason: ReaderLeft) -> None:
-    """End the subscription of a start that nobody waits for any more."""
-    try:
-        started = await starting
-    except (CompletionRuntimeError, asyncio.CancelledError):
-        return
-    await started.subscription.aclose(reason)
 
 
 def _countable(request: CompletionRequest) -> tuple[Any, ...]:

@@ -27,6 +27,7 @@ from serve_app.endpoints.messages import AsyncMessagesEndpoints, MessagesEndpoin
 from serve_app.endpoints.model_response import ModelResponseEndpoints
 from serve_app.endpoints.responses import ResponsesEndpoints
 from serve_app.http.authentication import Authenticator
+from serve_app.http.leaving import Leaving, LifeOfWorkers
 from serve_app.http.no_such_route import Nowhere
 from serve_app.http.route import Handler, RouteHandler, Shell, new_ulid
 
@@ -41,6 +42,7 @@ def create_app(
     ids: Callable[[], str] = new_ulid,
     now_s: Callable[[], float] = time.time,
     is_draining: Callable[[], bool] = lambda: False,
+    workers: LifeOfWorkers | None = None,
     replica: str = "",
 ) -> Starlette:
     """Return the ASGI application.
@@ -49,6 +51,7 @@ def create_app(
         ids: returns a new ULID at each call.
         now_s: wall clock, seconds since 1970.
         is_draining: whether this replica is being shut down; no disconnect is then the client's.
+        workers: the proxy's in front, whose death is no client's leaving; None where it has none.
         replica: who answers, as `NODE/PID`, for the header `Midstream-Replica`.
     """
     shell = Shell(
@@ -58,7 +61,7 @@ def create_app(
         authenticator=Authenticator(runtime.ledger, admin_key_digest=settings.admin_key_digest),
         ids=ids,
         now_s=now_s,
-        is_draining=is_draining,
+        leaving=Leaving(is_draining, workers),
         replica=replica,
         dialects=Dialects.made(is_strict=settings.strict_contracts),
     )

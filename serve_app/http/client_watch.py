@@ -4,14 +4,13 @@ Owns ASGI's `receive` once the body is read. One task waits for `http.disconnect
 cancels the task that serves the request; so a reader that waits for a quiet completion learns of it
 at once, streaming or not.
 
-    WATCHING, JUDGING --http.disconnect--> GONE
-                      --receive() failed-> LOST    the channel to the proxy broke: nobody left
-                      --close()----------> CLOSED
-    WATCHING          --departure()------> JUDGING the serving task is cancelled already
+    WATCHING --http.disconnect, or receive() failed--> ENDED   the serving task is cancelled
+             --departure()--> JUDGING                          it is cancelled already: why?
+             --close()------> CLOSED
 
-A `CancelledError` in the serving task may be ours (GONE, LOST) or the server's: a disconnect that it
-saw first, a timeout, a shutdown. `departure` tells them apart: only a disconnect that was seen, on a
-replica that does not drain, means that the client left.
+A `CancelledError` in the serving task may be ours (ENDED) or the server's: a disconnect that it saw
+first, a timeout, a shutdown. `departure` tells them apart, and whether the client has left at all: see
+`serve_app.http.leaving`.
 """
 
 from __future__ import annotations
@@ -19,13 +18,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Coroutine
 from enum import Enum
 from typing import Any
 
 from starlette.types import Receive
 
+from actors.core.completion.readers import Departure, ReaderEnd
 from actors.ports.runtime import ReaderLeft
+from serve_app.http.leaving import Leaving
 
 __all__ = ["ClientWatch"]
 
@@ -42,41 +43,53 @@ _log = logging.getLogger(__name__)
 class _WatchState(Enum):
     WATCHING = "watching"
     JUDGING = "judging"
-    GONE = "gone"
-    LOST = "lost"
+    ENDED = "ended"
     CLOSED = "closed"
 
 
-_LIVE = (_WatchState.WATCHING, _WatchState.JUDGING)
-
-
 class ClientWatch:
-    """Make it in the task that serves the request, after the body was read."""
+    """Make it in the task that serves the request, after the body was read.
 
-    def __init__(self, receive: Receive, *, is_draining: Callable[[], bool]) -> None:
+    Args:
+        worker: the proxy's that carried the request, as its header has it.
+        peer: the address that the request came from.
+    """
+
+    def __init__(
+        self,
+        receive: Receive,
+        leaving: Leaving,
+        *,
+        worker: str | None = None,
+        peer: str | None = None,
+    ) -> None:
         serving = asyncio.current_task()
         assert serving is not None, "requests are served by tasks"
         self._receive = receive
-        self._is_draining = is_draining
+        self._leaving = leaving
+        self._worker = worker
+        self._peer = peer
         self._serving: asyncio.Task[Any] = serving
         self._state = _WatchState.WATCHING
+        self._end = ReaderEnd.INTERRUPTED  # until something else was seen
         self._has_interrupted = False
-        self._task = asyncio.ensure_future(self._watch())
+        leaving.saw(worker)
+        leaving.clock.enter()
+        self._task = asyncio.get_running_loop().create_task(self._watch())
+        self._task.add_done_callback(lambda _task: leaving.clock.leave())
 
     def __repr__(self) -> str:
         return f"<ClientWatch {self._state.value}>"
 
-    async def departure(self) -> ReaderLeft:
-        """Return why the serving task was cancelled; call it when that was seen.
+    def departure(self) -> Coroutine[Any, Any, ReaderLeft]:
+        """Return what to await for why the serving task was cancelled; call it when that was seen.
 
-        Cancel: the answer is lost; the caller takes DETACHED.
+        Awaiting it takes a moment, and the server may cancel the serving task again meanwhile: so it is
+        another task that should.
         """
         if self._state is _WatchState.WATCHING:
             self._state = _WatchState.JUDGING
-            await asyncio.wait({self._task}, timeout=_VERDICT_TIMEOUT_S)
-        if self._state is _WatchState.GONE and not self._is_draining():
-            return ReaderLeft.CLIENT_GONE
-        return ReaderLeft.DETACHED
+        return self._departure()
 
     def absorb(self) -> bool:
         """Take back the cancel that this watch made; return whether it was the only one."""
@@ -87,26 +100,35 @@ class ClientWatch:
 
     def close(self) -> None:
         """Stop watching; nothing is interrupted any more. Idempotent."""
-        if self._state in _LIVE:
+        if self._state is _WatchState.WATCHING:
             self._state = _WatchState.CLOSED
-        self._task.cancel()
+        if self._state is not _WatchState.JUDGING:
+            self._task.cancel()
+
+    async def _departure(self) -> ReaderLeft:
+        if self._state is _WatchState.JUDGING:
+            await asyncio.wait({self._task}, timeout=_VERDICT_TIMEOUT_S)
+            self._task.cancel()
+        departure = await self._leaving.judge(self._end, self._worker, self._peer)
+        is_gone = departure is Departure.CLIENT_GONE
+        return ReaderLeft.CLIENT_GONE if is_gone else ReaderLeft.DETACHED
 
     async def _watch(self) -> None:
         with contextlib.suppress(asyncio.CancelledError):
-            after = await self._disconnected()
-            before = self._state
-            if before in _LIVE:
-                self._state = after
-            if before is _WatchState.WATCHING:
+            end = await self._disconnected()
+            if self._state is not _WatchState.CLOSED:
+                self._end = end
+            if self._state is _WatchState.WATCHING:
+                self._state = _WatchState.ENDED
                 self._has_interrupted = True
                 self._serving.cancel()
 
-    async def _disconnected(self) -> _WatchState:
+    async def _disconnected(self) -> ReaderEnd:
         try:
             for _ in range(_MESSAGES_MAX):
                 if (await self._receive())["type"] == "http.disconnect":
-                    return _WatchState.GONE
+                    return ReaderEnd.DISCONNECT
         except Exception:
             # Serve raises what broke its channel to the proxy here, of any type.
             _log.info("the channel to the client broke", exc_info=True)
-        return _WatchState.LOST
+        return ReaderEnd.BROKEN

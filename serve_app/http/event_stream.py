@@ -19,10 +19,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
+from typing import Any
 
 from actors.core.errors import (
     CompletionRuntimeError,
@@ -97,12 +98,16 @@ class StreamReading:
         if self.finished is not None:
             await self._subscription.aclose(ReaderLeft.FINISHED)
             return
+        departure = self._watch.departure() if isinstance(error, asyncio.CancelledError) else None
+        await self._background.finish(self._close(departure))
+
+    async def _close(self, departure: Coroutine[Any, Any, ReaderLeft] | None) -> None:
         reason = ReaderLeft.DETACHED
         try:
-            if isinstance(error, asyncio.CancelledError):
-                reason = await self._watch.departure()
+            if departure is not None:
+                reason = await departure
         finally:
-            await self._background.finish(self._subscription.aclose(reason))
+            await self._subscription.aclose(reason)
 
 
 class RecordSubscription:

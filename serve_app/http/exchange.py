@@ -6,7 +6,6 @@ It knows ASGI and the dialect's headers, and nothing of completions.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from enum import Enum
 from functools import cached_property, partial
 from typing import Any
@@ -21,6 +20,8 @@ from serve_app.dialects.json_scan import Weight, weighing
 from serve_app.http.client_watch import ClientWatch
 from serve_app.http.content_coding import codings_of, decoded
 from serve_app.http.errors import RequestTimedOut
+from serve_app.http.leaving import Leaving
+from serve_app.http.proxy_worker import HEADER as PROXY_WORKER
 
 __all__ = ["ClientGone", "Exchange"]
 
@@ -48,7 +49,7 @@ class Exchange:
     Args:
         headers: what every answer carries.
         settings: have the bounds of a body.
-        is_draining: whether this replica is being shut down; a disconnect then means nothing.
+        leaving: judges what a disconnect means.
 
     `weight` is the body's, once it is read; `counted` the tokens of the messages beside them, where
     they were counted with the parsing.
@@ -63,7 +64,7 @@ class Exchange:
         request_id: str,
         headers: RawHeaders,
         settings: Settings,
-        is_draining: Callable[[], bool],
+        leaving: Leaving,
     ) -> None:
         self.scope = scope
         self.method: str = scope["method"]
@@ -76,7 +77,7 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._settings = settings
-        self._is_draining = is_draining
+        self._leaving = leaving
         self._stage = _ExchangeStage.OPEN
         self._watch: ClientWatch | None = None
         self.weight = Weight.LIGHT
@@ -159,7 +160,13 @@ class Exchange:
     def watch(self) -> ClientWatch:
         """Begin to watch for the client's leaving; it ends with the exchange."""
         assert self._watch is None, "receive() has one owner"
-        self._watch = ClientWatch(self._receive, is_draining=self._is_draining)
+        client = self.scope.get("client")
+        self._watch = ClientWatch(
+            self._receive,
+            self._leaving,
+            worker=self.headers.get(PROXY_WORKER),
+            peer=client[0] if client else None,
+        )
         return self._watch
 
     def absorb_interrupt(self) -> bool:

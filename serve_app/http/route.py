@@ -30,6 +30,7 @@ from serve_app.http.background import Background
 from serve_app.http.body_workers import BodyWorkers
 from serve_app.http.errors import MethodNotAllowed, RouteNotFound
 from serve_app.http.exchange import ClientGone, Exchange
+from serve_app.http.leaving import Leaving
 
 __all__ = ["ANTHROPIC_VERSION", "RouteHandler", "Handler", "Shell", "new_ulid"]
 
@@ -50,7 +51,7 @@ class Shell:
     Args:
         ids: returns a new ULID at each call.
         now_s: wall clock, seconds since 1970.
-        is_draining: whether this replica is being shut down; a disconnect then means nothing.
+        leaving: judges what a disconnect means.
         replica: who answers, as `NODE/PID`: every answer says it, "" says nothing.
         dialects: as the settings have them.
     """
@@ -61,7 +62,7 @@ class Shell:
     authenticator: Authenticator
     ids: Callable[[], str]
     now_s: Callable[[], float]
-    is_draining: Callable[[], bool]
+    leaving: Leaving
     replica: str = ""
     background: Background = field(default_factory=Background)
     dialects: Dialects = field(default_factory=Dialects.made)
@@ -133,7 +134,7 @@ class RouteHandler:
             request_id=request_id,
             headers=headers,
             settings=self._shell.settings,
-            is_draining=self._shell.is_draining,
+            leaving=self._shell.leaving,
         )
         try:
             await self._serve(exchange)

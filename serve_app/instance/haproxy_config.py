@@ -9,6 +9,8 @@ rewritten, a rule for each line that is known:
 - There are more places, as many as the process may have files for, and the gateway's front leaves
   some to the figures, where health can be asked while the front is full (`/healthz`).
 - The administration socket is for its owner.
+- Each request tells which worker carried it, in place of what its client says of that, and a worker
+  tells who it is: see `serve_app.http.proxy_worker`.
 - What HAProxy answers itself is JSON with its true status: see `haproxy_errors`. Serve makes 500 of
   502, 503 and 504, and 404 in plain text while no replica is known, which is a 503.
 
@@ -24,6 +26,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from serve_app.http.proxy_worker import ASK_PATH
+from serve_app.http.proxy_worker import HEADER as WORKER_HEADER
 from serve_app.instance.haproxy_errors import ANSWERS
 
 __all__ = ["MARK", "PLACES_MAX", "Rewritten", "rewrite", "rewrite_safely"]
@@ -79,12 +83,13 @@ class _Section:
         return any(pattern.match(line) for line in self.lines)
 
 
-def rewrite(text: str, *, places: int, errors: str) -> Rewritten:
+def rewrite(text: str, *, places: int, errors: str, place: str) -> Rewritten:
     """Return the configuration to run with.
 
     Args:
         places: how many connections the process has files for; `PLACES_MAX` is taken at most.
         errors: the folder of the files `NNN.http` and `NNN.json`, a path without blanks.
+        place: where the process ids of the workers count.
     """
     if text.startswith(MARK):
         return Rewritten(text)
@@ -99,7 +104,12 @@ def rewrite(text: str, *, places: int, errors: str) -> Rewritten:
         elif section.head == "defaults":
             _set_defaults(section, errors, done)
         elif section.head == _GATEWAY:
-            section.lines.insert(0, f"    maxconn {places - _RESERVED_PLACES}")
+            section.lines[:0] = [
+                f"    maxconn {places - _RESERVED_PLACES}",
+                f'    http-request return status 200 content-type text/plain lf-string "%pid {place}" '
+                f"if {{ path {ASK_PATH} }}",
+                f'    http-request set-header {WORKER_HEADER} "%pid {place}"',
+            ]
             done.add(section.head)
         elif section.head in _SIDES:
             _confine(section, backends)

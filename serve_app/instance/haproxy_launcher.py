@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from serve_app.http.proxy_worker import place
 from serve_app.instance.haproxy_config import PLACES_MAX, Rewritten, rewrite, rewrite_safely
 from serve_app.instance.haproxy_errors import ANSWERS, answer_body, answer_file
 
@@ -55,7 +56,7 @@ def prepare(configuration: Path, *, accepts: Callable[[Path], bool]) -> list[str
     text = configuration.read_text("utf-8")
     errors = configuration.parent / "errors"
     _write_errors(errors)
-    whole = rewrite(text, places=_places(), errors=str(errors))
+    whole = rewrite(text, places=_places(), errors=str(errors), place=place())
     warnings = list(whole.warnings)
     for attempt in (whole, rewrite_safely(text)):
         if attempt.text == text or _replace(configuration, attempt, accepts):

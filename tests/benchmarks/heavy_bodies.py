@@ -21,6 +21,7 @@ from serve_app.dialects.json_scan import Weight
 from serve_app.endpoints.create import _parsed_and_counted
 from serve_app.http.body_workers import BodyWorkers
 from serve_app.http.exchange import Exchange
+from serve_app.http.leaving import Leaving
 
 _TICK_S = 0.002
 _IDLE_S = 0.5
@@ -56,7 +57,7 @@ async def _understand(workers: BodyWorkers, body: bytes) -> str:
         request_id="req_1",
         headers=(),
         settings=Settings(body_bytes_max=10 * 1024**2, body_timeout_s=30),
-        is_draining=lambda: False,
+        leaving=Leaving(lambda: False),
     )
     try:
         read = await exchange.body()

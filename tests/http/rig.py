@@ -36,6 +36,7 @@ from actors.upstream.config import Config
 from actors.upstream.native_responses import NativeResponses
 from actors.upstream.tokenizer import count_text
 from serve_app.http.app import create_app
+from serve_app.http.leaving import LifeOfWorkers
 
 ADMIN_KEY = "admin-key-of-the-tests"
 CREDITS = 1_000_000_000
@@ -240,6 +241,7 @@ async def rig(
     limits: LimitsChange | None = None,
     credits: int = CREDITS,
     simulator: bool | str = False,
+    workers: LifeOfWorkers | None = None,
     **changes: Any,
 ) -> AsyncIterator[Rig]:
     """Start everything; it is gone afterwards.
@@ -247,6 +249,7 @@ async def rig(
     Args:
         simulator: real provider clients on a listening simulator, instead of the script; or on what
             listens at this address.
+        workers: of the proxy that is in front.
         changes: of `Settings`.
     """
     digest = hashlib.sha256(ADMIN_KEY.encode()).hexdigest()
@@ -278,7 +281,9 @@ async def rig(
     native = NativeResponses(catalogue.provider, settings=settings, keys={})
     runtime = InMemoryRuntime(ledger, provider, settings=settings, simulator_url=url, native=native)
     made: list[Rig] = []
-    app = create_app(runtime, catalogue, settings, is_draining=lambda: made[0].drains)
+    app = create_app(
+        runtime, catalogue, settings, is_draining=lambda: made[0].drains, workers=workers
+    )
     made.append(Rig(app, runtime, ledger, settings, catalogue, key, script, url))
     try:
         yield made[0]

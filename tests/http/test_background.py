@@ -27,6 +27,7 @@ from serve_app.dialects.chat.dialect import ChatDialect
 from serve_app.endpoints.create import DialectEndpoints
 from serve_app.http.authentication import Authenticator
 from serve_app.http.exchange import Exchange
+from serve_app.http.leaving import Leaving
 from serve_app.http.route import RouteHandler, Shell, new_ulid
 from tests.http.rig import Asgi, Rig, chat_body, finish, rig, say, text, until
 
@@ -73,7 +74,7 @@ async def bench(folder: Path) -> AsyncIterator[Rig]:
             authenticator=Authenticator(made.runtime.ledger, admin_key_digest=""),
             ids=new_ulid,
             now_s=time.time,
-            is_draining=lambda: made.drains,
+            leaving=Leaving(lambda: made.drains),
         )
         dialect = _Dialect()
         endpoints = _Endpoints(shell, dialect)

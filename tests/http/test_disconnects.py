@@ -1,17 +1,20 @@
 """What a client's leaving does, and what only looks like it: one test per way to lose a reader.
 
-The client has left when `receive()` says `http.disconnect` on a replica that does not drain. A task
-that the server cancels for any other reason leaves the completion running.
+The client has left when `receive()` says `http.disconnect` on a replica that does not drain, and the
+proxy's worker that carried the request lives. A task that the server cancels for any other reason, and a
+proxy that dies, leave the completion running.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from actors.core.completion.readers import ProxyLife
 from actors.core.events import CancelSource, Status, TextDelta
 from actors.core.record import CompletionRecord
 from actors.core.request import Dialect, StartCommand
@@ -19,6 +22,7 @@ from actors.ports.ledger import CompletionKey
 from actors.ports.runtime import StartedCompletion
 from actors.testing import ScriptedUpstream
 from serve_app.http.app import create_app
+from serve_app.http.proxy_worker import HEADER as PROXY_WORKER
 from tests.http.rig import Asgi, Rig, finish, rig, say, text, until
 
 both = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
@@ -254,6 +258,123 @@ class _Breaking(Asgi):
         await self.app(self.scope, receive, self._send)
 
 
+# Behind a proxy with workers.
+
+THROUGH = {PROXY_WORKER: "7 here"}
+
+
+class Workers:
+    """One worker of a proxy; `closes` are what it carries, all of which end with it."""
+
+    def __init__(self) -> None:
+        self.is_now = ProxyLife.LIVES
+        self.seen: set[str | None] = set()
+
+    def saw(self, name: str | None) -> None:
+        self.seen.add(name)
+
+    async def life(self, name: str | None, peer: str | None) -> ProxyLife:
+        return self.is_now if name == THROUGH[PROXY_WORKER] else ProxyLife.NONE
+
+
+@both
+def test_gone_through_a_proxy_that_lives(tmp_path: Path, stream: bool) -> None:
+    async def body() -> None:
+        workers = Workers()
+        async with rig(tmp_path, workers=workers) as run:
+            call, upstream = await talking(run, stream=stream, headers=THROUGH)
+            assert workers.seen == {"7 here"}
+            call.hang_up()
+            await call.done()
+            await assert_cancelled(run, upstream, 1)
+
+    asyncio.run(body())
+
+
+@both
+@pytest.mark.parametrize("order", ["disconnect", "disconnect, then cancel", "cancel first"])
+def test_a_proxy_that_dies_is_no_client_that_left(tmp_path: Path, stream: bool, order: str) -> None:
+    """However the server puts it: the second cancel is Serve's own, in the middle of the verdict."""
+
+    async def body() -> None:
+        workers = Workers()
+        async with rig(tmp_path, workers=workers) as run:
+            call, upstream = await talking(run, stream=stream, headers=THROUGH)
+            assert call.task is not None
+            if order == "cancel first":
+                call.task.cancel()
+            call.hang_up()
+            await asyncio.sleep(0.01)
+            if order == "disconnect, then cancel":
+                call.task.cancel()
+            workers.is_now = ProxyLife.GONE
+            await asyncio.wait({call.task})
+            await asyncio.sleep(0.2)
+            await assert_runs_on(run, upstream)
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("again", ["disconnect, then cancel", "cancel first"])
+def test_a_client_that_left_has_left_although_the_server_cancels_twice(
+    tmp_path: Path, again: str
+) -> None:
+    async def body() -> None:
+        async with rig(tmp_path, workers=Workers()) as run:
+            call, upstream = await talking(run, stream=True, headers=THROUGH)
+            assert call.task is not None
+            if again == "cancel first":
+                call.task.cancel()
+                await asyncio.sleep(0)
+            call.hang_up()
+            await asyncio.sleep(0.01)
+            call.task.cancel()
+            await asyncio.wait({call.task})
+            await assert_cancelled(run, upstream, 1)
+
+    asyncio.run(body())
+
+
+def test_readers_of_a_dead_proxy_come_back_and_miss_and_repeat_nothing(tmp_path: Path) -> None:
+    async def body() -> None:
+        workers = Workers()
+        async with rig(tmp_path, workers=workers) as run:
+            call, upstream = await talking(run, stream=True, headers=THROUGH)
+            await until(lambda: text(call) == "Lake", "the first token")
+            workers.is_now = ProxyLife.GONE
+            call.hang_up()
+            await call.done()
+            say(upstream, TextDelta(0, " Gen", 1))
+            path = f"/v1/chat/completions/{upstream.command.wire_id}"
+            last = re.findall(rb"^id: (\d+)$", call.body, re.M)[-1].decode()
+            second = run.call("GET", f"{path}?stream=true&starting_after={last}").start()
+            await until(lambda: text(second) == " Gen", "the second reader reads")
+            say(upstream, TextDelta(0, "eva", 1))
+            finish(upstream, 3)
+            await second.done()
+            assert text(call) + text(second) == "Lake Geneva"
+
+    asyncio.run(body())
+
+
+def test_one_of_two_readers_leaves_and_the_other_was_lost(tmp_path: Path) -> None:
+    async def body() -> None:
+        workers = Workers()
+        async with rig(tmp_path, workers=workers) as run:
+            call, upstream = await talking(run, stream=True, headers=THROUGH)
+            path = f"/v1/chat/completions/{upstream.command.wire_id}?stream=true"
+            second = run.call("GET", path).start()
+            await until(lambda: text(second) == "Lake", "the second reader reads")
+            workers.is_now = ProxyLife.GONE
+            call.hang_up()
+            await call.done()
+            second.hang_up()
+            await second.done()
+            await assert_runs_on(run, upstream)
+
+    asyncio.run(body())
+
+
 def test_one_of_two_readers_leaves(tmp_path: Path) -> None:
     async def body() -> None:
         async with rig(tmp_path) as run:
@@ -291,13 +412,16 @@ class _SlowStart:
         return getattr(self._runtime, name)
 
 
-async def starting(run: Rig, **members: Any) -> tuple[Asgi, _SlowStart]:
+async def starting(
+    run: Rig, workers: Workers | None = None, **members: Any
+) -> tuple[Asgi, _SlowStart]:
     slow = _SlowStart(run)
     run.app = create_app(
         slow,  # type: ignore[arg-type]
         run.catalogue,
         run.settings,
         is_draining=lambda: run.drains,
+        workers=workers,
     )
     call = run.create(**members)
     await until(lambda: slow.is_asked, "the start is asked for")
@@ -343,6 +467,33 @@ def test_cancelled_by_the_server_while_it_starts(tmp_path: Path) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await call.task
             slow.gate.set()
+            upstream = await run.upstream()
+            upstream.open()
+            say(upstream, TextDelta(0, "Lake", 1))
+            await assert_runs_on(run, upstream)
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("life", [ProxyLife.LIVES, ProxyLife.GONE])
+def test_gone_while_it_starts_through_a_proxy(tmp_path: Path, life: ProxyLife) -> None:
+    async def body() -> None:
+        workers = Workers()
+        async with rig(tmp_path, workers=workers) as run:
+            call, slow = await starting(run, workers=workers, headers=THROUGH)
+            workers.is_now = life
+            call.hang_up()
+            assert call.task is not None
+            await asyncio.sleep(0.01)
+            call.task.cancel()
+            await asyncio.wait({call.task})
+            await asyncio.sleep(0.2)
+            slow.gate.set()
+            if life is ProxyLife.LIVES:
+                await asyncio.sleep(0.02)
+                assert not run.provider.upstreams
+                assert await run.held() == 0
+                return
             upstream = await run.upstream()
             upstream.open()
             say(upstream, TextDelta(0, "Lake", 1))

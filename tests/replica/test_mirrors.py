@@ -102,6 +102,7 @@ def mirrors(carriers: Any, ledger: Any = None, **options: Any) -> Mirrors:
     told: dict[str, Any] = {
         "on_ended": lambda mirror: None,
         "on_lost": lambda carrier: None,
+        "reader_grace_s": 30.0,
     }
     return Mirrors(carriers, ledger, channel="replica", **told | options)
 

@@ -238,6 +238,7 @@ def test_a_reader_misses_nothing_whatever_became_of_a_lease(
                 channel="elsewhere",
                 on_ended=lambda _mirror: None,
                 on_lost=lambda _carrier: None,
+                reader_grace_s=30.0,
                 silence_timeout_s=0.05 if first_lease is is_lost_and_silent else 8.0,
             )
             name = driver.header.completion_id

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.http.proxy_worker import ASK_PATH, HEADER, WorkerName, place
 from serve_app.instance.haproxy_config import MARK, PLACES_MAX, rewrite, rewrite_safely
 from serve_app.instance.haproxy_errors import ANSWERS, answer_body, answer_file
 from serve_app.instance.haproxy_launcher import prepare
@@ -27,7 +28,7 @@ def section(text: str, head: str) -> list[str]:
 
 @pytest.mark.parametrize("text", [FULL, EARLY], ids=["full", "early"])
 def test_figures_and_metrics_are_on_the_loopback_with_few_places(text: str) -> None:
-    rewritten = rewrite(text, places=9_000, errors="/e")
+    rewritten = rewrite(text, places=9_000, errors="/e", place="here")
     assert rewritten.warnings == ()
     for head, bind in (
         ("frontend prometheus", "bind 127.0.0.1:9101"),
@@ -41,22 +42,33 @@ def test_figures_and_metrics_are_on_the_loopback_with_few_places(text: str) -> N
 
 
 def test_the_socket_is_its_owners_and_heads_have_ten_seconds() -> None:
-    text = rewrite(FULL, places=9_000, errors="/e").text
+    text = rewrite(FULL, places=9_000, errors="/e", place="here").text
     sockets = [line for line in section(text, "global") if line.startswith("stats socket")]
     assert sockets == ["stats socket FOLDER/admin.sock mode 600 level admin expose-fd listeners"]
     assert section(text, "defaults").count("timeout http-request 10s") == 1
 
 
 def test_there_are_places_for_the_figures_when_the_front_is_full() -> None:
-    text = rewrite(FULL, places=9_000, errors="/e").text
+    text = rewrite(FULL, places=9_000, errors="/e", place="here").text
     assert "maxconn 9000" in section(text, "global")
     assert "maxconn 8744" in section(text, "frontend http_frontend")
-    most = rewrite(FULL, places=10**9, errors="/e").text
+    most = rewrite(FULL, places=10**9, errors="/e", place="here").text
     assert f"maxconn {PLACES_MAX}" in section(most, "global")
 
 
+def test_each_request_tells_which_worker_carried_it() -> None:
+    lines = section(
+        rewrite(FULL, places=9_000, errors="/e", place="here").text, "frontend http_frontend"
+    )
+    assert f'http-request set-header {HEADER} "%pid here"' in lines
+    told = [line for line in lines if ASK_PATH in line]
+    assert len(told) == 1
+    assert told[0].startswith("http-request return status 200 ")
+    assert WorkerName.read(f"12 {place()}") == WorkerName(12, place())
+
+
 def test_what_it_answers_itself_is_json_with_its_true_status() -> None:
-    text = rewrite(FULL, places=9_000, errors="/e").text
+    text = rewrite(FULL, places=9_000, errors="/e", place="here").text
     files = [line for line in section(text, "defaults") if line.startswith("errorfile")]
     assert files == [f"errorfile {status} /e/{status}.http" for status in ANSWERS]
     assert "text/plain" not in "".join(section(text, "backend default_backend"))
@@ -71,7 +83,7 @@ def test_what_it_answers_itself_is_json_with_its_true_status() -> None:
 
 
 def test_while_no_replica_is_known_nothing_is_missing_but_time() -> None:
-    text = rewrite(EARLY, places=9_000, errors="/e").text
+    text = rewrite(EARLY, places=9_000, errors="/e", place="here").text
     assert section(text, "backend default_backend") == [
         "http-request return status 503 content-type application/json file /e/503.json"
         " hdr Retry-After 1"
@@ -81,7 +93,10 @@ def test_while_no_replica_is_known_nothing_is_missing_but_time() -> None:
 
 def test_the_rest_stays_as_it_was() -> None:
     before = {line.strip() for line in FULL.splitlines()}
-    after = {line.strip() for line in rewrite(FULL, places=9_000, errors="/e").text.splitlines()}
+    after = {
+        line.strip()
+        for line in rewrite(FULL, places=9_000, errors="/e", place="here").text.splitlines()
+    }
     gone = before - after
     assert {line.split()[0] for line in gone} == {
         *("stats", "maxconn", "option", "errorfile", "bind", "http-request")
@@ -95,9 +110,9 @@ def test_the_rest_stays_as_it_was() -> None:
 
 
 def test_what_was_rewritten_is_left_alone() -> None:
-    once = rewrite(FULL, places=9_000, errors="/e").text
+    once = rewrite(FULL, places=9_000, errors="/e", place="here").text
     assert once.startswith(MARK)
-    assert rewrite(once, places=100, errors="/other").text == once
+    assert rewrite(once, places=100, errors="/other", place="x").text == once
 
 
 def test_a_text_of_another_version_loses_rights_alone_and_that_is_said() -> None:
@@ -109,7 +124,7 @@ def test_a_text_of_another_version_loses_rights_alone_and_that_is_said() -> None
     assert "stats socket /s mode 600 level admin" in safe
     assert "bind 127.0.0.1:8404 v4v6" in safe
     assert "bind *:80" in safe, "what is not known is not touched"
-    warnings = rewrite(other, places=9_000, errors="/e").warnings
+    warnings = rewrite(other, places=9_000, errors="/e", place="here").warnings
     assert any("frontend http_frontend" in warning for warning in warnings)
     assert any("maxconn" in warning for warning in warnings)
 

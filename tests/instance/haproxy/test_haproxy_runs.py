@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from serve_app.http.proxy_worker import ASK_PATH, HEADER, place
 from serve_app.instance.haproxy import write_launcher
 from tests.support.instance import wait_until
 from tests.support.ports import free_port
@@ -33,6 +34,13 @@ class _Backend(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        if self.path == "/worker":
+            named = ", ".join(self.headers.get_all(HEADER, ())).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(named)))
+            self.end_headers()
+            self.wfile.write(named)
+            return
         if self.path == "/breaks":
             self.wfile.write(b"this is no answer\r\n\r\n")
             self.close_connection = True
@@ -170,6 +178,14 @@ def test_the_figures_tell_the_health_when_nobody_else_can(haproxy: _HAProxy) -> 
         return httpx.get(f"http://127.0.0.1:{haproxy.stats}/healthz", trust_env=False).status_code
 
     wait_until(lambda: health() == 200, "a replica is up")
+
+
+def test_each_request_names_its_worker_and_nobody_else_does(haproxy: _HAProxy) -> None:
+    worker = f"{haproxy.processes[-1].pid} {place()}"
+    forged = [(HEADER, "1 x"), (HEADER.title(), "2 y")]
+    assert httpx.get(f"{haproxy.url}/worker", trust_env=False).text == worker
+    assert httpx.get(f"{haproxy.url}/worker", headers=forged, trust_env=False).text == worker
+    assert httpx.get(haproxy.url + ASK_PATH, trust_env=False).text == worker
 
 
 def test_http_1_0_gets_no_chunks(haproxy: _HAProxy) -> None:
