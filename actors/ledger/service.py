@@ -120,6 +120,11 @@ class LedgerService:
             f"<LedgerService open={len(memory.open)} teams={len(memory.teams)} {self._commits!r}>"
         )
 
+    @property
+    def fenced(self) -> Exception | None:
+        """Why this ledger has to end: a later one has its store. None as long as it is this one's."""
+        return self._writer.fenced
+
     # Holds.
 
     async def place(self, placement: HoldPlacement) -> Placed:
@@ -266,7 +271,8 @@ class LedgerService:
         return await self._reads.run(reads.audit)
 
     async def housekeeping(self) -> dict[str, int]:
-        """Expire holds, evict records, remove old claims; return how many of each."""
+        """Give a sign of life, expire holds, evict records, remove old claims; return how many of each."""
+        await self._commit(upkeep.give_sign)
         expire = partial(settling.expire, settings=self._settings)
         evict = partial(upkeep.remove_records, settings=self._settings)
         return {

@@ -6,14 +6,19 @@ Each pass is bounded and says whether there is more; entries of the journal are 
 from __future__ import annotations
 
 from actors.ledger.memory import Memory
-from actors.ledger.store import claims, records
+from actors.ledger.store import claims, fence, records
 from actors.ledger.store.transaction import Transaction
 from actors.settings import Settings
 
-__all__ = ["PASS_MAX", "remove_claims", "remove_records"]
+__all__ = ["PASS_MAX", "give_sign", "remove_claims", "remove_records"]
 
 PASS_MAX = 256
 """Rows of a kind that one pass removes, so that placements never wait long behind it."""
+
+
+def give_sign(_memory: Memory, transaction: Transaction) -> None:
+    """Say in the store that its ledger lives."""
+    fence.give_sign(transaction.connection)
 
 
 def remove_records(memory: Memory, transaction: Transaction, *, settings: Settings) -> int:

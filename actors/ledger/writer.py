@@ -10,6 +10,8 @@ Rules:
    and request buckets are given back what was drawn.
 3. A store that is away is not asked for each change of a batch: after `_AWAY_MAX` of them in a row, the rest
    is refused unseen.
+4. A writer whose store was taken over by a later ledger is at its end: `fenced` says so, and every change
+   that it is asked for is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 
 from actors.core.errors import CompletionRuntimeError, IllegalTransition, Overloaded
 from actors.ledger.memory import Memory
-from actors.ledger.store import StoreError
+from actors.ledger.store import StoreError, StoreFenced
 from actors.ledger.store.store import Database
 from actors.ledger.store.transaction import Transaction
 
@@ -47,6 +49,7 @@ class LedgerWriter:
 
     def __init__(self, store: Database, *, now_s: Callable[[], float]) -> None:
         self.memory = Memory()
+        self.fenced: StoreFenced | None = None
         self._store = store
         self._now_s = now_s
         self._is_stale = True
@@ -72,7 +75,7 @@ class LedgerWriter:
         try:
             return self._commit(changes)
         except Exception as error:
-            _tell(error, len(changes))
+            self._tell(error, len(changes))
             if len(changes) == 1:
                 return [_refusal(error)]
         outcomes: list[Any] = []
@@ -84,7 +87,7 @@ class LedgerWriter:
                     away = 0
                     continue
                 except Exception as error:
-                    _tell(error, 1)
+                    self._tell(error, 1)
                     refusal = _refusal(error)
                     away = away + 1 if isinstance(refusal, Overloaded) else 0
             outcomes.append(refusal)
@@ -112,6 +115,14 @@ class LedgerWriter:
         except CompletionRuntimeError as error:
             return error
 
+    def _tell(self, error: Exception, changes: int) -> None:
+        if isinstance(error, StoreFenced):
+            self.fenced = error
+            return
+        # The kind of error and where it came from: a database's message may quote what it was given.
+        where = "".join(traceback.format_tb(error.__traceback__))
+        _log.error("%d changes were not committed: %s\n%s", changes, type(error).__name__, where)
+
 
 def _refusal(error: Exception) -> CompletionRuntimeError:
     """Return what the caller is told: whether the same call may succeed when it is made again."""
@@ -121,9 +132,3 @@ def _refusal(error: Exception) -> CompletionRuntimeError:
     ):
         return Overloaded(f"The ledger could not commit ({kind.__name__}).")
     return IllegalTransition(f"The ledger failed ({kind.__name__}).")
-
-
-def _tell(error: Exception, changes: int) -> None:
-    # The kind of error and where it came from: a database's message may quote what it was given.
-    where = "".join(traceback.format_tb(error.__traceback__))
-    _log.error("%d changes were not committed: %s\n%s", changes, type(error).__name__, where)

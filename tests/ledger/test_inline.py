@@ -21,7 +21,7 @@ from tests.support.virtual_time import run_virtual
 def opened(store: MemoryStore) -> Ledger:
     numbers = itertools.count()
     service = LedgerService(
-        store,
+        store.open(),
         settings=Settings(),
         clock=Clock(),
         threads=InlineExecutor,

@@ -18,6 +18,7 @@ class Kind(StrEnum):
     KILL_CARRIER = "kill-carrier"
     KILL_LEDGER = "kill-ledger"
     KILL_NODE = "kill-node"
+    FAIL_OVER = "fail-over"
     FREEZE = "freeze"
     CUT = "cut"
     SILENCE = "silence"
@@ -39,6 +40,7 @@ _WEIGHTS = {
     Kind.KILL_CARRIER: 0.6,
     Kind.KILL_LEDGER: 1.5,
     Kind.KILL_NODE: 1.0,
+    Kind.FAIL_OVER: 0.6,
     Kind.SLOW: 0.8,
 }
 _OTHERS = 0.3
@@ -112,6 +114,9 @@ class Faults:
         if kind in _ROLES or kind is Kind.KILL_NODE:
             self._kill(kind, living)
             return
+        if kind is Kind.FAIL_OVER:
+            self._fail_over(living)
+            return
         if not living:
             return
         role = rng.choice(sorted({process.role for process in living}))
@@ -152,6 +157,17 @@ class Faults:
         self._world.step("fault", f"{kind.value} {victims[0].name}")
         for victim in victims:
             self._ring.processes.kill(victim)
+
+    def _fail_over(self, living: list[SimProcess]) -> None:
+        """The ledger's node is taken for dead, and lives: a second ledger is started on another node."""
+        old = next((process for process in living if process.role is Role.LEDGER), None)
+        if old is None:
+            self._next_at_step = self._world.steps + _SOON_STEPS
+            return
+        self._world.step("fault", f"{Kind.FAIL_OVER.value} {old.node_id}")
+        self._freeze(old, self._rng.choice((0.0, 0.5, 3.0, 8.0)))
+        other = next(node_id for node_id in NODES if node_id != old.node_id)
+        self._ring.processes.start(old.name, Role.LEDGER, other)
 
     def _commits_work(self) -> None:
         self._ring.commit_faults = 0.0

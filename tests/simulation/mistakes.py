@@ -16,6 +16,7 @@ from actors.core.events import Finished
 from actors.core.money.journal import EntryKind
 from actors.ledger import settling
 from actors.ledger.group_commit import GroupCommit
+from actors.ledger.store import fence
 from actors.ledger.store.transaction import Transaction
 from actors.ledger.writer import LedgerWriter, _refusal
 from actors.ports.ledger import HoldPlacement
@@ -118,6 +119,11 @@ def queue_without_bound() -> Any:
         init(commits, *args, **{**kwargs, "queue_max": 10**9})
 
     return patch.object(GroupCommit, "__init__", unbounded)
+
+
+def epoch_not_checked() -> Any:
+    """A ledger that was stopped goes on where it was, beside the one that was started in its place."""
+    return patch.object(fence, "check", lambda _connection, _epoch, *, place: None)
 
 
 # The log and its readers.

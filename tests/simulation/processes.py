@@ -140,7 +140,8 @@ class Processes:
         for look in self.on_death:
             look(process)
         self.world.later(self.world.rng.uniform(*_WORD_S), lambda: self._word(process))
-        if process.role in (Role.REGISTRY, Role.LEDGER, Role.REPLICA):
+        is_known = self.by_name.get(process.name) is process  # No other was started in its place.
+        if is_known and process.role in (Role.REGISTRY, Role.LEDGER, Role.REPLICA):
             delay_s = self.world.rng.choice(_RESTART_S)
             self.world.later(delay_s, lambda: self._restart(process))
 

@@ -77,7 +77,7 @@ class Ring:
             cancel_timeout_s=5.0,
         )
         self.commit_faults = 0.0
-        self.store = SimStore(self._draw_fault, invariants.committed)
+        self.store = SimStore(self._draw_fault, invariants.committed, invariants.broken)
         self.told: Counter[str] = Counter()  # tokens that providers sent, by completion
         self.key_ids: dict[str, str] = {}
         self.processes = Processes(
@@ -109,7 +109,7 @@ class Ring:
 
     async def _boot_ledger(self, process: SimProcess) -> None:
         service = LedgerService(
-            self.store,
+            self.store.open(),
             settings=self.settings,
             clock=lambda: time.time(),
             threads=InlineExecutor,
@@ -130,15 +130,16 @@ class Ring:
         process.address = await Server(self.transport(process), {LEDGER_CALLS: service}).start(
             "sim"
         )
-        process.run(self._keep_books(service))
+        process.run(self._keep_books(process, service))
 
-    async def _keep_books(self, service: LedgerService) -> None:
-        while True:
+    async def _keep_books(self, process: SimProcess, service: LedgerService) -> None:
+        while service.fenced is None:
             await asyncio.sleep(_HOUSEKEEPING_S)
             try:
                 await service.housekeeping()
             except CompletionRuntimeError:
                 pass
+        self.world.later(0.0, lambda: self.processes.kill(process, is_fault=False))
 
     async def _boot_registry(self, process: SimProcess) -> None:
         bits = self.world.rng.getrandbits(64)

@@ -1,7 +1,7 @@
 """A store for simulations: SQLite in memory, one connection, one thread, and commits that fail when told to.
 
-It outlives the ledger that uses it, as a disk does: `close` keeps what was committed, and a ledger that is
-begun anew on the same store finds that and nothing else.
+It outlives the ledgers that use it, as a disk does: each opens it for itself, and finds what was committed
+and nothing else. `close` keeps that.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
+from actors.ledger.store import fence
 from actors.ledger.store.store import configure_sqlite, prepare_schema
 from tests.support.faulty_store import Fault, broken
 
-__all__ = ["MemoryStore"]
+__all__ = ["MemoryStore", "OpenedStore"]
 
 
 class MemoryStore:
@@ -46,9 +47,30 @@ class MemoryStore:
         with self._engine.connect() as connection, connection.begin():
             yield connection
 
-    def close(self) -> None:
-        """Keep everything, for the next ledger."""
+    def open(self) -> OpenedStore:
+        """Open it for a ledger; whoever opened it before writes nothing more."""
+        with self.begin() as connection:
+            return OpenedStore(self, fence.take(connection, "", place="memory"))
 
     def discard(self) -> None:
         """Forget everything."""
         self._engine.dispose()
+
+
+class OpenedStore:
+    """The store as one ledger has it; see `actors.ledger.store.store.Database`."""
+
+    def __init__(self, store: MemoryStore, epoch: int) -> None:
+        self.seal_key = store.seal_key
+        self.read = store.read
+        self._store = store
+        self.epoch = epoch
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        with self._store.begin() as connection:
+            fence.check(connection, self.epoch, place="memory")
+            yield connection
+
+    def close(self) -> None:
+        """Keep everything, for the next ledger."""

@@ -1,12 +1,19 @@
 """The durable store of the ledger: SQLite or PostgreSQL behind SQLAlchemy Core.
 
-`store` opens it, `exclusive` locks it and `migrations` brings it up to date; `tables` says what is in it,
+`store` opens it, `exclusive` locks it, `migrations` brings it up to date and `fence` keeps an older ledger
+from writing; `tables` says what is in it,
 `transaction` writes what a placement and a settlement write, `accounts`, `records` and `claims` hold the
 other statements, and `audit` checks the whole by a path of its own. Rules of credit are
 `actors.core.money.rules`'s; nothing here decides.
 """
 
-from actors.ledger.store.errors import StoreError, StoreInUse, StoreTooNew, StoreUnavailable
+from actors.ledger.store.errors import (
+    StoreError,
+    StoreFenced,
+    StoreInUse,
+    StoreTooNew,
+    StoreUnavailable,
+)
 from actors.ledger.store.store import Store
 
-__all__ = ["Store", "StoreError", "StoreInUse", "StoreTooNew", "StoreUnavailable"]
+__all__ = ["Store", "StoreError", "StoreFenced", "StoreInUse", "StoreTooNew", "StoreUnavailable"]

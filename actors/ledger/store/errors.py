@@ -1,7 +1,8 @@
 """What can be wrong with a store. Each message is one sentence for the operator.
 
 StoreError
-|- StoreInUse          another process has it; `pid` where it is known
+|- StoreInUse          another process, or another cluster, has it
+|- StoreFenced         a later ledger has taken it over: this one has to end
 |- StoreTooNew         a newer version of the program wrote it
 `- StoreUnavailable    it cannot be opened or reached
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["StoreError", "StoreInUse", "StoreTooNew", "StoreUnavailable"]
+__all__ = ["StoreError", "StoreFenced", "StoreInUse", "StoreTooNew", "StoreUnavailable"]
 
 
 class StoreError(Exception):
@@ -18,14 +19,22 @@ class StoreError(Exception):
 
 
 class StoreInUse(StoreError):
-    def __init__(self, place: str, pid: int | None) -> None:
-        holder = f"process {pid}" if pid is not None else "another process"
+    def __init__(self, place: str, holder: str) -> None:
         super().__init__(f"The store {place} is in use by {holder}.")
         self.place = place
-        self.pid = pid
+        self.holder = holder
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (StoreInUse, (self.place, self.pid))
+        return (StoreInUse, (self.place, self.holder))
+
+
+class StoreFenced(StoreError):
+    def __init__(self, place: str) -> None:
+        super().__init__(f"Another ledger has taken over the store {place}: this one ends.")
+        self.place = place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (StoreFenced, (self.place,))
 
 
 class StoreTooNew(StoreError):

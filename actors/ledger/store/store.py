@@ -10,6 +10,7 @@ Rules:
    own and never wait for a commit (SQLite's WAL, PostgreSQL's MVCC); each read is one snapshot.
 2. A commit is durable when it returns: SQLite `synchronous = FULL`, PostgreSQL `synchronous_commit = on`.
 3. A failed transaction costs the writing connection: it is closed, and the next one starts afresh.
+4. Every transaction that writes is of the epoch that this opening began, or it writes nothing: see `fence`.
 
 Source: https://www.sqlite.org/pragma.html#pragma_synchronous (FULL in WAL mode syncs at each
 commit; NORMAL does not).
@@ -29,8 +30,9 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, in
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from actors.ledger.store import fence
 from actors.ledger.store.errors import StoreTooNew, StoreUnavailable
-from actors.ledger.store.exclusive import APPLICATION_NAME, LOCK_WAIT_S, lock_file, lock_session
+from actors.ledger.store.exclusive import LOCK_WAIT_S, lock_file, lock_opening
 from actors.ledger.store.migrations import migrate
 from actors.ledger.store.tables import SCHEMA_VERSION, metadata, schema_version, secrets
 
@@ -62,7 +64,10 @@ class Database(Protocol):
     seal_key: bytes
 
     def begin(self) -> AbstractContextManager[Connection]:
-        """Open the writing transaction; it commits when the block ends. One thread only."""
+        """Open the writing transaction; it commits when the block ends. One thread only.
+
+        Raises: StoreFenced: a later ledger has the store.
+        """
         ...
 
     def read(self) -> AbstractContextManager[Connection]:
@@ -73,34 +78,41 @@ class Database(Protocol):
 
 
 class Store:
-    """A SQLite file or a PostgreSQL database, locked for this process until `close`.
+    """A SQLite file, locked for this process until `close`, or a PostgreSQL database.
 
     `seal_key` is this store's own, made with it: what digests of requests are sealed with, so that who
     has only those cannot try which request one is of.
     """
 
-    def __init__(self, url: str, *, lock_wait_s: float = LOCK_WAIT_S) -> None:
+    def __init__(self, url: str, *, cluster: str = "", lock_wait_s: float = LOCK_WAIT_S) -> None:
         """Open the store; make its tables where there are none, and bring older ones up to date.
+
+        Whoever opened it before, in this cluster, writes nothing more.
 
         Args:
             url: `sqlite:///PATH` or `postgresql://...`.
+            cluster: whose ledger it is for.
             lock_wait_s: how long another process may take to give it back.
         Raises:
-            StoreInUse: another process has it.
+            StoreInUse: another process, or another cluster, has it.
             StoreTooNew: its schema is of a newer program.
             StoreUnavailable: it cannot be opened or reached.
         """
         self.url = _normal_url(url)
         self.place = self.url.render_as_string(hide_password=True)
-        self._lock_wait_s = lock_wait_s
+        self.epoch: int | None = None
         self._lock = _prepare_file(self.url, self.place, lock_wait_s) if self.is_sqlite else None
         self._writes = self._engine(pool_size=1)
         self._reads = self._engine(pool_size=READERS, is_reader=True)
         self._writing: Connection | None = None
         try:
             with self.begin() as connection:
+                if not self.is_sqlite:
+                    lock_opening(connection, place=self.place, wait_s=lock_wait_s)
                 prepare_schema(connection)
+                epoch = fence.take(connection, cluster, place=self.place)
                 self.seal_key = _seal_key(connection)
+            self.epoch = epoch
         except SQLAlchemyError as error:
             self.close()
             raise StoreUnavailable(
@@ -119,11 +131,13 @@ class Store:
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """Open the writing transaction; it commits when the block ends. One thread only."""
+        """See `Database`."""
         try:
             if self._writing is None:
                 self._writing = self._writes.connect()
             with self._writing.begin():
+                if self.epoch is not None:
+                    fence.check(self._writing, self.epoch, place=self.place)
                 yield self._writing
         except BaseException:
             self._discard_writing()
@@ -160,7 +174,7 @@ class Store:
         if self.is_sqlite:
             configure_sqlite(engine, is_reader=is_reader)
         elif not is_reader:
-            _configure_postgres_writer(engine, self.place, self._lock_wait_s)
+            _configure_postgres_writer(engine)
         return engine
 
 
@@ -217,23 +231,22 @@ def configure_sqlite(engine: Engine, *, is_reader: bool) -> None:
 
 def _postgres_options(url: URL, is_reader: bool) -> dict[str, Any]:
     arguments = {name: value for name, value in _TCP_LIMITS.items() if name not in url.query}
-    arguments["application_name"] = f"{APPLICATION_NAME}{os.getpid()}"
+    arguments["application_name"] = f"midstream-ledger-{os.getpid()}"
     options: dict[str, Any] = {"connect_args": arguments}
     if is_reader:
         options |= {"isolation_level": "REPEATABLE READ", "pool_pre_ping": True}
     return options
 
 
-def _configure_postgres_writer(engine: Engine, place: str, wait_s: float) -> None:
+def _configure_postgres_writer(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SET synchronous_commit = on")
-            cursor.execute("SET lock_timeout = '5s'")
+            # Longer than a transaction may be idle: its client may be stopped, and holds the epoch.
+            cursor.execute(f"SET lock_timeout = '{2 * fence.IDLE_MAX_S:g}s'")
+            cursor.execute(f"SET idle_in_transaction_session_timeout = '{fence.IDLE_MAX_S:g}s'")
             cursor.execute("SET statement_timeout = '60s'")
-            # What the lock query would leave open must not outlive the wait.
-            connection.commit()
-            lock_session(cursor, place=place, wait_s=wait_s)
         connection.commit()
 
 

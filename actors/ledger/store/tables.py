@@ -34,6 +34,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "completions",
     "entries",
+    "fence",
     "holds",
     "idempotency",
     "keys",
@@ -45,7 +46,7 @@ __all__ = [
     "tombstones",
 ]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised with every change of a table, together with a step in `migrations`; a store of a newer schema is
 refused."""
 
@@ -61,6 +62,14 @@ def _where(condition: str) -> dict[str, Any]:
 
 
 schema_version = Table("schema_version", metadata, Column("version", Integer, nullable=False))
+
+fence = Table(  # One row; see `fence`.
+    "fence",
+    metadata,
+    Column("epoch", BigInteger, nullable=False),
+    Column("cluster", Text, nullable=False),
+    Column("seen_at_s", Double, nullable=False),
+)
 
 teams = Table(
     "teams",
