@@ -58,6 +58,7 @@ class Deployed:
     """What stands for the whole deploy; a later one replaces it.
 
     Args:
+        cluster: what tells this cluster from others that are given the same database.
         simulator_host, simulator_port: where the simulator listens; port 0 is none.
         token: the secret by which the deploy's processes know one another; later deploys keep it.
     """
@@ -66,6 +67,7 @@ class Deployed:
     config: Config
     demo_key_digest: str = ""
     ledger_node_id: str = ""
+    cluster: str = ""
     simulator_host: str = ""
     simulator_port: int = 0
     token: str = field(default="", repr=False)
@@ -120,6 +122,7 @@ class Deployed:
             "config": self.config.model_dump_json(),
             "demo_key_digest": self.demo_key_digest,
             "ledger_node_id": self.ledger_node_id,
+            "cluster": self.cluster,
             "simulator_host": self.simulator_host,
             "simulator_port": self.simulator_port,
             "token": self.token,

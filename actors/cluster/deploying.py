@@ -69,29 +69,34 @@ def deploy_actors(
     settings: Settings,
     config: Config,
     *,
+    cluster: str = "",
     demo_key_digest: str = "",
     provider_keys: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Create or keep the ledger, the registry and the simulator, and warm the pool of this node.
 
     Args:
+        cluster: a name of its own, for a cluster that has none yet.
         provider_keys: by the names that the configuration gives them; nodes may have others.
 
     Returns: `{"simulator": url or None, "actors": ready ones, "nodes": ids}`.
     Raises:
         DeployError: an actor did not come up.
     """
-    deployed = _plan(settings, config, demo_key_digest)
+    deployed = _plan(settings, config, demo_key_digest, cluster)
     deployed.publish()
     publish_provider_keys(provider_keys)
     here = NodeAffinitySchedulingStrategy(deployed.ledger_node_id, soft=False)
+    # What has nothing on its node's disk is started on another when that node is dead.
+    first_here = NodeAffinitySchedulingStrategy(deployed.ledger_node_id, soft=True)
+    for_ledger = here if settings.database_url.startswith("sqlite:") else first_here
     try:
         if deployed.simulator_port:
             simulator = _singleton(SIMULATOR_NAME, UpstreamSimulator, here, deployed.fingerprint)
             _ask(simulator.describe)
-        ledger = _singleton(LEDGER_NAME, LedgerActor, here, deployed.fingerprint)
+        ledger = _singleton(LEDGER_NAME, LedgerActor, for_ledger, deployed.fingerprint)
         _ask(ledger.describe)
-        registry = _singleton(REGISTRY_NAME, RegistryActor, here, deployed.fingerprint)
+        registry = _singleton(REGISTRY_NAME, RegistryActor, first_here, deployed.fingerprint)
         _ask(registry.describe)
         # A burst shares what is there: as many as are kept warm carry hundreds at once.
         wanted = min(settings.actors_warm, settings.actors_per_node, _READY_MAX)
@@ -155,7 +160,7 @@ def remove_actors() -> None:
     forget_provider_keys()
 
 
-def _plan(settings: Settings, config: Config, demo_key_digest: str) -> Deployed:
+def _plan(settings: Settings, config: Config, demo_key_digest: str, cluster: str) -> Deployed:
     """Keep the addresses of a deploy that stands; choose new ones otherwise."""
     node_id = ray.get_runtime_context().get_node_id()
     try:
@@ -175,6 +180,7 @@ def _plan(settings: Settings, config: Config, demo_key_digest: str) -> Deployed:
         config,
         demo_key_digest=demo_key_digest,
         ledger_node_id=before.ledger_node_id if before else node_id,
+        cluster=before.cluster if before and before.cluster else cluster,
         simulator_host=host,
         simulator_port=port,
         token=before.token if before and before.token else secrets.token_hex(32),

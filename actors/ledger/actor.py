@@ -1,8 +1,12 @@
 """The ledger as a Ray actor: one process, named `completion-ledger`, restarted for ever.
 
 It opens the store, starts the service and lets the deploy's processes ask it; the service does the rest.
-With SQLite it is pinned to the node that has the data directory, and a second one cannot open the
-store. The deployer makes it a Ray class; nothing here starts Ray.
+With SQLite it is pinned to the node that has the data directory; with PostgreSQL Ray starts it elsewhere when
+its node is dead, and should the old one still live it finds that the store has a later ledger, and ends. The
+deployer makes it a Ray class; nothing here starts Ray.
+
+A store that cannot be opened now is opened for whoever asks next: Ray starts no actor again whose constructor
+failed.
 """
 
 from __future__ import annotations
@@ -16,10 +20,11 @@ from typing import Any
 
 import ray
 
+from actors.cluster.calls import has_failed
 from actors.cluster.deployed import Deployed
 from actors.cluster.garbage import spare_what_stands
 from actors.ledger.service import LedgerService
-from actors.ledger.store import Store
+from actors.ledger.store import Store, StoreError
 from actors.ports.transport import Address
 from actors.rpc.contracts import LEDGER
 from actors.rpc.serving import Server
@@ -30,6 +35,10 @@ __all__ = ["LedgerActor"]
 _log = logging.getLogger(__name__)
 
 _HOUSEKEEPING_S = 2.0
+
+_FENCED_CODE = 3
+"""How the process ends whose store has a later ledger. Ray starts it again, should it be the one that has its
+name."""
 
 _SWITCH_INTERVAL_S = 0.0005
 """How long the event loop may keep the writing thread from running Python. With the default, 5 ms, a
@@ -44,77 +53,78 @@ class LedgerActor:
     """See the module. The constructor takes only the place where `Deployed` is kept."""
 
     def __init__(self, location: str) -> None:
-        """Open the store. Blocks.
-
-        Raises: StoreError: it is in use, too new or out of reach; one sentence says which.
-        """
-        deployed = Deployed.load(location)
+        self._deployed = Deployed.load(location)
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
-        self._demo_key_digest = deployed.demo_key_digest
-        self._fingerprint = deployed.fingerprint
-        identity = {"pid": os.getpid(), "node_id": ray.get_runtime_context().get_node_id()}
-        self._service = LedgerService(
-            Store(deployed.settings.database_url),
-            settings=deployed.settings,
-            clock=time.time,
-            identity=identity,
-        )
-        self._server = Server(deployed.transport(), {LEDGER: self._service})
-        self._address: Address | None = None
-        # Ray constructs an actor outside of its loop: what needs one begins with the first call.
-        self._opening: asyncio.Task[None] | None = None
+        self._service: LedgerService | None = None
+        self._server: Server | None = None
+        self._opening: asyncio.Task[Address] | None = None
         self._housekeeping: asyncio.Task[None] | None = None
+        self._told = ""
 
     def __repr__(self) -> str:
-        # Ray asks for it also when the constructor failed.
-        return f"LedgerActor({getattr(self, '_service', None)!r})"
+        return f"LedgerActor({self._service!r})"
 
     async def endpoint(self) -> Address:
-        """Return where the operations of the port `Ledger` are answered."""
-        await self._ready()
-        assert self._address is not None, "the opening made it"
-        return self._address
+        """Return where the operations of the port `Ledger` are answered.
+
+        Raises: StoreError: the store is in use, too new, damaged or out of reach; one sentence says which.
+        """
+        # Done once, on the loop, since the constructor could not; again, where it failed.
+        if self._opening is None or has_failed(self._opening):
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+        # Shielded: a caller that goes away does not take the others' opening with it.
+        return await asyncio.shield(self._opening)
 
     async def describe(self) -> dict[str, Any]:
-        await self._ready()
+        await self.endpoint()
+        assert self._service is not None, "the opening made it"
         return {
             "protocol": PROTOCOL_VERSION,
-            "fingerprint": self._fingerprint,
+            "fingerprint": self._deployed.fingerprint,
             "kind": "ledger",
             **await self._service.describe(),
         }
 
     async def drain(self) -> None:
         """Refuse new holds; returns when what was asked before is committed."""
-        await self._ready()
+        await self.endpoint()
+        assert self._service is not None, "the opening made it"
         await self._service.drain()
 
-    async def _ready(self) -> None:
-        """Do once, on the loop, what the constructor could not."""
-        if self._housekeeping is not None:
-            return
-        if self._opening is None:
-            self._opening = asyncio.get_running_loop().create_task(self._open())
-        # Shielded: a caller that goes away does not take the others' opening with it.
-        await asyncio.shield(self._opening)
+    async def _open(self) -> Address:
+        if self._service is None:
+            self._service = await asyncio.to_thread(self._open_service)
+        if self._deployed.demo_key_digest:
+            await self._service.ensure_demo(
+                _DEMO_TEAM, _DEMO_ORGANIZATION, _DEMO_MICROCREDITS, self._deployed.demo_key_digest
+            )
+        self._server = Server(self._deployed.transport(), {LEDGER: self._service})
+        address = await self._server.start(ray.util.get_node_ip_address())
+        self._housekeeping = asyncio.get_running_loop().create_task(self._keep_house(self._service))
+        spare_what_stands()
+        return address
 
-    async def _open(self) -> None:
+    def _open_service(self) -> LedgerService:
+        settings = self._deployed.settings
         try:
-            if self._demo_key_digest:
-                await self._service.ensure_demo(
-                    _DEMO_TEAM, _DEMO_ORGANIZATION, _DEMO_MICROCREDITS, self._demo_key_digest
-                )
-            self._address = await self._server.start(ray.util.get_node_ip_address())
-            self._housekeeping = asyncio.get_running_loop().create_task(self._keep_house())
-            spare_what_stands()
-        finally:
-            self._opening = None
+            store = Store(settings.database_url, cluster=self._deployed.cluster)
+        except StoreError as error:
+            if self._told != str(error):  # Once, however often it is asked.
+                self._told = str(error)
+                _log.error("%s", error)
+            raise
+        identity = {"pid": os.getpid(), "node_id": ray.get_runtime_context().get_node_id()}
+        return LedgerService(store, settings=settings, clock=time.time, identity=identity)
 
-    async def _keep_house(self) -> None:
+    async def _keep_house(self, service: LedgerService) -> None:
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
             try:
-                await self._service.housekeeping()
+                await service.housekeeping()
             except Exception as error:
                 # The store is away, or a bug of ours: either way the next round tries again.
                 _log.warning("housekeeping failed: %s", type(error).__name__)
+            if service.fenced is not None:
+                _log.error("%s", service.fenced)
+                logging.shutdown()
+                os._exit(_FENCED_CODE)

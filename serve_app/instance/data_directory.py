@@ -3,6 +3,7 @@
     lock            flock'ed by the running instance for as long as it lives
     instance.json   who that is and where it listens; read by `env` and `down`
     keys.json       the demo key and the admin key, mode 0600
+    cluster.json    a name for the cluster that is started from here, by which its store knows it
     ray-token       what a process needs to join the instance's Ray, mode 0600
     midstream.log   everything that Ray and the instance said; `ray/` has the rest
     midstream.db    the store, unless a database is named
@@ -60,6 +61,11 @@ class Keys:
     @staticmethod
     def digest(key: str) -> str:
         return hashlib.sha256(key.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _ClusterName:
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +177,14 @@ class DataDirectory:
 
     def kept_keys(self) -> Keys | None:
         return self._read("keys.json", Keys)
+
+    def cluster(self) -> str:
+        """Return what tells a cluster that is started from here from others; made once."""
+        kept = self._read("cluster.json", _ClusterName)
+        if kept is None:
+            kept = _ClusterName(secrets.token_hex(8))
+            self._write("cluster.json", json.dumps(asdict(kept)))
+        return kept.name
 
     def ray_token_path(self) -> Path:
         """Return the file of the token that guards the instance's Ray; made once."""

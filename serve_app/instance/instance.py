@@ -191,7 +191,11 @@ class Instance:
             if not stack.is_connected:
                 connect()
             stack.start_services(
-                self._plan.config, demo_key_digest, provider_keys, timeout_s=limit.left_s
+                self._plan.config,
+                demo_key_digest,
+                provider_keys,
+                cluster=self._directory.cluster(),
+                timeout_s=limit.left_s,
             )
 
         what = f"joining the cluster at {address}" if address else "starting Ray"

@@ -89,12 +89,14 @@ class Stack:
         demo_key_digest: str,
         provider_keys: Mapping[str, str],
         *,
+        cluster: str = "",
         timeout_s: float,
     ) -> None:
         """Bring up the actors, and Serve beside them.
 
         Args:
             provider_keys: by the names that the configuration gives them.
+            cluster: a name of its own, for a cluster that has none yet.
 
         Raises: InstanceError. StartFailed: whatever of it stands is kept by another try.
         """
@@ -105,6 +107,7 @@ class Stack:
                 deploy_actors(
                     self._settings,
                     config,
+                    cluster=cluster,
                     demo_key_digest=demo_key_digest,
                     provider_keys=provider_keys,
                 )
