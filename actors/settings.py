@@ -12,7 +12,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["NAMESPACE", "PROTOCOL_VERSION", "Settings", "SettingsError"]
+__all__ = [
+    "JOINED_DRAIN_TIMEOUT_S",
+    "NAMESPACE",
+    "PROTOCOL_VERSION",
+    "Settings",
+    "SettingsError",
+]
 
 NAMESPACE = "midstream"
 """The Ray namespace of every actor, and the Serve application's name."""
@@ -26,6 +32,10 @@ _NUMBER_MAX = 1e15
 
 _NICENESS_MAX = 19
 """The least that Linux gives a process that still runs; below 0 only root may go."""
+
+
+JOINED_DRAIN_TIMEOUT_S = 300.0
+"""The default of `drain_timeout_s` on a cluster that was joined."""
 
 
 class SettingsError(ValueError):
@@ -76,7 +86,9 @@ class Settings:
     cancel_timeout_s: float = _setting(5.0, "until a cancel says that it could not be done")
     reader_grace_s: float = _setting(30.0, "that a completion waits for a reader it has lost")
     start_timeout_s: float = _setting(180.0, "for an instance to be ready; it gives up then")
-    drain_timeout_s: float = _setting(10.0, "for what runs to be settled when it stops")
+    drain_timeout_s: float = _setting(
+        30.0, "for what runs to end when it stops, the rest is cancelled; 300 on a joined cluster"
+    )
     body_timeout_s: float = _setting(30.0, "for a request's body to arrive")
 
     # How large things may get.

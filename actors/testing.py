@@ -33,6 +33,7 @@ from actors.ports.ledger import (
 from actors.ports.provider import NativeProviders, Provider
 from actors.ports.registry import CarrierReport, Slot
 from actors.ports.runtime import CompletionRow
+from actors.registry.draining import refusal
 from actors.replica.runtime import ReplicaRuntime
 from actors.settings import Settings
 
@@ -227,9 +228,10 @@ class InMemoryRuntime(ReplicaRuntime):
             clock=clock or SystemClock(),
             settings=settings,
         )
+        self.registry = _RegistryOfOne(self.carrier, ledger)
         super().__init__(
             _OneCarrier(self.carrier),
-            _RegistryOfOne(self.carrier, ledger),
+            self.registry,
             ledger,
             settings=settings,
             replica="in-memory",
@@ -260,8 +262,11 @@ class _RegistryOfOne:
     def __init__(self, carrier: Carrier, ledger: Ledger) -> None:
         self._carrier = carrier
         self._ledger = ledger
+        self._is_draining = False
 
     async def lease(self, replica: str, node_id: str, count: int, given: int) -> list[Slot]:
+        if self._is_draining:
+            raise refusal()
         return [Slot(_Here().actor)] * count
 
     async def renew(self, replica: str, held: dict[str, int], given: int) -> list[str]:
@@ -281,10 +286,11 @@ class _RegistryOfOne:
         return [driver.row() for driver in self._carrier.running]
 
     async def describe(self) -> dict[str, Any]:
-        return {"running": len(self._carrier.running)}
+        return {"running": len(self._carrier.running), "is_draining": self._is_draining}
 
     async def warm(self, carriers: int, timeout_s: float) -> int:
         return 1
 
-    async def drain(self, timeout_s: float) -> None:
-        await self._carrier.shut_down(timeout_s)
+    async def drain(self, *, cancels: bool) -> int:
+        self._is_draining = True
+        return await self._carrier.drain(cancels=cancels)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from types import MappingProxyType
 from typing import Any, cast
@@ -31,6 +31,7 @@ from actors.ledger.actor import LedgerActor
 from actors.ledger.client import LEDGER_NAME
 from actors.ports.registry import REGISTRY_NAME
 from actors.registry.actor import RegistryActor
+from actors.registry.draining import drain_ring
 from actors.rpc.contracts import REGISTRY
 from actors.settings import NAMESPACE, Settings
 from actors.simulator.actor import SIMULATOR_NAME, UpstreamSimulator
@@ -114,13 +115,20 @@ def deploy_actors(
     return {"simulator": deployed.simulator_url, "actors": ready}
 
 
-def drain_actors(timeout_s: float) -> None:
-    """Refuse new completions, cancel those that run with source `shutdown`, wait for their settlement."""
+def drain_actors(timeout_s: float, *, is_hurried: Callable[[], bool] = lambda: False) -> None:
+    """Refuse new completions, let those that run end, then cancel the rest with source `shutdown`.
+
+    Args:
+        timeout_s: until they are cancelled; `is_hurried` cuts it short.
+    """
     try:
         registry = ray.get_actor(REGISTRY_NAME, namespace=NAMESPACE)
-        asyncio.run(_drain(Deployed.load(), registry, timeout_s))
-    except (ValueError, LookupError, TimeoutError, CompletionRuntimeError):
-        _log.warning("the registry did not drain; what runs is failed when its hold expires")
+        left = asyncio.run(_drain(Deployed.load(), registry, timeout_s, is_hurried))
+    except (ValueError, LookupError):
+        _log.warning("there is no registry, and so nothing to drain")
+    else:
+        if left:
+            _log.warning("not all that ran was settled in time; the next start settles the rest")
 
 
 async def _warm(deployed: Deployed, registry: Any, wanted: int) -> int:
@@ -138,12 +146,11 @@ async def _warm(deployed: Deployed, registry: Any, wanted: int) -> int:
         return ready
 
 
-async def _drain(deployed: Deployed, registry: Any, timeout_s: float) -> None:
-    async with (
-        asyncio.timeout(timeout_s + 1.0),
-        aclosing(singleton_peer(deployed, registry)) as peer,
-    ):
-        await REGISTRY.client(peer).drain(timeout_s)
+async def _drain(
+    deployed: Deployed, registry: Any, timeout_s: float, is_hurried: Callable[[], bool]
+) -> int:
+    async with aclosing(singleton_peer(deployed, registry)) as peer:
+        return await drain_ring(REGISTRY.client(peer), timeout_s, is_hurried=is_hurried)
 
 
 def remove_actors() -> None:

@@ -20,7 +20,7 @@ from actors.core.errors import CarrierBusy, CompletionNotFound
 from actors.core.events import CancelSource
 from actors.core.record import CompletionHeader, CompletionRecord
 from actors.core.request import StartCommand
-from actors.ports.carrier import CarrierFacts, ChannelBatch
+from actors.ports.carrier import DRAIN_LEASE_S, CarrierFacts, ChannelBatch
 from actors.ports.clock import Clock
 from actors.ports.ledger import HoldLedger, Placed
 from actors.ports.provider import Provider
@@ -89,7 +89,7 @@ class Carrier:
         self._running: set[str] = set()
         self._channels: dict[str, ChannelSource] = {}
         self._answers: dict[str, Placed] = {}  # of starts, the latest last
-        self._is_draining = False
+        self._drains_until_s = 0.0
 
     def __repr__(self) -> str:
         return f"<Carrier {len(self._running)}/{self._slots_max} {sorted(self._running)[:1]}>"
@@ -147,16 +147,12 @@ class Carrier:
             rows=tuple(driver.row() for driver in self.running),
         )
 
-    async def shut_down(self, timeout_s: float) -> None:
-        self._is_draining = True
-        drivers = self.running
-        for driver in drivers:
-            driver.cancel(CancelSource.SHUTDOWN)
-        if drivers:
-            waits = [asyncio.ensure_future(driver.settled()) for driver in drivers]
-            _, late = await asyncio.wait(waits, timeout=timeout_s)
-            for wait in late:
-                wait.cancel()
+    async def drain(self, *, cancels: bool) -> int:
+        self._drains_until_s = _now_s() + DRAIN_LEASE_S
+        if cancels:
+            for driver in self.running:
+                driver.cancel(CancelSource.SHUTDOWN)
+        return len(self._drivers)
 
     # For the channels: see channel.LogOwner.
 
@@ -170,7 +166,9 @@ class Carrier:
     # Inside.
 
     def _begin(self, command: StartCommand, channel: str) -> CompletionDriver:
-        if self._is_draining or len(self._running) >= self._slots_max:
+        if _now_s() < self._drains_until_s:
+            raise CarrierBusy("This actor takes nothing new.")
+        if len(self._running) >= self._slots_max:
             raise CarrierBusy("This actor carries as many completions as it may.")
         owner = self._owner
         driver = CompletionDriver(
@@ -249,3 +247,7 @@ class Carrier:
             return
         if not any(completion_id in source.completions for source in self._channels.values()):
             del self._drivers[completion_id]
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -18,11 +18,21 @@ from actors.ports.ledger import Placed
 from actors.ports.registry import CarrierReport
 from actors.ports.runtime import CancelAnswer, CompletionRow
 
-__all__ = ["ABSENT", "CHANNEL_LEASE_S", "CarrierFacts", "CarrierLink", "ChannelBatch"]
+__all__ = [
+    "ABSENT",
+    "CHANNEL_LEASE_S",
+    "DRAIN_LEASE_S",
+    "CarrierFacts",
+    "CarrierLink",
+    "ChannelBatch",
+]
 
 CHANNEL_LEASE_S = 3.0
 """A channel's stream ends after as long, and a replica that still reads opens it again, saying what it has:
 so whatever was lost between two leases is made good by the next one."""
+
+DRAIN_LEASE_S = 10.0
+"""A drain lapses after as long, unless it is ordered again: whoever ordered it may have died of it."""
 
 ChannelBatch = list[tuple[str, int, list[Event]]]
 """(completion id, sequence of the first event, events) per completion with news."""
@@ -93,6 +103,12 @@ class CarrierLink(Protocol):
 
     async def describe(self) -> CarrierFacts: ...
 
-    async def shut_down(self, timeout_s: float) -> None:
-        """Refuse what is new, cancel what runs with source `shutdown`, and wait so long for its end."""
+    async def drain(self, *, cancels: bool) -> int:
+        """Refuse what is new for `DRAIN_LEASE_S` from now; what runs goes on to its end.
+
+        Args:
+            cancels: whether what runs is cancelled, with source `shutdown`.
+
+        Returns: how many completions are not over, for their readers too.
+        """
         ...

@@ -107,6 +107,15 @@ class Registry(Protocol):
         """Wait until so many carriers stand ready, or for the timeout; return how many do."""
         ...
 
-    async def drain(self, timeout_s: float) -> None:
-        """Give away no more slots; cancel what runs with source `shutdown` and wait for its settlement."""
+    async def drain(self, *, cancels: bool) -> int:
+        """Give away no slot for `DRAIN_LEASE_S` from now, and let no carrier take anything.
+
+        What runs goes on to its end, and is read and cancelled as ever. To be ordered again and again:
+        see `actors.registry.draining`.
+
+        Args:
+            cancels: whether what runs is cancelled, with source `shutdown`.
+
+        Returns: how many completions are not over. A carrier that does not say counts as one at least.
+        """
         ...

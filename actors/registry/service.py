@@ -28,6 +28,7 @@ from actors.ports.ledger import CompletionKey, Located
 from actors.ports.registry import CarrierReport, Slot
 from actors.ports.runtime import CompletionRow
 from actors.registry.deaths import Deaths, OpenCompletions
+from actors.registry.draining import Drain, refusal
 from actors.registry.growth import Growth
 from actors.registry.locations import Locations
 from actors.registry.pool import CarrierState, Pool, SlotAsk
@@ -108,7 +109,7 @@ class RegistryService:
         ] = {}  # carriers started here that have not answered, since when
         self._grown = asyncio.Event()
         self._grants_from_s = 0.0
-        self._is_draining = False
+        self._drain = Drain(self._carriers, cluster)
 
     def __repr__(self) -> str:
         return f"<RegistryService {self._pool!r}, {self._waiters.slots} waiting>"
@@ -133,8 +134,8 @@ class RegistryService:
     # What replicas ask.
 
     async def lease(self, replica: str, node_id: str, count: int, given: int) -> list[Slot]:
-        if self._is_draining:
-            raise Overloaded("Midstream is shutting down.")
+        if self._drain.is_on:
+            raise refusal()
         ask = SlotAsk(replica, node_id, count, given)
         began_s = _now_s()
         shares_at_s = began_s + self._settings.overflow_after_s
@@ -180,6 +181,7 @@ class RegistryService:
             "running": sum(state.running for state in carriers),
             "sharing": sum(state.running for state in carriers if state.running > state.slots),
             "waiting": self._waiters.slots,
+            "is_draining": self._drain.is_on,
             "nodes": sorted({state.node_id for state in carriers}),
         }
 
@@ -205,11 +207,10 @@ class RegistryService:
             pass
         return self._serving()
 
-    async def drain(self, timeout_s: float) -> None:
-        self._is_draining = True
-        self._waiters.refuse("Midstream is shutting down.")
-        names = [state.name for state in self._pool.carriers]
-        await asyncio.gather(*(self._shut_down(name, timeout_s) for name in names))
+    async def drain(self, *, cancels: bool) -> int:
+        self._drain.begin()
+        self._waiters.refuse(refusal)
+        return await self._drain.left(self._pool.carriers, self._not_ours, cancels=cancels)
 
     # Slots.
 
@@ -270,7 +271,7 @@ class RegistryService:
         carriers = self._pool.carriers
         # Who waits for no more than a moment, until it shares, has a place.
         homeless = max(0, self._waiters.slots - sum(state.room for state in carriers))
-        if not self._is_draining:
+        if not self._drain.is_on:
             for node_id in self._growth.start_where(carriers, homeless):
                 self._spawn(self._start_carrier(node_id))
 
@@ -348,6 +349,14 @@ class RegistryService:
         self._serve()
         await self._deaths.lose(name)
 
+    async def _end_idle(self, name: str) -> None:
+        """End a carrier where it says itself that it has nothing: it takes nothing from then on.
+
+        What the pool knows is not enough: a replica that was taken for dead has its slots still.
+        """
+        if name in self._pool and not await self._drain.told(self._pool[name], cancels=False):
+            await self._end(name)
+
     async def _end(self, name: str) -> None:
         self._pool.remove(name)  # First of all: nobody is given a slot there any more.
         await self._cluster.end(name)
@@ -368,13 +377,6 @@ class RegistryService:
     async def _carried(self, name: str) -> set[str] | None:
         facts = await self._describe(name)
         return None if facts is None else {row.id for row in facts.rows}
-
-    async def _shut_down(self, name: str, timeout_s: float) -> None:
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._carriers.link(name).shut_down(timeout_s)
-        except (CarrierLost, CompletionRuntimeError, TimeoutError):
-            _log.warning("%s did not settle what it carries in time", name)
 
     # Housekeeping.
 
@@ -397,8 +399,8 @@ class RegistryService:
         if now_s < self._grants_from_s:
             return  # Some replica may be about to say that it holds a slot.
         warm = self._growth.slots_warm
-        for name in self._pool.surplus(idle_s=_IDLE_S, slots_warm=warm, now_s=now_s):
-            await self._end(name)
+        surplus = self._pool.surplus(idle_s=_IDLE_S, slots_warm=warm, now_s=now_s)
+        await asyncio.gather(*map(self._end_idle, surplus))
 
     async def _refresh(self) -> None:
         self._growth.set_nodes(await self._cluster.nodes())

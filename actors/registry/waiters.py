@@ -7,7 +7,7 @@ So there are no more waiters than replicas, and `SLOTS_MAX` bounds what they wan
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from actors.core.errors import Overloaded
@@ -58,7 +58,7 @@ class Waiters:
         if self._waiters.get(waiter.ask.replica) is waiter:
             del self._waiters[waiter.ask.replica]
 
-    def refuse(self, message: str) -> None:
+    def refuse(self, why: Callable[[], Overloaded]) -> None:
         """Tell all who wait."""
         for waiter in self:
-            waiter.served.set_exception(Overloaded(message))
+            waiter.served.set_exception(why())

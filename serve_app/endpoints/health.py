@@ -46,6 +46,10 @@ class HealthEndpoints:
         except CompletionRuntimeError:
             await exchange.json(503, {"status": "unavailable"}, [(b"retry-after", b"1")])
             return
+        if described["pool"].get("is_draining"):
+            # Whoever sends requests here by what this says sends them elsewhere from now on.
+            await exchange.json(503, {"status": "draining"}, [(b"retry-after", b"5")])
+            return
         value: dict[str, Any] = {"status": "ready", "simulator": None}
         if self._is_loopback or self._shell.authenticator.is_admin(exchange.headers):
             value |= {name: part for name, part in described.items() if name != "status"}

@@ -163,7 +163,7 @@ def _patience(settings: Settings) -> dict[str, str]:
 
 def drain_limit_s(settings: Settings) -> int:
     """How long a replica or a proxy that is being replaced may go on with what it carries."""
-    return math.ceil(settings.total_timeout_s) + _DRAIN_MARGIN_S
+    return math.ceil(max(settings.total_timeout_s, settings.drain_timeout_s)) + _DRAIN_MARGIN_S
 
 
 def differences(wanted: Mapping[str, str], found: Mapping[str, str | None]) -> list[str]:

@@ -2,11 +2,14 @@
 
     start   lock -> leftovers of a killed instance -> checks -> Ray -> actors, Serve -> application
             -> a first request that succeeds through the proxy
-    stop    completions (cancelled and settled) -> Serve -> actors -> Ray -> whatever is left
+    stop    completions (drained: they end, or are cancelled, and settled) -> Serve -> actors -> Ray
+            -> whatever is left
 
-The first signal stops it in this order, from wherever it is; a second one hurries: everything is
-killed. A private Ray belongs to the instance and ends with it. Of a cluster that was joined, only
-what the instance put there is taken away, which a second signal does not cut short: it would stay.
+The first signal stops it in this order, from wherever it is. A second one cuts the drain short: what
+still runs is cancelled; without a drain, and with a third one, everything is killed. A private Ray
+belongs to the instance and ends with it. Of a cluster that was joined, only what the instance put there
+is taken away, which no signal cuts short: it would stay. Serve's and Ray's own calls wait without a limit
+where their processes are gone, so a stop that is not done `STOP_MARGIN_S` after the drain is ended too.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import logging
 import os
 import secrets
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +28,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from actors.cluster.free_port import free_port
-from actors.settings import Settings
+from actors.settings import JOINED_DRAIN_TIMEOUT_S, Settings
 from actors.upstream.catalogue import Catalogue
 from actors.upstream.config import Config
 from serve_app.instance.data_directory import HAPROXY_FOLDER, DataDirectory, InstanceNote, Keys
@@ -38,11 +42,14 @@ from serve_app.instance.start_limit import StartLimit
 if TYPE_CHECKING:
     from serve_app.instance.stack import Stack
 
-__all__ = ["Instance", "InstancePlan", "Ready"]
+__all__ = ["STOP_MARGIN_S", "Instance", "InstancePlan", "Ready"]
 
 _log = logging.getLogger(__name__)
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+STOP_MARGIN_S = 15.0
+"""What Serve, the actors and Ray may take after the drain. `down` waits a little longer."""
 
 _POLL_S = 0.1
 _WATCH_S = 2.0
@@ -93,11 +100,12 @@ class Instance:
         self._keys = directory.keys(environment)
         self._plan = replace(
             plan,
-            settings=plan.settings.with_changes(
+            settings=_drain_of(plan, environment).with_changes(
                 data_dir=str(directory.path), admin_key_digest=Keys.digest(self._keys.admin)
             ),
         )
         self._signals = _Signals(self._hurry)
+        self._is_hurried = False
         self._note = _first_note(self._plan)
         self._reaper: Reaper | None = None
         self._stack: Stack | None = None
@@ -233,22 +241,39 @@ class Instance:
 
     def _stop(self) -> None:
         _log.info("stopping")
+        limit_s = self._plan.settings.drain_timeout_s + STOP_MARGIN_S
+        limit = threading.Timer(limit_s, self._give_up, (limit_s,))
+        limit.daemon = True
+        limit.start()
         try:
             self._note_descendants()
             if self._stack is not None:
-                self._stack.stop()
+                if self._stack.is_serving:
+                    timeout_s = self._plan.settings.drain_timeout_s
+                    self._say(f"what runs may end, for {timeout_s:g} s; another signal cancels it")
+                self._stack.stop(is_hurried=lambda: self._is_hurried)
         finally:
+            limit.cancel()
             self._signals.ignore()
             self._note.end_leftovers()
             self._clear()
 
     def _hurry(self) -> None:
-        """End at once; called by the second signal, on top of whatever the stop waits for."""
-        if not self._plan.address:
-            self._signals.ignore()
-            self._note.end_leftovers(grace_s=0.0)
-            self._clear()
-            os._exit(0)
+        """Called by each signal after the first, on top of whatever the stop waits for."""
+        if self._stack is not None and self._stack.is_draining and not self._is_hurried:
+            self._is_hurried = True
+        elif not self._plan.address:
+            self._end_at_once()
+
+    def _give_up(self, limit_s: float) -> None:
+        """Called in a thread of its own, by a stop of which one step has not come back."""
+        _log.warning("it has not stopped in order within %g s", limit_s)
+        self._end_at_once(exit_code=1 if self._plan.address else 0)
+
+    def _end_at_once(self, exit_code: int = 0) -> None:
+        self._note.end_leftovers(grace_s=0.0)
+        self._clear()
+        os._exit(exit_code)
 
     def _clear(self) -> None:
         if self._signals.has_come:
@@ -273,13 +298,16 @@ class Instance:
 
     def _tell(self, step: str) -> None:
         self._signals.check()
+        self._say(step)
+
+    def _say(self, step: str) -> None:
         seconds = time.monotonic() - self._begun_s
         _log.info("%5.1f s  %s", seconds, step)
         self._on_step(seconds, step)
 
 
 class _Signals:
-    """The first of SIGINT, SIGTERM and SIGHUP becomes `_Stop` in the main thread; the next one hurries.
+    """The first of SIGINT, SIGTERM and SIGHUP becomes `_Stop` in the main thread; each further one hurries.
 
     An exception that is raised inside somebody's finalizer is lost; `check` raises it again.
     """
@@ -317,6 +345,13 @@ def _take_secrets(config: Config) -> dict[str, str]:
         os.environ.pop(name, None)
     names = {provider.api_key_env for provider in config.providers.values()}
     return {name: os.environ.pop(name) for name in names if name and name in os.environ}
+
+
+def _drain_of(plan: InstancePlan, environment: Mapping[str, str]) -> Settings:
+    """Return the settings; on a cluster that others use too, what runs has longer to end by itself."""
+    if not plan.address or "MIDSTREAM_DRAIN_TIMEOUT_S" in environment:
+        return plan.settings
+    return plan.settings.with_changes(drain_timeout_s=JOINED_DRAIN_TIMEOUT_S)
 
 
 def _first_note(plan: InstancePlan) -> InstanceNote:

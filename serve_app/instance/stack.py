@@ -48,6 +48,7 @@ class _StackStage(Enum):
     CONNECTED = "connected"
     DEPLOYING = "deploying"
     DEPLOYED = "deployed"
+    DRAINING = "draining"
 
 
 class Stack:
@@ -65,6 +66,14 @@ class Stack:
     @property
     def is_connected(self) -> bool:
         return self._stage is not _StackStage.NOTHING
+
+    @property
+    def is_serving(self) -> bool:
+        return self._stage is _StackStage.DEPLOYED
+
+    @property
+    def is_draining(self) -> bool:
+        return self._stage is _StackStage.DRAINING
 
     def connect(self, directory: Path) -> None:
         """Start Ray with its sessions in `directory`, or join the cluster and check its nodes.
@@ -144,14 +153,21 @@ class Stack:
         forget_serve()
         cluster_node.leave()
 
-    def stop(self) -> None:
-        """End the completions, then Serve, then the actors, then Ray; what is not there is skipped."""
+    def stop(self, *, is_hurried: Callable[[], bool]) -> None:
+        """End the completions, then Serve, then the actors, then Ray; what is not there is skipped.
+
+        Args:
+            is_hurried: whether what runs is to be cancelled before its time is over.
+        """
         stage = self._stage
         # Of a start that was broken off nothing runs that could be settled, and Serve, half up, would take
         # minutes to stop: a Ray of our own ends with all of it.
         is_in_others_ray = stage is _StackStage.DEPLOYING and bool(self._address)
         if stage is _StackStage.DEPLOYED or is_in_others_ray:
-            _take_down(self._settings.drain_timeout_s)
+            self._stage = _StackStage.DRAINING
+            drain_actors(self._settings.drain_timeout_s, is_hurried=is_hurried)
+            self._stage = stage
+            _take_down()
         if stage is not _StackStage.NOTHING:
             if self._serving is not None:
                 # Ray may end a process whose thread asks it something while it is shut down.
@@ -192,14 +208,14 @@ def remove_from(address: str, *, drain_timeout_s: float) -> None:
     with _one_sentence():
         cluster_node.join(address, is_verbose=False)
     try:
-        _take_down(drain_timeout_s)
+        drain_actors(drain_timeout_s)
+        _take_down()
     finally:
         cluster_node.leave()
 
 
-def _take_down(drain_timeout_s: float) -> None:
-    """End the completions first: Serve ends its proxies before the replicas."""
-    drain_actors(drain_timeout_s)
+def _take_down() -> None:
+    """End what served. The completions have ended, while they could be read: Serve ends its proxies first."""
     remove_application()
     remove_actors()
 

@@ -11,18 +11,21 @@ from serve_app.instance.data_directory import (
     InstanceError,
     InstanceNote,
 )
+from serve_app.instance.instance import STOP_MARGIN_S
 
 __all__ = ["stop_instance"]
 
-_STOP_MARGIN_S = 60.0
-"""What Serve and Ray may take after the drain; `serve.shutdown` alone waits up to 30 s."""
+_END_MARGIN_S = 3.0
+"""What the instance may take to end itself at once, when it has not stopped in order in time."""
 
-_HURRY_S = 15.0
+_KILLED_S = 15.0
 _POLL_S = 0.1
 
 
 def stop_instance(directory: DataDirectory) -> str:
-    """Stop it in order, hurry it when that takes too long, kill it when nothing helps.
+    """Stop it in order, and kill it where it has not stopped itself in time.
+
+    What runs may end before; called again meanwhile, what still runs is cancelled.
 
     Returns: what there is to say.
     Raises: InstanceError: a process would not end, or belongs to somebody else.
@@ -36,9 +39,8 @@ def stop_instance(directory: DataDirectory) -> str:
         return f"No instance runs in {directory.path}."
     was_running = note.process.is_alive()
     for number, patience_s in (
-        (signal.SIGTERM, note.drain_timeout_s + _STOP_MARGIN_S),
-        (signal.SIGTERM, _HURRY_S),
-        (signal.SIGKILL, _HURRY_S),
+        (signal.SIGTERM, note.drain_timeout_s + STOP_MARGIN_S + _END_MARGIN_S),
+        (signal.SIGKILL, _KILLED_S),
     ):
         if not note.process.send(number) or _wait_for_end(note, patience_s):
             break

@@ -17,10 +17,11 @@ from actors.core.completion.transitions import StreamState
 from actors.core.errors import CarrierBusy, InsufficientCredit
 from actors.core.events import CancelSource, FinishReason, Started, TextDelta, Usage, UsageReported
 from actors.core.upstream import UpstreamBatch
-from actors.ports.carrier import ABSENT
+from actors.ports.carrier import ABSENT, DRAIN_LEASE_S
 from actors.settings import Settings
 from actors.testing import ManualClock, ScriptedLedger, ScriptedProvider, settle_loop
 from tests.support.commands import command
+from tests.support.virtual_time import run_virtual
 
 
 class Here:
@@ -125,33 +126,40 @@ def test_a_standing_channel_is_told_of_a_start_before_its_provider_says_anything
     asyncio.run(run())
 
 
-def test_who_shuts_down_takes_nothing_new_and_cancels_what_runs() -> None:
+def test_who_drains_takes_nothing_new_and_lets_what_runs_end() -> None:
     async def run() -> None:
         bench = Bench()
         await bench.start("cmp_1")
         [driver] = bench.carrier.running
-        await bench.carrier.shut_down(5.0)
+        assert await bench.carrier.drain(cancels=False) == 1
+        assert driver.completion.source is None
+        with pytest.raises(CarrierBusy, match="nothing new"):
+            await bench.start("cmp_2")
+        again = await bench.carrier.start(command(completion_id="cmp_1"), "replica")
+        assert again == bench.ledger.answer, "what it has is not new"
+        assert await bench.carrier.drain(cancels=True) == 1
+        await settle_loop()
         assert driver.completion.source is CancelSource.SHUTDOWN
         assert bench.carrier.running == ()
-        with pytest.raises(CarrierBusy):
-            await bench.start("cmp_2")
-        await bench.carrier.shut_down(5.0)
+        assert await bench.carrier.drain(cancels=True) == 1, "its reader has not got its end"
+        await bench.lease({"cmp_1": -1})
+        assert await bench.carrier.drain(cancels=True) == 0
 
     asyncio.run(run())
 
 
-def test_what_is_not_settled_in_time_is_left_by_a_shut_down() -> None:
+def test_a_drain_that_nobody_orders_any_more_lapses() -> None:
     async def run() -> None:
         bench = Bench()
+        await bench.carrier.drain(cancels=False)
+        await asyncio.sleep(DRAIN_LEASE_S - 0.1)
+        with pytest.raises(CarrierBusy):
+            await bench.start("cmp_1")
+        await asyncio.sleep(0.2)
         await bench.start("cmp_1")
-        bench.ledger.hold_back()
-        await bench.carrier.shut_down(0.0)
         assert len(bench.carrier.running) == 1
-        bench.ledger.let_go()
-        await settle_loop()
-        assert bench.carrier.running == ()
 
-    asyncio.run(run())
+    run_virtual(run())
 
 
 def test_a_channel_that_nobody_opens_again_is_lost_with_its_readers(

@@ -82,7 +82,7 @@ def test_up_in_order_and_down_in_reverse(world: World) -> None:
     assert sorted(world.calls[1:3]) == ["deploy_actors", "start_serve"]  # beside each other
     assert world.calls[3:] == ["deploy_application", "wait_until_running"]
     world.calls.clear()
-    stack.stop()
+    stack.stop(is_hurried=lambda: False)
     assert world.calls == [
         *("drain_actors", "remove_application", "remove_actors", "forget_serve", "leave")
     ]
@@ -98,13 +98,13 @@ def test_a_start_that_was_broken_off_is_taken_down_only_in_anothers_ray(world: W
         with pytest.raises(InstanceError, match="The ledger is away"):
             stack.start_services(Config(), "digest", {}, timeout_s=5.0)
         world.calls.clear()
-        stack.stop()
+        stack.stop(is_hurried=lambda: False)
         taken_down = ["drain_actors", "remove_application", "remove_actors"]
         assert world.calls == (ends or [*taken_down, "forget_serve", "leave"])
 
 
 def test_nothing_is_stopped_that_was_not_begun(world: World) -> None:
-    stack_of().stop()
+    stack_of().stop(is_hurried=lambda: False)
     assert world.calls == []
 
 

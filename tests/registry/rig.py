@@ -40,7 +40,7 @@ class FakeCarrier:
     number: int = 0
     is_silent: bool = False
     is_other_release: bool = False
-    was_shut_down: bool = False
+    drains: list[bool] = field(default_factory=list)  # whether each order cancelled
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     dead: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -68,9 +68,12 @@ class FakeCarrier:
             rows,
         )
 
-    async def shut_down(self, timeout_s: float) -> None:
+    async def drain(self, *, cancels: bool) -> int:
         await self._answers()
-        self.was_shut_down = True
+        self.drains.append(cancels)
+        if cancels:
+            self.running.clear()
+        return len(self.running)
 
     async def _answers(self) -> None:
         if self.is_silent:

@@ -372,26 +372,6 @@ def test_a_registry_that_was_restarted_waits_for_the_replicas_words() -> None:
     run_virtual(run())
 
 
-def test_a_drain_refuses_who_waits_and_shuts_every_carrier_down() -> None:
-    async def run() -> None:
-        settings = {"streams_per_actor_max": 1, "actors_warm": 1, "actors_per_node": 1}
-        async with opened(make_rig(**settings), warm=1) as rig:
-            await lease_all(rig, "r1", 1)
-            waiting = asyncio.ensure_future(rig.registry.lease("r2", "n1", 1, 0))
-            await asyncio.sleep(0)
-            await rig.registry.drain(5.0)
-            for asked in (waiting, rig.registry.lease("r3", "n1", 1, 0)):
-                with pytest.raises(Overloaded, match="shutting down"):
-                    await asked
-            assert all(carrier.was_shut_down for carrier in rig.cluster.carriers.values())
-            next(iter(rig.cluster.carriers.values())).is_silent = True
-            began_s = now_s()
-            await rig.registry.drain(5.0)
-            assert now_s() - began_s == pytest.approx(5.0)
-
-    run_virtual(run())
-
-
 def test_idle_carriers_beyond_the_warm_ones_end_and_rows_come_from_the_others() -> None:
     async def run() -> None:
         rig = make_rig(actors_warm=1)

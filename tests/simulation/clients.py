@@ -110,7 +110,8 @@ class Clients:
         self.process.run(client.live(is_plain=is_plain))
 
     def replica(self) -> SimProcess | None:
-        standing = [p for p in self.ring.processes.of(Role.REPLICA) if p.stands]
+        replicas = self.ring.processes.of(Role.REPLICA)
+        standing = [p for p in replicas if p.stands and not p.drains]
         return self.world.rng.choice(standing) if standing else None
 
     def _come_strange(self) -> None:
@@ -213,21 +214,21 @@ class _Client:
                 started = await runtime.start(order)
             finally:
                 self._invariants.starting[process] -= 1
-            return await self._read(started.subscription)
+            return await self._read(started.subscription, process)
 
         return await self._served("start", start, leaves_s)
 
     async def _read_by(self, key: CompletionKey, completion_id: str) -> bool:
-        async def read(runtime: Any, _process: SimProcess) -> bool:
+        async def read(runtime: Any, process: SimProcess) -> bool:
             if self._rng.random() < 0.2:
-                return await self._read(await runtime.subscribe_by_id(completion_id))
-            return await self._read(await runtime.subscribe(key))
+                return await self._read(await runtime.subscribe_by_id(completion_id), process)
+            return await self._read(await runtime.subscribe(key), process)
 
         leaves_s = self._rng.choice((None, None, 0.01, 1.0))
         return await self._served("resume", read, leaves_s)
 
-    async def _read(self, subscription: Any) -> bool:
-        """Read to the end, in the replica."""
+    async def _read(self, subscription: Any, replica: SimProcess) -> bool:
+        """Read to the end, in the replica. Who leaves one that drains may just have been moved."""
         count = 0
         reason = ReaderLeft.CLIENT_GONE
         try:
@@ -239,6 +240,8 @@ class _Client:
                     reason = ReaderLeft.FINISHED
                     return True
         finally:
+            if replica.drains and reason is ReaderLeft.CLIENT_GONE:
+                reason = ReaderLeft.DETACHED
             await subscription.aclose(reason)
 
     # What is done beside it.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from random import Random
 
+from tests.simulation.operator import Operator
 from tests.simulation.processes import RING_ROLES, Role, SimProcess
 from tests.simulation.ring import NODES, Ring
 
@@ -25,6 +26,8 @@ class Kind(StrEnum):
     CLOCK = "clock"
     COMMIT = "commit"
     SLOW = "slow"
+    DRAIN = "drain"
+    REDEPLOY = "redeploy"
 
 
 _PRESENT = 0.6
@@ -35,13 +38,14 @@ _SOON_STEPS = 10
 """Until the next one, where there was nobody for it to befall."""
 
 _WEIGHTS = {
-    Kind.KILL_REPLICA: 1.2,
-    Kind.KILL_REGISTRY: 1.6,
+    Kind.KILL_REPLICA: 1.4,
+    Kind.KILL_REGISTRY: 1.8,
     Kind.KILL_CARRIER: 0.6,
     Kind.KILL_LEDGER: 1.5,
     Kind.KILL_NODE: 1.0,
     Kind.FAIL_OVER: 0.6,
     Kind.SLOW: 0.8,
+    Kind.DRAIN: 0.6,
 }
 _OTHERS = 0.3
 """How often another fault comes, beside those."""
@@ -68,6 +72,7 @@ class Faults:
     def __init__(self, ring: Ring, kinds: frozenset[Kind], only: frozenset[int] | None) -> None:
         self._ring = ring
         self._world = ring.world
+        self._operator = Operator(ring)
         self._may = [kind for kind in Kind if kind in kinds]
         self._kinds: list[Kind] = []
         self._only = only
@@ -102,6 +107,7 @@ class Faults:
         self.is_on = False
         self._rounds += 1
         ring = self._ring
+        self._operator.leave()
         ring.commit_faults = 0.0
         ring.network.late = 0.02
         ring.network.restore_all()
@@ -116,6 +122,10 @@ class Faults:
             return
         if kind is Kind.FAIL_OVER:
             self._fail_over(living)
+            return
+        if kind in (Kind.DRAIN, Kind.REDEPLOY):
+            self._world.step("fault", kind.value)
+            self._operator.redeploy() if kind is Kind.REDEPLOY else self._operator.take_down(rng)
             return
         if not living:
             return

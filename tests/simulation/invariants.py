@@ -5,24 +5,28 @@ The books here are a fold over the journal entries that were committed, independ
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
+from weakref import WeakKeyDictionary
 
 from actors.completion.carrier import Carrier
 from actors.completion.driver import CompletionDriver
 from actors.core.completion.machine import Completion
-from actors.core.completion.transitions import TRANSITIONS
-from actors.core.events import Event, Finished
+from actors.core.completion.transitions import TRANSITIONS, CancelRequested
+from actors.core.events import CancelSource, Event, Finished
 from actors.core.money.journal import Entry, EntryKind
 from actors.core.record import CompletionRecord
 from actors.core.request import StartCommand
 from actors.ledger.service import LedgerService
 from actors.ledger.store.transaction import Transaction
+from actors.ports.carrier import DRAIN_LEASE_S
 from actors.ports.registry import Slot
 from actors.registry.pool import Pool
+from actors.registry.service import RegistryService
 from actors.replica.slots import Slots
 from actors.replica.starts import Starts
 from tests.simulation.bounds import lowered, passed
@@ -63,6 +67,8 @@ class Invariants:
         self._pending: list[Entry] = []
         self._exempt = {"free"}
         self._looks = 0
+        self.drains_until_s: WeakKeyDictionary[Carrier, float] = WeakKeyDictionary()
+        self.shuts_down_until_s = 0.0  # what runs may be cancelled: somebody ordered it
 
     def broken(self, message: str) -> None:
         self.world.trouble.append(message)
@@ -73,6 +79,7 @@ class Invariants:
     def watching(self) -> Iterator[None]:
         add_entries, handle = Transaction.add_entries, Completion.handle
         lease, start_on, release = Pool.lease, Starts._start_on, Slots.release
+        drain_one, drain = Carrier.drain, RegistryService.drain
 
         def add(transaction: Transaction, journal: list[Entry]) -> None:
             self._pending += journal
@@ -81,6 +88,9 @@ class Invariants:
         def handled(completion: Completion, input: Any, *, now_ns: int) -> Any:
             before, length = completion.stream, len(completion.log)
             was_finished = completion.log.finished is not None
+            is_shut_down = input == CancelRequested(CancelSource.SHUTDOWN)
+            if is_shut_down and self.world.now_s > self.shuts_down_until_s:
+                self.broken("a shutdown that nobody ordered cancels what runs")
             effects = handle(completion, input, now_ns=now_ns)
             if (before, type(input)) in TRANSITIONS:
                 self.transitions[before, type(input)] += 1
@@ -96,6 +106,16 @@ class Invariants:
             self._check_leases(pool, before)
             return slots
 
+        async def told(carrier: Carrier, *, cancels: bool) -> int:
+            left = await drain_one(carrier, cancels=cancels)
+            self.drains_until_s[carrier] = asyncio.get_running_loop().time() + DRAIN_LEASE_S
+            return left
+
+        async def draining(registry: RegistryService, *, cancels: bool) -> int:
+            left = await drain(registry, cancels=cancels)
+            self.drained(registry, left)
+            return left
+
         def starting(starts: Starts, slot: Slot, command: StartCommand) -> Any:
             self.started_with[id(slot)] = slot, command.completion_id
             return start_on(starts, slot, command)
@@ -105,6 +125,8 @@ class Invariants:
             release(slots, slot, is_free=is_free)
 
         hooks: tuple[tuple[type, str, Any], ...] = (
+            (Carrier, "drain", told),
+            (RegistryService, "drain", draining),
             (Starts, "_start_on", starting),
             (Slots, "release", released),
             (Pool, "lease", leased),
@@ -192,6 +214,8 @@ class Invariants:
     def began(self, process: SimProcess, driver: CompletionDriver) -> None:
         completion_id = driver.header.completion_id
         self.owners[completion_id] = (process, driver)
+        if self._drains(process):
+            self.broken(f"{completion_id} begins at {process.name}, that drains")
         self.logs[completion_id] = driver.completion.log
         self.unowned.pop(completion_id, None)
 
@@ -208,6 +232,21 @@ class Invariants:
             del self.owners[completion_id]
             if completion_id in self.placed:
                 self.unowned[completion_id] = self.world.now_s
+
+    def is_ended(self, process: SimProcess) -> None:
+        """The registry ends a carrier."""
+        if process.stands and process.service.running:
+            self.broken(f"{process.name} is ended, and carries {process.service!r}")
+
+    def drained(self, registry: RegistryService, left: int) -> None:
+        """The registry has told its carriers to drain, and says how many completions are not over."""
+        for state in registry._pool.carriers if not left else ():
+            process = self.ring.processes.by_name.get(state.name)
+            if process and process.stands and self._drains(process) and process.service.running:
+                self.broken(f"a drain says that nothing runs, and {process.service!r} does")
+
+    def _drains(self, process: SimProcess) -> bool:
+        return process.loop.time() < self.drains_until_s.get(process.service, 0.0)
 
     # Readers.
 
@@ -353,6 +392,8 @@ class Invariants:
                 left.append("no registry")
                 continue
             service = registry.service
+            if registry.loop.time() < service._drain._until_s:
+                left.append("the registry drains")
             for state in service._pool.carriers:
                 if state.leased or state.running:
                     left.append(f"the registry has {state}")

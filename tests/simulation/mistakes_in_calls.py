@@ -6,11 +6,13 @@ import asyncio
 from typing import Any
 from unittest.mock import patch
 
+from actors.completion.carrier import Carrier
 from actors.completion.channel import ChannelSource
 from actors.completion.driver import CompletionDriver
 from actors.completion.upstream_pump import UpstreamPump
 from actors.core.completion.transitions import HoldRefused
 from actors.ports.transport import ConnectionLost
+from actors.registry import draining
 from actors.registry.deaths import Deaths
 from actors.registry.locations import Locations
 from actors.replica import mirrors
@@ -142,3 +144,33 @@ def refused_is_not_told() -> Any:
     return patch.object(
         CompletionDriver, "_refused", lambda driver, _error: driver._feed(HoldRefused())
     )
+
+
+# Drains.
+
+
+def drain_takes_new() -> Any:
+    """A carrier that drains says what it has, and goes on taking more."""
+    drain = Carrier.drain
+
+    async def takes(carrier: Carrier, *, cancels: bool) -> int:
+        left = await drain(carrier, cancels=cancels)
+        carrier._drains_until_s = 0.0
+        return left
+
+    return patch.object(Carrier, "drain", takes)
+
+
+def drain_cancels() -> Any:
+    """What runs is cancelled by the first order already."""
+    drain = Carrier.drain
+
+    async def at_once(carrier: Carrier, *, cancels: bool) -> int:
+        return await drain(carrier, cancels=True)
+
+    return patch.object(Carrier, "drain", at_once)
+
+
+def drain_never_lapses() -> Any:
+    """Whoever ordered it was killed, and nothing is started any more."""
+    return patch.object(draining, "DRAIN_LEASE_S", 1e6)

@@ -102,6 +102,15 @@ PLANTED: dict[str, Bug] = {
     "lost-while-carried": Bug(
         "Deaths.find_orphans", mistakes_in_calls.lost_while_carried, "carries it"
     ),
+    "drain-takes-new": Bug(
+        "Carrier.drain", mistakes_in_calls.drain_takes_new, "that drains", seed=2
+    ),
+    "drain-cancels": Bug(
+        "Carrier.drain", mistakes_in_calls.drain_cancels, "nobody ordered", seed=2
+    ),
+    "drain-never-lapses": Bug(
+        "Drain.begin", mistakes_in_calls.drain_never_lapses, "drains", seed=2
+    ),
     "place-fails": Bug("CompletionDriver._place", mistakes_in_calls.place_fails),
     "cancel-is-told-the-refusal": Bug(
         "CompletionDriver._refused",

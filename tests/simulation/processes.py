@@ -61,6 +61,7 @@ class SimProcess:
         self.died_at_s: float | None = None
         self.born_at_s = world.now_s
         self.is_known_dead = False
+        self.drains = False  # a replica that gets no new request, and ends when it has none
         self.frozen_s = 0.0
         self.frozen_at_s = 0.0
         self.on_death: list[Callable[[], None]] = []
@@ -140,18 +141,29 @@ class Processes:
         for look in self.on_death:
             look(process)
         self.world.later(self.world.rng.uniform(*_WORD_S), lambda: self._word(process))
+        if process.drains:
+            del self.by_name[process.name]  # Another has taken its place already.
+            return
         is_known = self.by_name.get(process.name) is process  # No other was started in its place.
         if is_known and process.role in (Role.REGISTRY, Role.LEDGER, Role.REPLICA):
             delay_s = self.world.rng.choice(_RESTART_S)
             self.world.later(delay_s, lambda: self._restart(process))
 
+    def roll(self, process: SimProcess) -> None:
+        """Put another replica in its place: this one gets no new request, and ends when it has none."""
+        process.drains = True
+        self.start(self._next_name(process), process.role, process.node_id)
+
     def _restart(self, process: SimProcess) -> None:
         name = process.name
         if process.role is Role.REPLICA:  # A replica is another one, with a name of its own.
-            stem, _, number = name.rpartition("-")
-            name = f"{stem}-{int(number) + 1}"
-            del self.by_name[process.name]
+            del self.by_name[name]
+            name = self._next_name(process)
         self.start(name, process.role, process.node_id)
+
+    def _next_name(self, replica: SimProcess) -> str:
+        stem, _, number = replica.name.rpartition("-")
+        return f"{stem}-{int(number) + 1}"
 
     def _word(self, process: SimProcess) -> None:
         process.is_known_dead = True

@@ -40,7 +40,6 @@ __all__ = ["LEDGER", "NODES", "TEAMS", "Ring"]
 
 LEDGER = "completion-ledger"
 NODES = ("n1", "n2")
-FINGERPRINT = "this-deploy"
 
 TEAMS: dict[str, tuple[int, TeamLimits, str]] = {
     "rich": (10**12, TeamLimits(), "metered"),
@@ -76,6 +75,7 @@ class Ring:
             responses_ttl_s=60.0,
             cancel_timeout_s=5.0,
         )
+        self.deploys = 1
         self.commit_faults = 0.0
         self.store = SimStore(self._draw_fault, invariants.committed, invariants.broken)
         self.told: Counter[str] = Counter()  # tokens that providers sent, by completion
@@ -90,6 +90,10 @@ class Ring:
                 Role.REPLICA: self._boot_replica,
             },
         )
+
+    @property
+    def fingerprint(self) -> str:
+        return f"deploy-{self.deploys}"
 
     def start(self) -> None:
         self.processes.on_death.append(self.invariants.died)
@@ -148,7 +152,7 @@ class Ring:
             Links(self.transport(process), SimDirectory(self.processes, waits=True)),
             self.ledger_of(process),
             settings=self.settings,
-            fingerprint=FINGERPRINT,
+            fingerprint=self.fingerprint,
             clock=SystemClock(),
             randbits=random.Random(bits).getrandbits,
         )
@@ -166,7 +170,7 @@ class Ring:
             ledger=self.ledger_of(process),
             clock=SystemClock(),
             settings=self.settings,
-            fingerprint=FINGERPRINT,
+            fingerprint=self.fingerprint,
             on_began=partial(self.invariants.began, process),
             on_freed=partial(self.invariants.freed, process),
         )
@@ -175,7 +179,7 @@ class Ring:
         process.run(carrier.reporter.run(self.registry_of(process)))
 
     async def _boot_replica(self, process: SimProcess) -> None:
-        process.ledger_peer = self._peer(process, LEDGER)
+        process.ledger_peer = self.peer(process, LEDGER)
         process.ledger = patient(process.ledger_peer)
         process.keys = Authenticator(process.ledger, admin_key_digest="")
         runtime = ReplicaRuntime(
@@ -193,12 +197,12 @@ class Ring:
     # The ways from one process to another.
 
     def ledger_of(self, process: SimProcess) -> Any:
-        return patient(self._peer(process, LEDGER))
+        return patient(self.peer(process, LEDGER))
 
     def registry_of(self, process: SimProcess) -> Any:
-        return REGISTRY.client(self._peer(process, REGISTRY_NAME))
+        return REGISTRY.client(self.peer(process, REGISTRY_NAME))
 
-    def _peer(self, process: SimProcess, name: str) -> Peer:
+    def peer(self, process: SimProcess, name: str) -> Peer:
         return Peer(self.transport(process), partial(self.processes.address_of, name))
 
     def transport(self, process: SimProcess) -> Any:
@@ -244,6 +248,7 @@ class SimCluster:
         await asyncio.sleep(0.002)
         process = self._ring.processes.by_name.get(name)
         if process is not None:
+            self._ring.invariants.is_ended(process)
             self._ring.processes.kill(process, is_fault=False)
 
     async def died(self, name: str) -> None:

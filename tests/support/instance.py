@@ -116,6 +116,8 @@ class Instance:
             **{k: v for k, v in os.environ.items() if not k.startswith(("MIDSTREAM_", "RAY_"))},
             "MIDSTREAM_DEMO_KEY": DEMO_KEY,
             "MIDSTREAM_ADMIN_KEY": ADMIN_KEY,
+            # What a test leaves running is of no use to anybody.
+            "MIDSTREAM_DRAIN_TIMEOUT_S": "0.2",
             "MIDSTREAM_HAPROXY_STATS_PORT": str(free_port()),
             "MIDSTREAM_HAPROXY_METRICS_PORT": str(free_port()),
             **{f"MIDSTREAM_{k.upper()}": str(v) for k, v in (settings or {}).items()},
