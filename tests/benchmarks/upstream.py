@@ -50,10 +50,13 @@ _PAUSE_S = 0.2
 
 
 @contextmanager
-def running_upstream() -> Iterator[str]:
-    """Yield the address, `http://HOST:PORT`; the process is gone afterwards."""
+def running_upstream(host: str = "127.0.0.1") -> Iterator[str]:
+    """Yield the address, `http://HOST:PORT`; the process is gone afterwards.
+
+    Args: host: an address of this machine.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.upstream"],
+        [sys.executable, "-m", "tests.benchmarks.upstream", host],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -101,12 +104,13 @@ def _with_health(app: ASGIApp) -> ASGIApp:
     return answer
 
 
-async def _serve() -> None:
-    server = SimulatorServer(_with_health(Simulator(models={**SIMULATED, BURST.slug: BURST})))
+async def _serve(host: str) -> None:
+    simulator = Simulator(models={**SIMULATED, BURST.slug: BURST})
+    server = SimulatorServer(_with_health(simulator), host=host)
     print(await server.start(), flush=True)
     await asyncio.to_thread(sys.stdin.buffer.read)
     await server.stop()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    asyncio.run(_serve(*sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos --minutes M --seed N [--streams N] [--store sqlite|postgresql]`."""
+"""Strike an instance under load: `python -m tests.chaos --minutes M --seed N`; it prints what came of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.chaos.faults import FAULTS
 from tests.chaos.run import Options, run
 from tests.chaos.table import print_outcome
 from tests.support.postgres import PostgresServer, find_binaries
@@ -23,18 +22,24 @@ def main() -> int:
     parser.add_argument("--streams", type=int, default=200, help="live at every moment")
     parser.add_argument("--pause", type=float, default=4.0, help="seconds each role is left alone")
     parser.add_argument("--store", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--nodes", type=int, choices=[1, 3], default=1)
     parser.add_argument(
-        "--fault",
-        action="append",
-        choices=[fault.name for fault in FAULTS],
-        help="only these; may be given again",
+        "--only", action="append", default=[], metavar="TARGET", help="carriers, ledger, head, ..."
     )
     args = parser.parse_args()
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(2**32)
     print(f"seed {seed}", flush=True)
-    faults = tuple(fault for fault in FAULTS if not args.fault or fault.name in args.fault)
     with _database(args.store) as database:
-        outcome = run(Options(args.minutes * 60, seed, args.streams, args.pause, faults, database))
+        options = Options(
+            seconds=args.minutes * 60,
+            seed=seed,
+            streams=args.streams,
+            pause_s=args.pause,
+            nodes=args.nodes,
+            database=database,
+            only=tuple(args.only),
+        )
+        outcome = run(options)
     print_outcome(outcome)
     return 0 if outcome.is_well else 1
 

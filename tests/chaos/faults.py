@@ -1,8 +1,8 @@
-"""What is done to the processes of an instance, and how long until nobody notices it any more.
+"""What is done to an instance, and how long until nobody notices it any more.
 
-Each role has its own loop: a pause, a kill or a stop of one of its processes, and the wait until it is back;
-so a role is hit once at a time, and different roles at the same time. Only processes that carry the
-instance's mark are ever sent a signal.
+What can be struck is a `Target`: a role's processes (here) or a host (`hosts`). Each has its own loop: a
+pause, a strike, and the wait until it is back; so it is hit once at a time, and different targets are at the
+same time. Only processes of the instance's own group are ever sent a signal.
 """
 
 from __future__ import annotations
@@ -12,62 +12,55 @@ import os
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Protocol
 
 from tests.benchmarks.process_group import ProcessGroup, Role
 from tests.support.instance import is_alive
 
-__all__ = ["FAULTS", "Act", "Fault", "Happening", "Mischief"]
+__all__ = ["CUT", "Condition", "Happening", "Mischief", "Processes", "ROLES", "Target"]
 
-_BACK_TIMEOUT_S = 60.0
+KILLED, STOPPED, CUT = "killed", "stopped", "cut"
+
+ROLES = (Role.CARRIER, Role.REGISTRY, Role.LEDGER, Role.REPLICA, Role.PROXY, Role.SERVE)
+"""Whose processes are struck."""
+
+_BACK_TIMEOUT_S = 90.0
 """What is not back by then is told as not recovered."""
 
 _POLL_S = 0.1
 _STOPS_S = (1.0, 10.0)
 
-
-class Act(StrEnum):
-    KILLED = "killed"
-    STOPPED = "stopped"
+Condition = Callable[[], Awaitable[bool]]
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One row of the table."""
-
-    role: Role
-    act: Act
+class Target(Protocol):
+    """Something that can be struck in one or several ways, `acts`."""
 
     @property
-    def name(self) -> str:
-        return f"{self.role.value} {self.act.value}"
+    def name(self) -> str: ...
 
+    @property
+    def acts(self) -> Sequence[str]: ...
 
-FAULTS = tuple(
-    Fault(role, act)
-    for role in (
-        Role.CARRIER,
-        Role.REGISTRY,
-        Role.LEDGER,
-        Role.REPLICA,
-        Role.PROXY,
-        Role.SERVE,
-    )
-    for act in Act
-)
+    async def strike(self, act: str, dice: random.Random) -> Condition | None:
+        """Do it, and undo it where it is one that passes; None where there is nothing to strike.
+
+        Returns: whether the target is back, to be asked from then on.
+        Cancel: it is undone.
+        """
+        ...
 
 
 @dataclass(slots=True)
 class Happening:
-    """One fault that was done. `recovered_s` is None until, and unless, all is well again.
+    """One strike. `recovered_s` is None until, and unless, all is well again.
 
-    Times are wall clock. A stopped process is counted from its going on: before, it cannot recover.
+    Times are wall clock. What passes is counted from its passing: before, nothing can recover.
     """
 
-    fault: Fault
-    pid: int
+    fault: str
     at_s: float
     counted_from_s: float = 0.0
     recovered_s: float | None = None
@@ -85,80 +78,97 @@ class Happening:
 
 
 class Mischief:
-    """Does the faults for as long as it runs.
+    """Strikes for as long as it runs.
 
     Args:
-        group: the instance's processes.
         is_well: whether a small completion is answered at this moment.
-        pause_s: about how long each role is left alone in between.
+        pause_s: about how long each target is left alone in between.
     """
 
     def __init__(
-        self,
-        group: ProcessGroup,
-        is_well: Callable[[], Awaitable[bool]],
-        *,
-        seed: int,
-        faults: tuple[Fault, ...] = FAULTS,
-        pause_s: float,
+        self, targets: Sequence[Target], is_well: Condition, *, seed: int, pause_s: float
     ) -> None:
-        self._group = group
+        self._targets = targets
         self._is_well = is_well
         self._seed = seed
-        self._faults = faults
         self._pause_s = pause_s
         self.happened: list[Happening] = []
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """All that it does, as rows are named."""
+        return tuple(f"{target.name} {act}" for target in self._targets for act in target.acts)
+
     async def run(self, until_s: float) -> None:
-        """Do faults until that moment of the monotonic clock; all of them are over then, or given up.
-
-        Cancel: whatever is stopped goes on.
-        """
-        roles = dict.fromkeys(fault.role for fault in self._faults)
+        """Strike until that moment of the monotonic clock; all is over then, or given up."""
         async with asyncio.TaskGroup() as tasks:
-            for role in roles:
-                acts = [fault for fault in self._faults if fault.role is role]
-                tasks.create_task(self._vex(role, acts, until_s))
+            for target in self._targets:
+                tasks.create_task(self._vex(target, until_s))
 
-    async def _vex(self, role: Role, faults: list[Fault], until_s: float) -> None:
-        dice = random.Random(f"{self._seed}/{role}")
-        # In turn, so that each is done as often as the others.
-        for count in range(1_000_000):
+    async def _vex(self, target: Target, until_s: float) -> None:
+        dice = random.Random(f"{self._seed}/{target.name}")
+        count = 0
+        while True:
             await asyncio.sleep(dice.uniform(0.5, 1.5) * self._pause_s)
             if time.monotonic() >= until_s:
                 return
-            fault = faults[count % len(faults)]
-            before = await self._pids()
-            pids = sorted(before.get(role, ()))
-            if pids:
-                await self._do(fault, dice.choice(pids), len(pids), dice)
+            # In turn, so that each is done as often as the others.
+            await self._strike(target, target.acts[count % len(target.acts)], dice)
+            count += 1
 
-    async def _do(self, fault: Fault, pid: int, count: int, dice: random.Random) -> None:
-        happening = Happening(fault, pid, time.time())
+    async def _strike(self, target: Target, act: str, dice: random.Random) -> None:
+        happening = Happening(f"{target.name} {act}", time.time())
+        is_back = await target.strike(act, dice)
+        if is_back is None:
+            return
+        happening.counted_from_s = time.time() if act != KILLED else happening.at_s
         self.happened.append(happening)
-        if fault.act is Act.KILLED:
-            _signal(pid, signal.SIGKILL)
-        else:
-            await _stop_for(pid, dice.uniform(*_STOPS_S))
-        happening.counted_from_s = time.time()
         deadline_s = time.monotonic() + _BACK_TIMEOUT_S
         while time.monotonic() < deadline_s:
-            if await self._is_back(fault, pid, count) and await self._is_well():
+            if await is_back() and await self._is_well():
                 happening.recovered_s = time.time()
                 return
             await asyncio.sleep(_POLL_S)
 
-    async def _is_back(self, fault: Fault, pid: int, count: int) -> bool:
-        if fault.act is Act.STOPPED:
-            return True
-        if is_alive(pid):
-            return False
-        if fault.role is Role.CARRIER:
-            return True  # As many of them as are needed are started; others carry on meanwhile.
-        return len((await self._pids()).get(fault.role, ())) >= count
 
-    async def _pids(self) -> Mapping[Role, list[int]]:
+class Processes:
+    """The processes of a role, one of which is struck."""
+
+    acts = (KILLED, STOPPED)
+
+    def __init__(self, role: Role, group: ProcessGroup) -> None:
+        self._role = role
+        self._group = group
+
+    @property
+    def name(self) -> str:
+        return self._role.value
+
+    async def strike(self, act: str, dice: random.Random) -> Condition | None:
+        pids = sorted((await self._by_role()).get(self._role, ()))
+        if not pids:
+            return None
+        pid = dice.choice(pids)
+        if act == STOPPED:
+            await _stop_for(pid, dice.uniform(*_STOPS_S))
+            return _at_once
+        _signal(pid, signal.SIGKILL)
+
+        async def is_back() -> bool:
+            if is_alive(pid):
+                return False
+            # As many carriers as are needed are started; others carry on meanwhile.
+            count = 0 if self._role is Role.CARRIER else len(pids)
+            return len((await self._by_role()).get(self._role, ())) >= count
+
+        return is_back
+
+    async def _by_role(self) -> Mapping[Role, list[int]]:
         return await asyncio.to_thread(self._group.by_role)
+
+
+async def _at_once() -> bool:
+    return True
 
 
 async def _stop_for(pid: int, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""One run: an instance, streams that never grow fewer, faults, and what was true in the end."""
+"""One run: an instance, streams that never grow fewer, strikes, and what was true in the end."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+import httpx
 
-from tests.benchmarks.process_group import Marked, Role
+from tests.benchmarks.process_group import Marked, ProcessGroup, Role
 from tests.benchmarks.upstream import running_upstream
-from tests.chaos.faults import FAULTS, Fault, Happening, Mischief
+from tests.chaos.faults import ROLES, Happening, Mischief, Processes, Target
+from tests.chaos.hosts import Cable, Machine, launched, three_hosts
 from tests.chaos.streams import Client, Site, Story
 from tests.chaos.witness import Finding, Truth, find, gather
 from tests.support.instance import ADMIN_KEY, Instance
@@ -25,11 +27,6 @@ from tests.support.instance import ADMIN_KEY, Instance
 __all__ = ["Options", "Outcome", "run"]
 
 _MARK = "CHAOS_MARK"
-_PROVIDERS = """\
-simulator: false
-providers: {{upstream: {{base_url: "{upstream}/v1"}}}}
-models:
-"""
 _MODELS = {
     "steady": "sim-long-slow",
     "quick": "sim-long",
@@ -42,7 +39,6 @@ _MODELS = {
 }
 """Names of ours, and what the upstream has under them."""
 
-_MODEL = "  {name}: {{provider: upstream, upstream_model: {model}, tokenizer_is_exact: true}}\n"
 _SETTINGS = {
     "keep_alive_s": 2.0,
     "idle_timeout_s": 10.0,
@@ -54,19 +50,23 @@ _CANARY_TIMEOUT_S = 5.0
 _STEP_S = 0.2
 _SAMPLE_S = 15.0
 _ENDING_S = 180.0
-"""After the last fault, what still runs must come to its end within that."""
+"""After the last strike, what still runs must come to its end within that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is run. `streams` are live at every moment; `database` is a URL, "" for SQLite."""
+    """What is run. `streams` are live at every moment; `database` is a URL, "" for SQLite.
+
+    `only` are the names of the targets that are struck, all of them if it is empty.
+    """
 
     seconds: float
     seed: int
     streams: int = 200
     pause_s: float = 4.0
-    faults: tuple[Fault, ...] = FAULTS
+    nodes: int = 1
     database: str = ""
+    only: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -81,6 +81,7 @@ class Sample:
 @dataclass(slots=True)
 class Outcome:
     options: Options
+    faults: tuple[str, ...] = ()
     stories: list[Story] = field(default_factory=list)
     happened: list[Happening] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -94,35 +95,41 @@ class Outcome:
         return bool(self.happened) and recovered and not self.findings and self.exit_code == 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What a run happens on. `down` takes it down and returns the exit code of that."""
+
+    site: Site
+    upstream: str
+    group: ProcessGroup
+    targets: Sequence[Target]
+    down: Callable[[], int | None]
+
+
 def run(options: Options) -> Outcome:
     outcome = Outcome(options)
-    with _site(options) as (instance, site, upstream):
-        truth = asyncio.run(_under_load(options, outcome, instance, site, upstream))
+    with _private(options) if options.nodes == 1 else _cluster(options) as ground:
+        truth = asyncio.run(_under_load(outcome, ground))
         outcome.findings = list(find(outcome.stories, truth))
-        outcome.exit_code = instance.down()
+        outcome.exit_code = ground.down()
     return outcome
 
 
 @contextmanager
-def _site(options: Options) -> Iterator[tuple[Instance, Site, str]]:
-    """Start the upstream and the instance; all is gone afterwards, the log of a failed run is shown."""
+def _private(options: Options) -> Iterator[_Ground]:
+    """An instance with a Ray of its own; the log of a run that broke is shown."""
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     try:
         with running_upstream() as upstream:
-            config = folder / "midstream.yaml"
-            config.write_text(
-                _PROVIDERS.format(upstream=upstream)
-                + "".join(_MODEL.format(name=name, model=model) for name, model in _MODELS.items())
-            )
-            settings: dict[str, object] = {**_SETTINGS, "config": str(config)}
-            if options.database:
-                settings["database"] = options.database
-            instance = Instance(folder, settings=settings)
+            instance = Instance(folder, settings=_settings(options, folder, upstream))
             instance.environment[_MARK] = folder.name
             instance.up()
             try:
-                key = instance.new_team("chaos", credits=_CREDITS)
-                yield instance, Site((instance.url,), key), upstream
+                assert instance.process is not None
+                group = Marked(instance.process.pid, f"{_MARK}={folder.name}")
+                site = Site((instance.url,), _new_team(instance.url))
+                targets = [Processes(role, group) for role in ROLES]
+                yield _Ground(site, upstream, group, targets, instance.down)
             except BaseException:
                 print(instance.tail(), file=sys.stderr)
                 raise
@@ -132,23 +139,58 @@ def _site(options: Options) -> Iterator[tuple[Instance, Site, str]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _under_load(
-    options: Options, outcome: Outcome, instance: Instance, site: Site, upstream: str
-) -> Truth:
-    assert instance.process is not None
-    group = Marked(instance.process.pid, f"{_MARK}={instance.log.parent.name}")
+@contextmanager
+def _cluster(options: Options) -> Iterator[_Ground]:
+    """Three hosts; besides processes, cables are pulled and workers lose their power."""
+    with three_hosts() as (folder, network), running_upstream(network.machine) as upstream:
+        settings = _settings(options, folder, upstream)
+        variables = {f"MIDSTREAM_{name.upper()}": str(value) for name, value in settings.items()}
+        hosts = launched(folder, network, variables)
+        head, *workers = network.hosts
+        targets: list[Target] = [Processes(role, hosts.group) for role in ROLES]
+        targets += [Machine(hosts), Cable("worker", hosts, workers), Cable("head", hosts, [head])]
+        site = Site(hosts.urls, _new_team(hosts.urls[0]))
+        yield _Ground(site, upstream, hosts.group, targets, hosts.down)
+
+
+def _settings(options: Options, folder: Path, upstream: str) -> Mapping[str, object]:
+    """Return the settings; the configuration that they name is written."""
+    config = folder / "midstream.yaml"
+    models = "".join(
+        f"  {name}: {{provider: upstream, upstream_model: {model}, tokenizer_is_exact: true}}\n"
+        for name, model in _MODELS.items()
+    )
+    config.write_text(
+        "simulator: false\n"
+        f'providers: {{upstream: {{base_url: "{upstream}/v1"}}}}\n'
+        f"models:\n{models}"
+    )
+    settings: dict[str, object] = {**_SETTINGS, "config": str(config)}
+    return settings | ({"database": options.database} if options.database else {})
+
+
+def _new_team(url: str) -> str:
+    """Make the team whose streams these are; return its key."""
+    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+    with httpx.Client(base_url=url, headers=headers, timeout=60.0, trust_env=False) as admin:
+        body = {"team": "chaos", "organization": "org_tests", "credits": _CREDITS}
+        admin.post("/admin/v1/teams", json=body).raise_for_status()
+        made = admin.post("/admin/v1/teams/chaos/keys", json={}).raise_for_status()
+        return str(made.json()["key"])
+
+
+async def _under_load(outcome: Outcome, ground: _Ground) -> Truth:
+    options, site = outcome.options, ground.site
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with aiohttp.ClientSession(connector=connector, trust_env=False) as http:
+        targets = [t for t in ground.targets if not options.only or t.name in options.only]
         mischief = Mischief(
-            group,
-            lambda: _is_well(http, site),
-            seed=options.seed,
-            faults=options.faults,
-            pause_s=options.pause_s,
+            targets, lambda: _is_well(http, site), seed=options.seed, pause_s=options.pause_s
         )
+        outcome.faults = mischief.faults
         load = _Load(options, http, site)
         loading = asyncio.ensure_future(load.run())
-        sampling = asyncio.ensure_future(_sample(group, outcome.samples))
+        sampling = asyncio.ensure_future(_sample(ground.group, outcome.samples))
         try:
             await load.is_full.wait()
             await mischief.run(time.monotonic() + options.seconds)
@@ -163,7 +205,7 @@ async def _under_load(
             outcome.stories = [story for client in load.clients for story in client.stories]
             outcome.happened = mischief.happened
     wire_ids = [client.story.wire_id for client in load.clients]
-    return await gather(site, ADMIN_KEY, upstream, wire_ids)
+    return await gather(site, ADMIN_KEY, ground.upstream, wire_ids)
 
 
 class _Load:
@@ -224,7 +266,7 @@ async def _is_well(http: aiohttp.ClientSession, site: Site) -> bool:
     return True
 
 
-async def _sample(group: Marked, samples: list[Sample]) -> None:
+async def _sample(group: ProcessGroup, samples: list[Sample]) -> None:
     while True:
         memory = await asyncio.to_thread(group.pss_bytes)
         descriptors = await asyncio.to_thread(group.descriptors)

@@ -47,13 +47,13 @@ def _faults(outcome: Outcome) -> Table:
     lives = {
         story.wire_id: (story.began_s, story.ended_s or float("inf")) for story in outcome.stories
     }
-    for fault in outcome.options.faults:
+    for fault in outcome.faults:
         done = [h for h in outcome.happened if h.fault == fault]
         recoveries = [h.recovery_s for h in done if h.recovery_s is not None]
         touched = {w for w, life in lives.items() if any(h.touched(*life) for h in done)}
         wrong = Counter(f.kind for f in outcome.findings if f.wire_id in touched)
         table.add_row(
-            fault.name,
+            fault,
             str(len(done)),
             f"{statistics.median(recoveries):.1f}" if recoveries else "-",
             f"{max(recoveries):.1f}" if recoveries else "-",

@@ -86,6 +86,10 @@ class Launcher:
         self._set_up(worker, RAY_HEAD_IP=self.head.address)
         self._run_section("worker_start_ray_commands", worker, RAY_HEAD_IP=self.head.address)
 
+    def rejoin_worker(self, worker: Host) -> None:
+        """Have a worker that was up before join once more, as after a reboot. Raises: LaunchError."""
+        self._run_section("worker_start_ray_commands", worker, RAY_HEAD_IP=self.head.address)
+
     def launch(self) -> None:
         """Bring the head up, then the workers. Raises: LaunchError."""
         self._make_python()

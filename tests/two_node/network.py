@@ -63,7 +63,10 @@ class Host:
 
 
 class Network:
-    """The bridge and the hosts; whoever makes it has a keeper that takes them away."""
+    """The bridge and the hosts; whoever makes it has a keeper that takes them away.
+
+    `machine` is the machine's own address among theirs.
+    """
 
     def __init__(self, names: Names) -> None:
         self._names = names
@@ -78,6 +81,7 @@ class Network:
             for name, address in zip(names.hosts, addresses, strict=False)
         )
         self._join_machine(own)
+        self.machine = own
 
     def cut(self, host: Host) -> None:
         """Pull the host's cable: nothing comes out of it or in, and nobody is told."""
