@@ -33,15 +33,19 @@ _CUTS_S = (2.0, 20.0)
 
 
 class Hosts:
-    """The hosts of a cluster that is up."""
+    """The hosts of a cluster that is up. `away` are those that no client reaches at the moment."""
 
     def __init__(self, network: Network, launcher: Launcher) -> None:
         self.network = network
         self.launcher = launcher
+        self.away: set[Host] = set()
 
     @property
     def urls(self) -> tuple[str, ...]:
-        return tuple(f"http://{host.address}:{PORT}" for host in self.network.hosts)
+        return tuple(map(_url, self.network.hosts))
+
+    def reachable(self) -> tuple[str, ...]:
+        return tuple(_url(host) for host in self.network.hosts if host not in self.away)
 
     @property
     def group(self) -> Namespaces:
@@ -63,17 +67,21 @@ class Cable:
 
     def __init__(self, name: str, hosts: Hosts, choice: Sequence[Host]) -> None:
         self.name = name
-        self._network = hosts.network
+        self._hosts = hosts
         self._choice = choice
 
     async def strike(self, act: str, dice: random.Random) -> Condition | None:
         del act
         host = dice.choice(self._choice)
-        await asyncio.to_thread(self._network.cut, host)
+        if host in self._hosts.away:
+            return None
+        self._hosts.away.add(host)
+        await asyncio.to_thread(self._hosts.network.cut, host)
         try:
             await asyncio.sleep(dice.uniform(*_CUTS_S))
         finally:
-            self._network.mend(host)
+            self._hosts.network.mend(host)
+            self._hosts.away.remove(host)
 
         async def is_back() -> bool:
             return True
@@ -93,6 +101,9 @@ class Machine:
     async def strike(self, act: str, dice: random.Random) -> Condition | None:
         del act
         host = dice.choice(self._hosts.launcher.workers)
+        if host in self._hosts.away:
+            return None
+        self._hosts.away.add(host)
         for pid in Namespaces([host.name]).pids():
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -101,9 +112,11 @@ class Machine:
         joining = asyncio.ensure_future(asyncio.to_thread(self._hosts.launcher.rejoin_worker, host))
 
         async def is_back() -> bool:
-            if joining.done():
-                joining.result()
-            return joining.done()
+            if not joining.done():
+                return False
+            joining.result()
+            self._hosts.away.discard(host)
+            return True
 
         return is_back
 
@@ -128,6 +141,10 @@ def launched(folder: Path, network: Network, environment: Mapping[str, str]) -> 
     hosts.launcher.launch()
     wait_until(lambda: _is_ready(hosts), "all hosts are ready", _READY_TIMEOUT_S)
     return hosts
+
+
+def _url(host: Host) -> str:
+    return f"http://{host.address}:{PORT}"
 
 
 def _is_ready(hosts: Hosts) -> bool:

@@ -41,7 +41,7 @@ _MODELS = {
 
 _SETTINGS = {
     "keep_alive_s": 2.0,
-    "idle_timeout_s": 10.0,
+    "idle_timeout_s": 30.0,  # Longer than a cable is pulled: that is no fault of the upstream's.
     "first_token_timeout_s": 20.0,
     "replicas_per_node": 2,
 }
@@ -97,9 +97,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Ground:
-    """What a run happens on. `down` takes it down and returns the exit code of that."""
+    """What a run happens on.
+
+    `reachable` are the addresses that answer at the moment, if all is well; `down` takes it down and returns
+    the exit code of that.
+    """
 
     site: Site
+    reachable: Callable[[], Sequence[str]]
     upstream: str
     group: ProcessGroup
     targets: Sequence[Target]
@@ -129,7 +134,7 @@ def _private(options: Options) -> Iterator[_Ground]:
                 group = Marked(instance.process.pid, f"{_MARK}={folder.name}")
                 site = Site((instance.url,), _new_team(instance.url))
                 targets = [Processes(role, group) for role in ROLES]
-                yield _Ground(site, upstream, group, targets, instance.down)
+                yield _Ground(site, lambda: site.urls, upstream, group, targets, instance.down)
             except BaseException:
                 print(instance.tail(), file=sys.stderr)
                 raise
@@ -150,7 +155,7 @@ def _cluster(options: Options) -> Iterator[_Ground]:
         targets: list[Target] = [Processes(role, hosts.group) for role in ROLES]
         targets += [Machine(hosts), Cable("worker", hosts, workers), Cable("head", hosts, [head])]
         site = Site(hosts.urls, _new_team(hosts.urls[0]))
-        yield _Ground(site, upstream, hosts.group, targets, hosts.down)
+        yield _Ground(site, hosts.reachable, upstream, hosts.group, targets, hosts.down)
 
 
 def _settings(options: Options, folder: Path, upstream: str) -> Mapping[str, object]:
@@ -185,7 +190,10 @@ async def _under_load(outcome: Outcome, ground: _Ground) -> Truth:
     async with aiohttp.ClientSession(connector=connector, trust_env=False) as http:
         targets = [t for t in ground.targets if not options.only or t.name in options.only]
         mischief = Mischief(
-            targets, lambda: _is_well(http, site), seed=options.seed, pause_s=options.pause_s
+            targets,
+            lambda: _is_well(http, ground.reachable(), site.key),
+            seed=options.seed,
+            pause_s=options.pause_s,
         )
         outcome.faults = mischief.faults
         load = _Load(options, http, site)
@@ -245,16 +253,16 @@ class _Load:
         task.add_done_callback(self._running.discard)
 
 
-async def _is_well(http: aiohttp.ClientSession, site: Site) -> bool:
-    """Whether every address answers a small completion."""
+async def _is_well(http: aiohttp.ClientSession, urls: Sequence[str], key: str) -> bool:
+    """Whether each address answers a small completion."""
     body = {
         "model": "instant",
         "messages": [{"role": "user", "content": "Name a lake."}],
         "max_tokens": 2,
     }
-    headers = {"Authorization": f"Bearer {site.key}"}
+    headers = {"Authorization": f"Bearer {key}"}
     timeout = aiohttp.ClientTimeout(total=_CANARY_TIMEOUT_S)
-    for url in site.urls:
+    for url in urls:
         try:
             async with http.post(
                 f"{url}/v1/chat/completions", json=body, headers=headers, timeout=timeout
