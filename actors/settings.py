@@ -85,6 +85,9 @@ class Settings:
     total_timeout_s: float = _setting(3_600.0, "of a completion; cancelled as `deadline`, charged")
     cancel_timeout_s: float = _setting(5.0, "until a cancel says that it could not be done")
     reader_grace_s: float = _setting(30.0, "that a completion waits for a reader it has lost")
+    reader_stall_s: float = _setting(
+        60.0, "that a stream's reader may take nothing; it is let go then, as lost"
+    )
     start_timeout_s: float = _setting(180.0, "for an instance to be ready; it gives up then")
     drain_timeout_s: float = _setting(
         30.0, "for what runs to end when it stops, the rest is cancelled; 300 on a joined cluster"

@@ -151,6 +151,7 @@ class CompletionEndpoints:
             opening=opening,
             headers_after_s=settings.headers_after_s,
             keep_alive_s=settings.keep_alive_s,
+            stall_s=settings.reader_stall_s,
             notice=notice,
             frames_skipped=frames_skipped,
         )

@@ -4,8 +4,9 @@ Owns ASGI's `receive` once the body is read. One task waits for `http.disconnect
 cancels the task that serves the request; so a reader that waits for a quiet completion learns of it
 at once, streaming or not.
 
-    WATCHING --http.disconnect, or receive() failed--> ENDED   the serving task is cancelled
-             --departure()--> JUDGING                          it is cancelled already: why?
+    WATCHING --http.disconnect, or receive() failed, or took_nothing()--> ENDED
+                                               the serving task is cancelled
+             --departure()--> JUDGING          it is cancelled already: why?
              --close()------> CLOSED
 
 A `CancelledError` in the serving task may be ours (ENDED) or the server's: a disconnect that it saw
@@ -91,6 +92,10 @@ class ClientWatch:
             self._state = _WatchState.JUDGING
         return self._departure()
 
+    def took_nothing(self) -> None:
+        """The client has let what is written to it stand still for too long: it is as good as lost."""
+        self._ended(ReaderEnd.TOOK_NOTHING)
+
     def absorb(self) -> bool:
         """Take back the cancel that this watch made; return whether it was the only one."""
         if not self._has_interrupted:
@@ -115,13 +120,15 @@ class ClientWatch:
 
     async def _watch(self) -> None:
         with contextlib.suppress(asyncio.CancelledError):
-            end = await self._disconnected()
-            if self._state is not _WatchState.CLOSED:
-                self._end = end
-            if self._state is _WatchState.WATCHING:
-                self._state = _WatchState.ENDED
-                self._has_interrupted = True
-                self._serving.cancel()
+            self._ended(await self._disconnected())
+
+    def _ended(self, end: ReaderEnd) -> None:
+        if self._state in (_WatchState.WATCHING, _WatchState.JUDGING):
+            self._end = end
+        if self._state is _WatchState.WATCHING:
+            self._state = _WatchState.ENDED
+            self._has_interrupted = True
+            self._serving.cancel()
 
     async def _disconnected(self) -> ReaderEnd:
         try:

@@ -75,7 +75,7 @@ class StreamReading:
         self, subscription: Subscription, watch: ClientWatch, background: Background
     ) -> None:
         self._subscription = subscription
-        self._watch = watch
+        self.watch = watch
         self._background = background
         self.finished: Finished | None = None
 
@@ -98,7 +98,7 @@ class StreamReading:
         if self.finished is not None:
             await self._subscription.aclose(ReaderLeft.FINISHED)
             return
-        departure = self._watch.departure() if isinstance(error, asyncio.CancelledError) else None
+        departure = self.watch.departure() if isinstance(error, asyncio.CancelledError) else None
         await self._background.finish(self._close(departure))
 
     async def _close(self, departure: Coroutine[Any, Any, ReaderLeft] | None) -> None:
@@ -168,6 +168,7 @@ class StreamOptions:
         keep_alive: of an encoder that has none of its own.
         headers: beside those that every stream has.
         notice: bytes before the first frame.
+        stall_s: how long the client may take nothing of what is written.
         frames_skipped: how many frames, from the first, the client has already.
     """
 
@@ -175,6 +176,7 @@ class StreamOptions:
     opening: Opening
     headers_after_s: float
     keep_alive_s: float
+    stall_s: float
     headers: RawHeaders = ()
     notice: bytes = b""
     frames_skipped: int = 0
@@ -210,7 +212,7 @@ class EventStream:
             await self._interrupt(IllegalTransition("a stream broke"))
 
     async def _open(self) -> None:
-        """Read until the headers may go out, and send them with the frames there are."""
+        """Read until the headers may go out, and send them."""
         try:
             async with asyncio.timeout(self._options.headers_after_s):
                 while not self._may_open(await self._read()):
@@ -218,13 +220,9 @@ class EventStream:
         except TimeoutError:
             if isinstance(self._encoder, LivelyEncoder):
                 self._hold(self._encoder.opening())
-        is_last = self._reading.finished is not None
-        if is_last and self._frames_to_skip:
+        if self._reading.finished is not None and self._frames_to_skip:
             raise _beyond_the_end()
         await self._exchange.begin(200, (*_HEADERS, *self._options.headers))
-        body = self._options.notice + self._take_frames()
-        if body or is_last:
-            await self._exchange.write(body, is_last=is_last)
 
     def _may_open(self, events: Sequence[Event]) -> bool:
         finished = self._reading.finished
@@ -251,17 +249,25 @@ class EventStream:
             del self._held[:skipped]
 
     async def _follow(self) -> None:
-        if self._reading.finished is not None:
-            return
-        interval_s = self._options.keep_alive_s
-        keep_alive = KeepAlive(self._exchange.write, self._keep_alive, interval_s=interval_s)
+        """Write the frames there are, and those that come, to the last one."""
+        keep_alive = KeepAlive(
+            self._exchange.write,
+            self._keep_alive,
+            interval_s=self._options.keep_alive_s,
+            stall_s=self._options.stall_s,
+            on_stall=self._reading.watch.took_nothing,
+        )
+        body = self._options.notice
         try:
-            while self._reading.finished is None:
-                await self._read()
-                body = self._take_frames()
+            while True:
+                body += self._take_frames()
                 is_last = self._reading.finished is not None
                 if body or is_last:
                     await keep_alive.write(body, is_last=is_last)
+                if is_last:
+                    return
+                body = b""
+                await self._read()
         finally:
             keep_alive.close()
 

@@ -131,6 +131,44 @@ def test_a_slow_client_is_not_a_gone_one(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
+def test_a_client_that_takes_nothing_is_let_go_as_lost(tmp_path: Path) -> None:
+    """It holds no place for longer than the stall and the grace; until then it is awaited."""
+
+    async def body() -> None:
+        async with rig(tmp_path, reader_stall_s=0.1, reader_grace_s=0.3) as run:
+            call, upstream = await talking(run, stream=True)
+            await until(lambda: text(call) == "Lake", "the first token")
+            call.block()
+            say(upstream, TextDelta(0, " Gen", 1))
+            await call.done()
+            assert not call.is_whole
+            assert not upstream.is_closed, "it may come back"
+            await assert_cancelled(run, upstream, 2)
+
+    asyncio.run(body())
+
+
+def test_a_client_that_took_nothing_comes_back_and_reads_on(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with rig(tmp_path, reader_stall_s=0.1) as run:
+            call, upstream = await talking(run, stream=True)
+            path = f"/v1/chat/completions/{upstream.command.wire_id}?stream=true"
+            beside = run.call("GET", path).start()
+            await until(lambda: text(call) == text(beside) == "Lake", "the first token")
+            call.block()
+            say(upstream, TextDelta(0, " Gen", 1))
+            await call.done()
+            again = run.call("GET", f"{path}&starting_after=1").start()
+            say(upstream, TextDelta(0, "eva", 1))
+            finish(upstream, 3)
+            await again.done()
+            await beside.done()
+            assert text(beside) == "Lake Geneva"
+            assert text(again) == " Geneva"
+
+    asyncio.run(body())
+
+
 def test_gone_after_the_last_byte_means_nothing(tmp_path: Path) -> None:
     async def body() -> None:
         async with rig(tmp_path) as run:

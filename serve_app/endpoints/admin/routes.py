@@ -96,6 +96,7 @@ class AdminEndpoints:
             opening=Opening.AT_ONCE,
             headers_after_s=settings.headers_after_s,
             keep_alive_s=settings.keep_alive_s,
+            stall_s=settings.reader_stall_s,
             frames_skipped=after + 1,
         )
         async with StreamReading(subscription, exchange.watch(), shell.background) as reading:
