@@ -23,10 +23,19 @@ from ray.exceptions import (
 from actors.cluster.deployed import Deployed
 from actors.core.errors import ActorAway, CompletionRuntimeError, OtherDeploy, Overloaded
 from actors.ports.directory import CarrierLost
+from actors.ports.registry import REGISTRY_NAME
+from actors.ports.transport import Address
 from actors.rpc.peer import Peer
 from actors.settings import NAMESPACE
 
-__all__ = ["find_actor", "from_carrier", "from_singleton", "has_failed", "singleton_peer"]
+__all__ = [
+    "Singleton",
+    "find_actor",
+    "from_carrier",
+    "from_singleton",
+    "has_failed",
+    "registry_peer",
+]
 
 T = TypeVar("T")
 
@@ -49,9 +58,7 @@ async def from_singleton(answer: Awaitable[T]) -> T:
     try:
         return await answer
     except RayError as error:
-        ours = _ours(error)
-        # Over there an actor was looked for and not found: they are being deployed.
-        raise _restarting() if isinstance(ours, CarrierLost) else ours from None
+        raise _of_singleton(error) from None
 
 
 def has_failed(opening: asyncio.Task[Any]) -> bool:
@@ -72,9 +79,37 @@ async def find_actor(name: str) -> Any:
         raise _ours(error) from None
 
 
-def singleton_peer(deployed: Deployed, handle: Any) -> Peer:
-    """Return the way to the registry or the ledger; Ray is asked where it listens now."""
-    return Peer(deployed.transport(), lambda: from_singleton(handle.endpoint.remote()))
+class Singleton:
+    """The registry or the ledger, wherever it is: Ray restarts it, and is asked where it listens now.
+
+    A redeploy kills it and puts another actor of its name in its place. Whoever has the old one's handle is
+    of the deploy before, and goes to the new one with what it still carries.
+    """
+
+    def __init__(self, name: str, handle: Any) -> None:
+        self._name = name
+        self._handle = handle
+
+    def __repr__(self) -> str:
+        return f"<Singleton {self._name}>"
+
+    async def address(self) -> Address:
+        """Raises: ActorAway: it does not answer now."""
+        try:
+            return cast(Address, await self._handle.endpoint.remote())
+        except ActorDiedError:
+            try:
+                self._handle = await find_actor(self._name)
+            except CarrierLost:
+                raise _restarting() from None  # It is being deployed.
+        except RayError as error:
+            raise _of_singleton(error) from None
+        return await from_singleton(self._handle.endpoint.remote())
+
+
+def registry_peer(deployed: Deployed, handle: Any) -> Peer:
+    """Return the way to the registry. Args: handle: the actor's, as far as it is known."""
+    return Peer(deployed.transport(), Singleton(REGISTRY_NAME, handle).address)
 
 
 def _ours(error: RayError) -> Exception:
@@ -88,6 +123,12 @@ def _ours(error: RayError) -> Exception:
     if isinstance(error, RaySystemError):  # It has classes that are not here.
         return OtherDeploy("An actor's answer cannot be read.")
     return ActorAway("The cluster did not answer.")
+
+
+def _of_singleton(error: RayError) -> Exception:
+    ours = _ours(error)
+    # Over there an actor was looked for and not found: they are being deployed.
+    return _restarting() if isinstance(ours, CarrierLost) else ours
 
 
 def _restarting() -> ActorAway:

@@ -18,7 +18,7 @@ from typing import Any, cast
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.cluster.calls import singleton_peer
+from actors.cluster.calls import registry_peer
 from actors.cluster.deployed import (
     LOCATION,
     Deployed,
@@ -135,7 +135,7 @@ async def _warm(deployed: Deployed, registry: Any, wanted: int) -> int:
     """Wait until so many completion actors stand; one at the least, however busy the machine is."""
     async with (
         asyncio.timeout(deployed.settings.start_timeout_s),
-        aclosing(singleton_peer(deployed, registry)) as peer,
+        aclosing(registry_peer(deployed, registry)) as peer,
     ):
         ready = 0
         while not ready:
@@ -149,7 +149,7 @@ async def _warm(deployed: Deployed, registry: Any, wanted: int) -> int:
 async def _drain(
     deployed: Deployed, registry: Any, timeout_s: float, is_hurried: Callable[[], bool]
 ) -> int:
-    async with aclosing(singleton_peer(deployed, registry)) as peer:
+    async with aclosing(registry_peer(deployed, registry)) as peer:
         return await drain_ring(REGISTRY.client(peer), timeout_s, is_hurried=is_hurried)
 
 

@@ -7,7 +7,7 @@ import secrets
 
 import ray
 
-from actors.cluster.calls import singleton_peer
+from actors.cluster.calls import registry_peer
 from actors.cluster.deployed import Deployed, provider_keys
 from actors.cluster.directory import ways_to_carriers
 from actors.ledger.client import LEDGER_NAME, far_ledger
@@ -28,7 +28,7 @@ def connect(location: str) -> tuple[ReplicaRuntime, Deployed]:
     deployed = Deployed.load(location)
     ledger_actor = ray.get_actor(LEDGER_NAME, namespace=NAMESPACE)
     ledger = far_ledger(ledger_actor, deployed.transport())
-    registry = singleton_peer(deployed, ray.get_actor(REGISTRY_NAME, namespace=NAMESPACE))
+    registry = registry_peer(deployed, ray.get_actor(REGISTRY_NAME, namespace=NAMESPACE))
     node_id = ray.get_runtime_context().get_node_id()
     settings = deployed.settings
     native = NativeResponses(

@@ -16,7 +16,7 @@ from typing import Any
 import ray
 from setproctitle import setproctitle
 
-from actors.cluster.calls import find_actor, has_failed, singleton_peer
+from actors.cluster.calls import find_actor, has_failed, registry_peer
 from actors.cluster.deployed import Deployed, provider_keys
 from actors.cluster.garbage import spare_what_stands
 from actors.completion.carrier import Carrier
@@ -103,7 +103,7 @@ class CompletionActor:
 
     async def _open(self) -> Carrier:
         ledger = far_ledger(await find_actor(LEDGER_NAME), self._deployed.transport())
-        registry = REGISTRY.client(singleton_peer(self._deployed, await find_actor(REGISTRY_NAME)))
+        registry = REGISTRY.client(registry_peer(self._deployed, await find_actor(REGISTRY_NAME)))
         # The one read of the environment outside of the settings: a node's own keys of providers.
         self._keys = await asyncio.to_thread(provider_keys, os.environ)
         settings = self._deployed.settings

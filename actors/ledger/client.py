@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from actors.cluster.calls import from_singleton
+from actors.cluster.calls import Singleton
 from actors.core.errors import ActorAway
 from actors.ports.ledger import Ledger
 from actors.ports.transport import Transport
@@ -54,5 +54,5 @@ def patient(asker: Asker, patience_s: Mapping[str, float] = PATIENCE_S) -> Ledge
 
 
 def far_ledger(handle: Any, transport: Transport) -> Ledger:
-    """Return the ledger of the deploy. Args: handle: its actor's, which tells where it listens."""
-    return patient(Peer(transport, lambda: from_singleton(handle.endpoint.remote())))
+    """Return the ledger of the deploy. Args: handle: its actor's, as far as it is known."""
+    return patient(Peer(transport, Singleton(LEDGER_NAME, handle).address))

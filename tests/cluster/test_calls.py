@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.exceptions import RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
-from actors.cluster.calls import from_carrier, from_singleton, has_failed
+from actors.cluster import calls
+from actors.cluster.calls import Singleton, from_carrier, from_singleton, has_failed
 from actors.core.errors import ActorAway, CarrierBusy, Overloaded
 from actors.ports.directory import CarrierLost
 
@@ -46,4 +48,44 @@ def test_an_opening_that_failed_is_begun_again() -> None:
         await asyncio.wait({good, bad, given_up})
         assert [has_failed(task) for task in (good, bad, given_up)] == [False, True, True]
 
+    asyncio.run(run())
+
+
+class Named:
+    """An actor that Ray knows: it answers, or raises what is given."""
+
+    def __init__(self, answer: object) -> None:
+        self._answer = answer
+        self.endpoint = SimpleNamespace(remote=self._endpoint)
+
+    async def _endpoint(self) -> Any:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+def test_who_has_the_handle_of_the_deploy_before_finds_the_new_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there: list[Named] = []
+
+    async def find_actor(name: str) -> Named:
+        assert name == "completion-ledger"
+        if not there:
+            raise CarrierLost
+        return there[-1]
+
+    async def run() -> None:
+        singleton = Singleton("completion-ledger", Named(ActorDiedError()))
+        with pytest.raises(ActorAway):
+            await singleton.address()  # It is being deployed.
+        there.append(Named("here"))
+        assert [await singleton.address() for _ in range(2)] == ["here", "here"]
+        there.clear()
+        assert await singleton.address() == "here", "it is known by now"
+        away = Singleton("completion-ledger", Named(ActorUnavailableError("busy", b"0" * 16)))
+        with pytest.raises(ActorAway):
+            await away.address()
+
+    monkeypatch.setattr(calls, "find_actor", find_actor)
     asyncio.run(run())
