@@ -262,7 +262,7 @@ class Client:
         code = str((body.get("error") or {}).get("code"))
         if story.cursor >= 0 and answer.status == 404:
             story.refused(Verdict.GONE, code)
-        elif answer.headers.get("x-should-retry") == "false" or answer.status < 429:
+        elif answer.status < 429 or (story.cursor < 0 and _is_final(answer)):
             story.refused(Verdict.REFUSED, f"{answer.status} {code}")
         else:
             raise _Again
@@ -298,6 +298,11 @@ def _body(story: Story) -> dict[str, Any]:
 def _headers(story: Story) -> dict[str, str]:
     policy = "continue" if story.fate is Fate.CUT else "cancel"
     return {"Midstream-Completion-Id": story.wire_id, "Midstream-On-Disconnect": policy}
+
+
+def _is_final(answer: aiohttp.ClientResponse) -> bool:
+    """Whether a start is not to be repeated. What only reads may be, whatever is said of it."""
+    return answer.headers.get("x-should-retry") == "false"
 
 
 async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[str]:
