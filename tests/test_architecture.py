@@ -238,7 +238,8 @@ MAY_ALSO_KNOW: dict[str, tuple[str, ...]] = {
     "serve_app.dialects": ("serve_app.http.errors",),
     "serve_app.openapi": ("serve_app",),
     "serve_app.cli": ("serve_app.instance", "actors.loadtest", "actors.upstream.config"),
-    "serve_app.instance": ("serve_app", "actors.cluster", "actors.upstream"),
+    # Which looks at the store before there is a ledger, and puts a backup in its place.
+    "serve_app.instance": ("serve_app", "actors.cluster", "actors.upstream", "actors.ledger.store"),
     "serve_app.deployment": ("serve_app", "actors.cluster", "actors.upstream.config"),
 }
 

@@ -14,7 +14,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ray.experimental.internal_kv import (
     _internal_kv_del,
@@ -59,6 +59,7 @@ class Deployed:
 
     Args:
         cluster: what tells this cluster from others that are given the same database.
+        is_store_known: it was made before this deploy; it is no difference between two.
         simulator_host, simulator_port: where the simulator listens; port 0 is none.
         token: the secret by which the deploy's processes know one another; later deploys keep it.
     """
@@ -68,6 +69,7 @@ class Deployed:
     demo_key_digest: str = ""
     ledger_node_id: str = ""
     cluster: str = ""
+    is_store_known: bool = False
     simulator_host: str = ""
     simulator_port: int = 0
     token: str = field(default="", repr=False)
@@ -81,7 +83,8 @@ class Deployed:
     @property
     def fingerprint(self) -> str:
         """What differs between two deploys: the release, the protocol, the settings, the configuration."""
-        parts = (importlib.metadata.version("midstream"), str(PROTOCOL_VERSION), self._to_json())
+        what = replace(self, is_store_known=False)
+        parts = (importlib.metadata.version("midstream"), str(PROTOCOL_VERSION), what._to_json())
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     def transport(self) -> TcpTransport:
@@ -123,6 +126,7 @@ class Deployed:
             "demo_key_digest": self.demo_key_digest,
             "ledger_node_id": self.ledger_node_id,
             "cluster": self.cluster,
+            "is_store_known": self.is_store_known,
             "simulator_host": self.simulator_host,
             "simulator_port": self.simulator_port,
             "token": self.token,

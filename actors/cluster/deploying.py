@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -29,6 +30,7 @@ from actors.cluster.free_port import free_port
 from actors.core.errors import ActorAway, CompletionRuntimeError
 from actors.ledger.actor import LedgerActor
 from actors.ledger.client import LEDGER_NAME
+from actors.ledger.store import StoreError
 from actors.ports.registry import REGISTRY_NAME
 from actors.registry.actor import RegistryActor
 from actors.registry.draining import drain_ring
@@ -59,11 +61,13 @@ class DeployError(RuntimeError):
 
     Args:
         may_pass: whether another try may succeed: the machine was too busy.
+        is_store: the store cannot be used, which is for the operator to mend.
     """
 
-    def __init__(self, message: str, *, may_pass: bool = False) -> None:
+    def __init__(self, message: str, *, may_pass: bool = False, is_store: bool = False) -> None:
         super().__init__(message)
         self.may_pass = may_pass
+        self.is_store = is_store
 
 
 def deploy_actors(
@@ -71,6 +75,7 @@ def deploy_actors(
     config: Config,
     *,
     cluster: str = "",
+    is_store_known: bool = False,
     demo_key_digest: str = "",
     provider_keys: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
@@ -78,13 +83,16 @@ def deploy_actors(
 
     Args:
         cluster: a name of its own, for a cluster that has none yet.
+        is_store_known: it was made before: an empty one is refused.
         provider_keys: by the names that the configuration gives them; nodes may have others.
 
     Returns: `{"simulator": url or None, "actors": ready ones, "nodes": ids}`.
     Raises:
         DeployError: an actor did not come up.
     """
-    deployed = _plan(settings, config, demo_key_digest, cluster)
+    deployed = replace(
+        _plan(settings, config, demo_key_digest, cluster), is_store_known=is_store_known
+    )
     deployed.publish()
     publish_provider_keys(provider_keys)
     here = NodeAffinitySchedulingStrategy(deployed.ledger_node_id, soft=False)
@@ -110,8 +118,9 @@ def deploy_actors(
         is_own = isinstance(error, ray.exceptions.RayTaskError) or getattr(
             error, "actor_init_failed", False
         )
-        message = f"An actor did not come up: {_reason(error)}"
-        raise DeployError(message, may_pass=not is_own) from error
+        is_store = isinstance(getattr(error, "cause", None), StoreError)
+        message = _reason(error) if is_store else f"An actor did not come up: {_reason(error)}"
+        raise DeployError(message, may_pass=not is_own, is_store=is_store) from error
     return {"simulator": deployed.simulator_url, "actors": ready}
 
 

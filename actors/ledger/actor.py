@@ -106,14 +106,21 @@ class LedgerActor:
 
     def _open_service(self) -> LedgerService:
         settings = self._deployed.settings
+        context = ray.get_runtime_context()
         try:
-            store = Store(settings.database_url, cluster=self._deployed.cluster)
+            store = Store(
+                settings.database_url,
+                cluster=self._deployed.cluster,
+                # Of a ledger that Ray started again the one before it has made the store.
+                is_known=self._deployed.is_store_known
+                or bool(context.was_current_actor_reconstructed),
+            )
         except StoreError as error:
             if self._told != str(error):  # Once, however often it is asked.
                 self._told = str(error)
                 _log.error("%s", error)
             raise
-        identity = {"pid": os.getpid(), "node_id": ray.get_runtime_context().get_node_id()}
+        identity = {"pid": os.getpid(), "node_id": context.get_node_id()}
         return LedgerService(store, settings=settings, clock=time.time, identity=identity)
 
     async def _keep_house(self, service: LedgerService) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import sqlite3
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -98,7 +99,7 @@ class ReadingThreads:
         running.add_done_callback(self._running.discard)
         try:
             return await running
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, sqlite3.Error) as error:  # The latter where SQLite begins.
             raise Overloaded(f"The ledger could not be read ({type(error).__name__}).") from None
 
     async def aclose(self) -> None:

@@ -38,7 +38,8 @@ commit that was done and not confirmed, it does nothing twice."""
 _AWAY_MAX = 3
 
 _AWAY = frozenset({"OperationalError", "InterfaceError"})
-"""What every database driver, and SQLAlchemy over it, calls what is the database's and not the row's."""
+"""What every database driver, and SQLAlchemy over it, calls what is the database's and not the row's. A bare
+`DatabaseError`, of no kind, is SQLite's word for a file that is damaged."""
 
 
 class LedgerWriter:
@@ -53,6 +54,7 @@ class LedgerWriter:
         self._store = store
         self._now_s = now_s
         self._is_stale = True
+        self._told: type | None = None
 
     def load(self) -> None:
         """Read memory from the store; request buckets go on as they are.
@@ -107,6 +109,7 @@ class LedgerWriter:
             for bucket in transaction.drawn if transaction is not None else ():
                 bucket.give_back()
             raise
+        self._told = None
         return outcomes
 
     def _make(self, change: Change, transaction: Transaction) -> Any:
@@ -119,6 +122,9 @@ class LedgerWriter:
         if isinstance(error, StoreFenced):
             self.fenced = error
             return
+        if type(error) is self._told:
+            return  # Said already: a disk that is full fails every change until somebody looks.
+        self._told = type(error)
         # The kind of error and where it came from: a database's message may quote what it was given.
         where = "".join(traceback.format_tb(error.__traceback__))
         _log.error("%d changes were not committed: %s\n%s", changes, type(error).__name__, where)
@@ -127,8 +133,7 @@ class LedgerWriter:
 def _refusal(error: Exception) -> CompletionRuntimeError:
     """Return what the caller is told: whether the same call may succeed when it is made again."""
     kind = type(error)
-    if isinstance(error, StoreError | OSError) or not _AWAY.isdisjoint(
-        base.__name__ for base in kind.__mro__
-    ):
+    is_away = not _AWAY.isdisjoint(base.__name__ for base in kind.__mro__)
+    if is_away or isinstance(error, StoreError | OSError) or kind.__name__ == "DatabaseError":
         return Overloaded(f"The ledger could not commit ({kind.__name__}).")
     return IllegalTransition(f"The ledger failed ({kind.__name__}).")

@@ -3,7 +3,7 @@
     lock            flock'ed by the running instance for as long as it lives
     instance.json   who that is and where it listens; read by `env` and `down`
     keys.json       the demo key and the admin key, mode 0600
-    cluster.json    a name for the cluster that is started from here, by which its store knows it
+    cluster.json    the name of the cluster that is started from here, and which store it has had
     ray-token       what a process needs to join the instance's Ray, mode 0600
     midstream.log   everything that Ray and the instance said; `ray/` has the rest
     midstream.db    the store, unless a database is named
@@ -23,7 +23,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,7 +31,14 @@ from filelock import FileLock, Timeout
 
 from serve_app.instance.processes import ProcessId, end_processes, find_marked
 
-__all__ = ["HAPROXY_FOLDER", "DataDirectory", "InstanceError", "InstanceNote", "Keys"]
+__all__ = [
+    "HAPROXY_FOLDER",
+    "ClusterNote",
+    "DataDirectory",
+    "InstanceError",
+    "InstanceNote",
+    "Keys",
+]
 
 HAPROXY_FOLDER = "ha"
 """In the runtime's directory: what HAProxy has, which outlives one `up` where a cluster was joined."""
@@ -64,8 +71,14 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True)
-class _ClusterName:
+class ClusterNote:
+    """`name` tells the cluster that is started from here from others; `store` is what it has worked with."""
+
     name: str
+    store: str | None = None
+
+    def knows_store(self, database: str) -> bool:
+        return self.store == _without_user(database)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +191,20 @@ class DataDirectory:
     def kept_keys(self) -> Keys | None:
         return self._read("keys.json", Keys)
 
-    def cluster(self) -> str:
-        """Return what tells a cluster that is started from here from others; made once."""
-        kept = self._read("cluster.json", _ClusterName)
+    def cluster(self) -> ClusterNote:
+        """Return what is known of the cluster that is started from here; made before any keys are."""
+        kept = self._read("cluster.json", ClusterNote)
         if kept is None:
-            kept = _ClusterName(secrets.token_hex(8))
+            # A file beside keys is of an earlier release, which wrote no such note.
+            has_store = self.kept_keys() is not None and (self.path / "midstream.db").exists()
+            kept = ClusterNote(secrets.token_hex(8), "" if has_store else None)
             self._write("cluster.json", json.dumps(asdict(kept)))
-        return kept.name
+        return kept
+
+    def note_store(self, database: str) -> None:
+        """Keep that the instance has worked with the store of this setting."""
+        note = replace(self.cluster(), store=_without_user(database))
+        self._write("cluster.json", json.dumps(asdict(note)))
 
     def ray_token_path(self) -> Path:
         """Return the file of the token that guards the instance's Ray; made once."""
@@ -264,6 +284,11 @@ def _short_path(path: Path) -> Path:
     name = f"midstream-{digest}"
     candidates = (path / "run", Path(tempfile.gettempdir()) / name, Path("/tmp") / name)
     return next(path for path in candidates if len(str(path)) <= _RUNTIME_PATH_BYTES_MAX)
+
+
+def _without_user(database: str) -> str:
+    """Return a database's URL without the password in it; "" is the file in the data directory."""
+    return database.rpartition("@")[2]
 
 
 def _preset(environment: Mapping[str, str], name: str) -> str:

@@ -34,7 +34,12 @@ from actors.upstream.config import Config
 from serve_app.instance.data_directory import HAPROXY_FOLDER, DataDirectory, InstanceNote, Keys
 from serve_app.instance.environment import private_ray_environment, serve_environment
 from serve_app.instance.haproxy import write_launcher
-from serve_app.instance.preflight import check_no_other_ray, check_ports, check_shared_memory
+from serve_app.instance.preflight import (
+    check_no_other_ray,
+    check_ports,
+    check_shared_memory,
+    check_store,
+)
 from serve_app.instance.processes import descendants, identify
 from serve_app.instance.reaper import Reaper
 from serve_app.instance.start_limit import StartLimit
@@ -97,6 +102,7 @@ class Instance:
         self._on_step = on_step
         self._directory = directory
         self._environment = environment
+        self._cluster = directory.cluster()
         self._keys = directory.keys(environment)
         self._plan = replace(
             plan,
@@ -148,6 +154,8 @@ class Instance:
             check_no_other_ray(self._environment)
             check_shared_memory(settings)
         check_ports(settings)
+        if not self._plan.address:
+            check_store(settings, self._cluster)
 
     def _start(self) -> Ready:
         plan, keys = self._plan, self._keys
@@ -176,6 +184,7 @@ class Instance:
         limit = StartLimit(plan.settings.start_timeout_s, tell=self._tell)
         self._bring_up(self._stack, runtime_path / "ray", provider_keys, limit)
         self._first_request(limit)
+        self._directory.note_store(plan.settings.database)
         return Ready(self._note.url, keys, plan.settings)
 
     def _bring_up(
@@ -202,7 +211,8 @@ class Instance:
                 self._plan.config,
                 demo_key_digest,
                 provider_keys,
-                cluster=self._directory.cluster(),
+                cluster=self._cluster.name,
+                is_store_known=self._cluster.knows_store(self._plan.settings.database),
                 timeout_s=limit.left_s,
             )
 

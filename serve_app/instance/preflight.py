@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
+from actors.ledger.store import Store, StoreError, check_sound
 from actors.settings import Settings
-from serve_app.instance.data_directory import InstanceError
+from serve_app.instance.data_directory import ClusterNote, InstanceError
 from serve_app.instance.processes import port_holder
 
-__all__ = ["check_no_other_ray", "check_ports", "check_shared_memory"]
+__all__ = ["check_no_other_ray", "check_ports", "check_shared_memory", "check_store"]
+
+_log = logging.getLogger(__name__)
 
 _SHARED_MEMORY = Path("/dev/shm")
 _RAY_ADDRESS_FILE = Path("ray/ray_current_cluster")
@@ -62,6 +67,28 @@ def check_no_other_ray(environment: Mapping[str, str], temporary: Path = Path("/
             f"Ray is already running on this machine, at {address}: "
             f"use --address {address} to join it, or stop it first."
         )
+
+
+def check_store(settings: Settings, cluster: ClusterNote) -> None:
+    """Open a SQLite file, as the ledger will, and look through it.
+
+    What is wrong with a PostgreSQL database the ledger itself says, where it runs.
+
+    Raises: InstanceError: it is in use, foreign, too new, full, read-only, damaged, or not the one that was.
+    """
+    if not settings.database_url.startswith("sqlite:"):
+        return
+    try:
+        store = Store(
+            settings.database_url,
+            cluster=cluster.name,
+            is_known=cluster.knows_store(settings.database),
+        )
+        with closing(store):
+            if not check_sound(store):
+                _log.warning("the store %s was not looked through to its end", store.place)
+    except StoreError as error:
+        raise InstanceError(str(error)) from error
 
 
 def _check_port(host: str, port: int, remedy: str) -> None:

@@ -99,6 +99,7 @@ class Stack:
         provider_keys: Mapping[str, str],
         *,
         cluster: str = "",
+        is_store_known: bool = False,
         timeout_s: float,
     ) -> None:
         """Bring up the actors, and Serve beside them.
@@ -106,6 +107,7 @@ class Stack:
         Args:
             provider_keys: by the names that the configuration gives them.
             cluster: a name of its own, for a cluster that has none yet.
+            is_store_known: it was made before: an empty one is refused.
 
         Raises: InstanceError. StartFailed: whatever of it stands is kept by another try.
         """
@@ -117,6 +119,7 @@ class Stack:
                     self._settings,
                     config,
                     cluster=cluster,
+                    is_store_known=is_store_known,
                     demo_key_digest=demo_key_digest,
                     provider_keys=provider_keys,
                 )
@@ -242,4 +245,5 @@ def _one_sentence() -> Iterator[None]:
     except ClusterError as error:
         raise (StartFailed if error.may_pass else InstanceError)(str(error)) from error
     except DeployError as error:
-        raise (StartFailed if error.may_pass else DeploymentError)(str(error)) from error
+        kind = InstanceError if error.is_store else DeploymentError
+        raise (StartFailed if error.may_pass else kind)(str(error)) from error

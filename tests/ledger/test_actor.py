@@ -43,7 +43,7 @@ def deploy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deploy]:
         monkeypatch.setattr(Deployed, "load", lambda _location: deployed)
         return deployed
 
-    context = SimpleNamespace(get_node_id=lambda: "node-1")
+    context = SimpleNamespace(get_node_id=lambda: "node-1", was_current_actor_reconstructed=False)
     monkeypatch.setattr(room.ray, "get_runtime_context", lambda: context)
     monkeypatch.setattr(room.ray.util, "get_node_ip_address", lambda: "127.0.0.1")
     interval_s = sys.getswitchinterval()

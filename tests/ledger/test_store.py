@@ -115,7 +115,7 @@ def test_a_newer_schema_is_refused_in_one_sentence(store_url: str) -> None:
         ("no url", "cannot be read"),
         ("sqlite://", "must name a file"),
         ("mysql://host/db", "must begin with sqlite:/// or postgresql://, not mysql"),
-        ("postgresql://user:pass@127.0.0.1:1/db", r"cannot be used \(OperationalError\)"),
+        ("postgresql://user:pass@127.0.0.1:1/db", r"cannot be used \(.*Connection refused\)\.$"),
         ("sqlite:////proc/nowhere/midstream.db", "cannot be made"),
     ],
 )

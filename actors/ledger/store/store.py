@@ -28,10 +28,10 @@ from typing import Any, Protocol
 from filelock import BaseFileLock
 from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError
 
 from actors.ledger.store import fence
-from actors.ledger.store.errors import StoreTooNew, StoreUnavailable
+from actors.ledger.store.errors import StoreError, StoreTooNew, StoreUnavailable
 from actors.ledger.store.exclusive import LOCK_WAIT_S, lock_file, lock_opening
 from actors.ledger.store.migrations import migrate
 from actors.ledger.store.tables import SCHEMA_VERSION, metadata, schema_version, secrets
@@ -84,7 +84,14 @@ class Store:
     has only those cannot try which request one is of.
     """
 
-    def __init__(self, url: str, *, cluster: str = "", lock_wait_s: float = LOCK_WAIT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        cluster: str = "",
+        is_known: bool = False,
+        lock_wait_s: float = LOCK_WAIT_S,
+    ) -> None:
         """Open the store; make its tables where there are none, and bring older ones up to date.
 
         Whoever opened it before, in this cluster, writes nothing more.
@@ -92,11 +99,12 @@ class Store:
         Args:
             url: `sqlite:///PATH` or `postgresql://...`.
             cluster: whose ledger it is for.
+            is_known: it was made before; an empty one in its place is no store to begin with.
             lock_wait_s: how long another process may take to give it back.
         Raises:
             StoreInUse: another process, or another cluster, has it.
             StoreTooNew: its schema is of a newer program.
-            StoreUnavailable: it cannot be opened or reached.
+            StoreUnavailable: it cannot be opened or reached, is damaged, empty or something else's.
         """
         self.url = _normal_url(url)
         self.place = self.url.render_as_string(hide_password=True)
@@ -109,14 +117,18 @@ class Store:
             with self.begin() as connection:
                 if not self.is_sqlite:
                     lock_opening(connection, place=self.place, wait_s=lock_wait_s)
+                self._check_ours(connection, is_known=is_known)
                 prepare_schema(connection)
                 epoch = fence.take(connection, cluster, place=self.place)
                 self.seal_key = _seal_key(connection)
             self.epoch = epoch
-        except SQLAlchemyError as error:
+        except StoreError:
+            self.close()
+            raise
+        except Exception as error:  # SQLAlchemy's, or the driver's own.
             self.close()
             raise StoreUnavailable(
-                f"The store {self.place} cannot be used ({type(error).__name__})."
+                f"The store {self.place} cannot be used ({_reason(error)})."
             ) from error
         except BaseException:
             self.close()
@@ -159,6 +171,21 @@ class Store:
         if self._lock is not None:
             self._lock.release()
 
+    def _check_ours(self, connection: Connection, *, is_known: bool) -> None:
+        """Raises: StoreUnavailable: it has another program's tables, or none where there were some."""
+        names = inspect(connection).get_table_names()
+        if schema_version.name in names:
+            return
+        if is_known:
+            raise StoreUnavailable(
+                f"The store {self.place} is empty, and this instance had one before: put it back, or a "
+                "backup by `midstream restore FILE`; a new data directory begins with a new store."
+            )
+        if names and self.is_sqlite:
+            raise StoreUnavailable(
+                f"The store {self.place} is another program's: it has {names[0]}."
+            )
+
     def _discard_writing(self) -> None:
         writing, self._writing = self._writing, None
         if writing is not None:
@@ -176,6 +203,12 @@ class Store:
         elif not is_reader:
             _configure_postgres_writer(engine)
         return engine
+
+
+def _reason(error: Exception) -> str:
+    """Return what the driver says, which has no parameters in it and no password."""
+    said = str(getattr(error, "orig", error)).splitlines()
+    return said[0].rstrip(".: ") if said else type(error).__name__
 
 
 def _normal_url(text: str) -> URL:
