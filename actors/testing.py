@@ -22,6 +22,7 @@ from actors.ports.carrier import CarrierLink
 from actors.ports.clock import Clock, SystemClock, Timer
 from actors.ports.directory import CarrierLost
 from actors.ports.ledger import (
+    Checkpoint,
     CompletionKey,
     HoldExtension,
     HoldPlacement,
@@ -146,11 +147,11 @@ class ScriptedProvider:
 
 
 class ScriptedLedger:
-    """Places, extends and settles in memory; `hold_back` makes callers wait, `errors` are raised first.
+    """Places, extends, keeps and settles in memory; `hold_back` makes callers wait, errors come first.
 
     Args:
-        place_errors, extend_errors, settle_errors: raised one per call, in order, before any call
-            succeeds.
+        place_errors, extend_errors, settle_errors, checkpoint_errors: raised one per call, in order,
+            before any call succeeds.
     """
 
     def __init__(
@@ -159,14 +160,18 @@ class ScriptedLedger:
         place_errors: Sequence[CompletionRuntimeError] = (),
         extend_errors: Sequence[CompletionRuntimeError] = (),
         settle_errors: Sequence[CompletionRuntimeError] = (),
+        checkpoint_errors: Sequence[Exception] = (),
     ) -> None:
         self.placements: list[HoldPlacement] = []
         self.extensions: list[HoldExtension] = []
         self.settlements: list[Settlement] = []
+        self.checkpoints: list[Checkpoint] = []
+        self.kept: dict[str, int] = {}  # events, by completion; what is not here is not open
         self.answer = Placed()
         self._place_errors = list(place_errors)
         self._extend_errors = list(extend_errors)
         self._settle_errors = list(settle_errors)
+        self._checkpoint_errors = list(checkpoint_errors)
         self._gate = asyncio.Event()
         self._gate.set()
 
@@ -181,6 +186,7 @@ class ScriptedLedger:
         if self._place_errors:
             raise self._place_errors.pop(0)
         self.placements.append(placement)
+        self.kept.setdefault(placement.header.completion_id, 0)
         return self.answer
 
     async def extend(self, extension: HoldExtension) -> int:
@@ -189,6 +195,17 @@ class ScriptedLedger:
             raise self._extend_errors.pop(0)
         self.extensions.append(extension)
         return extension.total_microcredits
+
+    async def checkpoint(self, actor: str, stretches: list[Checkpoint]) -> dict[str, int]:
+        await self._gate.wait()
+        if self._checkpoint_errors:
+            raise self._checkpoint_errors.pop(0)
+        open_ = [stretch for stretch in stretches if stretch.completion_id in self.kept]
+        for stretch in open_:
+            if stretch.count and stretch.first == self.kept[stretch.completion_id]:
+                self.checkpoints.append(stretch)
+                self.kept[stretch.completion_id] += stretch.count
+        return {stretch.completion_id: self.kept[stretch.completion_id] for stretch in open_}
 
     async def settle(self, settlement: Settlement) -> None:
         await self._gate.wait()

@@ -121,7 +121,9 @@ class CompletionActor:
         )
         server = Server(self._deployed.transport(), {CARRIER: carrier})
         self._address = await server.start(ray.util.get_node_ip_address())
-        self._housekeeping = asyncio.gather(carrier.reporter.run(registry), self._keep_title())
+        self._housekeeping = asyncio.gather(
+            carrier.reporter.run(registry), carrier.checkpointer.run(), self._keep_title()
+        )
         spare_what_stands()
         return carrier
 

@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from typing import Protocol
 
 from actors.completion.channel import ChannelSource
+from actors.completion.checkpointer import Checkpointer
 from actors.completion.driver import CompletionDriver
 from actors.completion.reporter import Reporter
 from actors.core.completion.event_log import EventLog
@@ -76,6 +77,7 @@ class Carrier:
     ) -> None:
         self._owner = owner
         self.reporter = Reporter(owner.actor)
+        self.checkpointer = Checkpointer(owner.actor, ledger, running=lambda: self.running)
         self._fingerprint = fingerprint
         self._slots_max = slots_max
         self._provider_of = provider_of
@@ -188,6 +190,7 @@ class Carrier:
         self._channel(channel).attach(command.completion_id, -1)
         driver.start()
         self.reporter.began(driver)
+        self.checkpointer.began()
         self._on_began(driver)
         return driver
 

@@ -38,9 +38,15 @@ from actors.core.completion.transitions import (
     SettlementStood,
     StreamState,
     UpstreamClosed,
+    UpstreamFailed,
     UpstreamOpened,
 )
-from actors.core.errors import CompletionNotFound, CompletionRuntimeError, IllegalTransition
+from actors.core.errors import (
+    CompletionNotFound,
+    CompletionRuntimeError,
+    Failure,
+    IllegalTransition,
+)
 from actors.core.events import CancelSource, Finished, Status
 from actors.core.record import CompletionHeader, CompletionRecord
 from actors.core.request import DisconnectPolicy, StartCommand
@@ -165,6 +171,16 @@ class CompletionDriver:
     def cancel(self, source: CancelSource) -> None:
         """Request a cancellation; the first source stands. Wait with `settled`."""
         self._feed(CancelRequested(source))
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether a provider was asked, and nothing has ended it yet."""
+        return self.completion.stream in (StreamState.CONNECTING, StreamState.STREAMING)
+
+    def fail(self, failure: Failure) -> None:
+        """Close the upstream of a stream that may not go on here; what stands of it is the ledger's word."""
+        if self.is_streaming:
+            self._feed(UpstreamFailed(failure))
 
     def reader_left(self, channel: str, departure: Departure) -> None:
         """Take a channel off; apply the disconnect policy if it was the last."""

@@ -14,7 +14,7 @@ from actors.rpc.contract import Asker, RemoteMethod
 from actors.rpc.contracts import LEDGER
 from actors.rpc.peer import Peer
 
-__all__ = ["LEDGER_NAME", "far_ledger", "patient"]
+__all__ = ["LEDGER_NAME", "PATIENCE_S", "far_ledger", "patient"]
 
 LEDGER_NAME = "completion-ledger"
 
@@ -23,7 +23,7 @@ _READS = (
     "list_completions", "record",
 )  # fmt: skip
 
-PATIENCE_S: Mapping[str, float] = {**dict.fromkeys(_READS, 5.0), "place": 10.0}
+PATIENCE_S: Mapping[str, float] = {**dict.fromkeys(_READS, 5.0), "place": 10.0, "checkpoint": 2.0}
 """How long an operation's answer is waited for: a host that is cut off neither answers nor breaks the call.
 A hold that is not answered for may be there all the same: the registry finds that nobody carries it.
 Those that are not here change what may not be changed twice, or need it durable: they wait."""

@@ -13,8 +13,9 @@ from sqlalchemy import Connection
 
 from actors.core.money.rate_limit import RequestBucket
 from actors.core.money.rules import Account, Accounts, Hold
-from actors.ledger.store import accounts, claims, records
+from actors.ledger.store import accounts, checkpoints, claims, records
 from actors.ledger.store.accounts import KeyOwner, TeamRow
+from actors.ledger.store.checkpoints import KeptLog
 from actors.ledger.store.records import OpenCompletion
 from actors.ports.ledger import CompletionKey, KeyRefusal, Principal
 
@@ -32,6 +33,7 @@ class Memory:
     open: dict[str, OpenCompletion] = field(default_factory=dict)  # by the completion's id
     tombstones: dict[str, dict[CompletionKey, float]] = field(default_factory=dict)  # by the team
     buckets: dict[str, RequestBucket] = field(default_factory=dict)  # by the team
+    kept: dict[str, KeptLog] = field(default_factory=dict)  # by the completion's id
     records_bytes: int = 0
 
     @classmethod
@@ -48,6 +50,7 @@ class Memory:
             memory.put_owner(owner)
         for completion in records.load_open(connection):
             memory.open[completion.located.completion_id] = completion
+        memory.kept = dict(checkpoints.load_kept(connection))
         for key, expires_at_s in claims.load_tombstones(connection):
             memory.tombstones.setdefault(key.team, {})[key] = expires_at_s
         memory.records_bytes = records.records_bytes(connection)

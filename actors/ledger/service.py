@@ -19,10 +19,19 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from actors.core.errors import Overloaded
+from actors.core.errors import Failure, Overloaded
 from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey
-from actors.ledger import administration, deleting, placing, reads, settling, upkeep
+from actors.ledger import (
+    administration,
+    checkpointing,
+    deleting,
+    losing,
+    placing,
+    reads,
+    settling,
+    upkeep,
+)
 from actors.ledger.checks import (
     check_billing_mode,
     check_limits,
@@ -41,6 +50,7 @@ from actors.ports.ledger import (
     LIMITS_UNCHANGED,
     POLICY_UNCHANGED,
     Balance,
+    Checkpoint,
     CompletionFilter,
     CompletionKey,
     CompletionRow,
@@ -146,13 +156,16 @@ class LedgerService:
             return None
         return await self._reads.compute(CompletionRecord.from_bytes, standing)
 
+    async def checkpoint(self, actor: str, stretches: list[Checkpoint]) -> dict[str, int]:
+        change = partial(checkpointing.checkpoint, actor=actor, stretches=stretches)
+        return await self._commit(partial(change, settings=self._settings))
+
     async def lose(self, actor: str) -> list[str]:
-        change = partial(settling.lose_actor, actor=actor, settings=self._settings)
-        return await self._until_done(change, settling.LOST_MAX)
+        return await self._lose(partial(losing.of_actor, actor=actor), losing.OWNER_DIED)
 
     async def lose_completions(self, completion_ids: list[str]) -> list[str]:
-        change = partial(settling.lose, completion_ids=completion_ids, settings=self._settings)
-        return await self._until_done(change, settling.LOST_MAX)
+        whose = partial(losing.those, completion_ids=completion_ids)
+        return await self._lose(whose, losing.OWNER_DIED)
 
     # What became of completions.
 
@@ -273,10 +286,9 @@ class LedgerService:
     async def housekeeping(self) -> dict[str, int]:
         """Give a sign of life, expire holds, evict records, remove old claims; return how many of each."""
         await self._commit(upkeep.give_sign)
-        expire = partial(settling.expire, settings=self._settings)
         evict = partial(upkeep.remove_records, settings=self._settings)
         return {
-            "expired": len(await self._until_done(expire, settling.LOST_MAX)),
+            "expired": len(await self._lose(losing.due, losing.HOLD_EXPIRED)),
             "evicted": await self._passes(evict, upkeep.PASS_MAX),
             "claims": await self._passes(upkeep.remove_claims, upkeep.PASS_MAX),
         }
@@ -317,15 +329,31 @@ class LedgerService:
         outcome: R = await self._commits.submit(change)
         return outcome
 
-    async def _until_done(
-        self, change: Callable[[Memory, Transaction], list[str]], pass_max: int
+    async def _lose(
+        self, whose: Callable[[Memory, float], list[str]], failure: Failure
     ) -> list[str]:
-        done: list[str] = []
+        """Fail what `whose` finds to be open, again and again until that is nothing more."""
+        lost: list[str] = []
+        read: dict[str, losing.KeptRecord] = {}
+
+        def change(memory: Memory, transaction: Transaction) -> losing.Losses:
+            return losing.lose(
+                memory,
+                transaction,
+                completion_ids=whose(memory, transaction.now_s),
+                failure=failure,
+                read=read,
+                settings=self._settings,
+            )
+
         while True:
-            found = await self._commit(change)
-            done += found
-            if len(found) < pass_max:
-                return done
+            losses = await self._commit(change)
+            lost += losses.lost
+            if losses.unread:
+                unread = losses.unread[: losing.READ_MAX]
+                read = await self._reads.run(losing.read_kept, unread, failure, self._clock())
+            elif not losses.has_more:
+                return lost
 
     async def _passes(self, change: Callable[[Memory, Transaction], int], pass_max: int) -> int:
         done = 0

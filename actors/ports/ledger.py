@@ -35,8 +35,10 @@ from actors.ports.accounts import (
 
 __all__ = [
     "LIMITS_UNCHANGED",
+    "NEVER_KEPT",
     "POLICY_UNCHANGED",
     "Balance",
+    "Checkpoint",
     "CompletionFilter",
     "CompletionKey",
     "CompletionRow",
@@ -107,6 +109,26 @@ class HoldExtension:
 
     completion_id: str
     total_microcredits: int
+
+
+NEVER_KEPT = -1
+"""In place of a number of events: this completion's content may not be written down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A stretch of a running completion's log, kept in case it is lost.
+
+    Args:
+        first: the sequence of its first event.
+        count: how many events it has; none where it is only asked how many are kept.
+        events: `partial_log.packed` of them; empty where there are none.
+    """
+
+    completion_id: str
+    first: int = 0
+    count: int = 0
+    events: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +234,7 @@ class CompletionFilter:
 
 
 class HoldLedger(Protocol):
-    """What a driver needs of the ledger: the three calls that follow a completion's money."""
+    """What a carrier needs of the ledger: the calls that follow a completion's money, and its log."""
 
     async def place(self, placement: HoldPlacement) -> Placed:
         """Place a hold durably. The same again, while its completion runs, is answered as the first time.
@@ -233,6 +255,17 @@ class HoldLedger(Protocol):
             InsufficientCredit: the team has not so much; what was held is held.
             CompletionNotFound: there is no such hold, or it was resolved.
         Cancel: the hold may have been extended.
+        """
+        ...
+
+    async def checkpoint(self, actor: str, stretches: list[Checkpoint]) -> dict[str, int]:
+        """Keep more of the logs of what that actor carries, for the records of what may be lost with it.
+
+        The actor asks while it lives; once it is dead, and they have time for it, replicas that have
+        copies. A stretch that does not follow what is kept is not taken.
+
+        Returns: how many events are kept of each completion, `NEVER_KEPT` of one whose content is not
+            written down. One that is not here has ended, or is another actor's.
         """
         ...
 
@@ -278,7 +311,10 @@ class Ledger(HoldLedger, Protocol):
         ...
 
     async def lose(self, actor: str) -> list[str]:
-        """Fail the open completions of a dead actor; return their ids. Idempotent."""
+        """Fail the open completions of a dead actor; return their ids. Idempotent.
+
+        What was kept of their logs is in their records.
+        """
         ...
 
     async def lose_completions(self, completion_ids: list[str]) -> list[str]:

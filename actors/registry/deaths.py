@@ -2,6 +2,9 @@
 
 A death is told by the cluster (`watch`). What nobody tells of is found by looking (`find_orphans`): an
 open completion of a carrier that does not live, or that lives and does not carry it.
+
+The ledger writes the record of what is lost with as much of the text as it keeps. So before it is told to,
+there is a moment in which replicas, which have the same word of the death, offer it what they mirror.
 """
 
 from __future__ import annotations
@@ -13,11 +16,14 @@ from typing import Protocol
 
 from actors.core.errors import CompletionRuntimeError
 from actors.ports.cluster import Cluster
-from actors.ports.ledger import CompletionKey, Located
+from actors.ports.ledger import Checkpoint, CompletionKey, Located
 
 __all__ = ["Deaths", "OpenCompletions"]
 
 _AGAIN_S = 1.0
+_WITNESS_S = 2.0
+"""How long replicas have for it. One that is stopped for longer comes too late."""
+
 _LOSE_PAUSE_S = 0.2
 _LOSE_TRIES = 150
 """Half a minute of a ledger that is away; what is open then is found by the look for orphans."""
@@ -27,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 class OpenCompletions(Protocol):
     """What the registry needs of the ledger; see `actors.ports.ledger`."""
+
+    async def checkpoint(self, actor: str, stretches: list[Checkpoint]) -> dict[str, int]: ...
 
     async def find(self, key: CompletionKey) -> Located | None: ...
 
@@ -65,9 +73,11 @@ class Deaths:
             await asyncio.sleep(_AGAIN_S)
 
     async def lose(self, name: str) -> None:
-        """Fail what a dead carrier carried."""
+        """Fail what a dead carrier carried, once those who mirror it have had their time."""
         for _ in range(_LOSE_TRIES):
             try:
+                await self._ledger.checkpoint(name, [])  # It hears, so whoever has a copy is heard.
+                await asyncio.sleep(_WITNESS_S)
                 await self._ledger.lose(name)
                 return
             except CompletionRuntimeError:
@@ -95,5 +105,6 @@ class Deaths:
                 missed.add(one.completion_id)
         orphans |= missed & self._missed
         if orphans:
+            await asyncio.sleep(_WITNESS_S)
             await self._ledger.lose_completions(sorted(orphans))
         self._missed = missed  # Not before: a look that failed is made again at once.

@@ -14,19 +14,21 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeVar, cast
 
+from actors.core.completion.partial_log import closings
 from actors.core.completion.readers import Departure
 from actors.core.errors import (
     CompletionNotFound,
     CompletionRuntimeError,
     Overloaded,
 )
-from actors.core.events import Event
+from actors.core.events import Event, Finished, Status
 from actors.ports.carrier import ABSENT, CHANNEL_LEASE_S, ChannelBatch
 from actors.ports.directory import CarrierLost, Carriers
 from actors.ports.ledger import Ledger
 from actors.ports.runtime import ReaderLeft
 from actors.replica.mirror import Mirror, MirrorSubscription
 from actors.replica.records import LOSS_TIMEOUT_S, POLL_S, settled_record
+from actors.replica.testimony import testify
 
 __all__ = ["Mirrors"]
 
@@ -248,6 +250,8 @@ class Mirrors:
     async def _end_from_store(self, mirror: Mirror) -> None:
         """Append the end that the store has, or say by an error that it has none, or does not tell."""
         have = len(mirror.events)
+        if have:
+            await testify(self._ledger, mirror, timeout_s=self._loss_timeout_s)
         events: Sequence[Event] = ()
         error: CompletionRuntimeError = Overloaded(_NO_WORD)
         try:
@@ -263,7 +267,7 @@ class Mirrors:
         if mirror.is_over or (not events and len(mirror.events) > have):
             return  # The carrier has it after all.
         if events:
-            mirror.extend(events[len(mirror.events) :] or events[-1:])
+            mirror.extend(_what_is_left(mirror.events, events))
         else:
             self._drop(mirror)
             mirror.break_off(error)
@@ -298,3 +302,16 @@ class Mirrors:
         error = None if task.cancelled() else task.exception()  # Marked as seen: all may have left.
         if error is not None and not isinstance(error, CompletionRuntimeError):
             _log.error("reading failed", exc_info=error)
+
+
+def _what_is_left(mirrored: Sequence[Event], stored: Sequence[Event]) -> Sequence[Event]:
+    """Return what a reader of the mirror has still to be told of a log that ended so.
+
+    Where the store may not have the text, or has less of it than was mirrored, that is the end alone.
+    """
+    have = len(mirrored)
+    if list(stored[:have]) == list(mirrored):
+        return stored[have:]
+    (end,) = stored[-1:]
+    is_cut = isinstance(end, Finished) and end.status is Status.FAILED
+    return (*closings(mirrored), end) if is_cut else (end,)

@@ -13,7 +13,7 @@ from actors.core.request import Dialect
 from actors.ports.carrier import CarrierFacts
 from actors.ports.clock import SystemClock
 from actors.ports.directory import CarrierLost
-from actors.ports.ledger import CompletionKey, Located
+from actors.ports.ledger import Checkpoint, CompletionKey, Located
 from actors.ports.registry import Began, CarrierReport
 from actors.ports.runtime import CompletionRow
 from actors.registry.service import RegistryService
@@ -189,6 +189,10 @@ class FakeLedger:
         if one in self.open:
             return Located(one, self.open[one], "n1", is_settled=False)
         return Located(one, "", "", is_settled=True) if one in self.settled else None
+
+    async def checkpoint(self, actor: str, stretches: list[Checkpoint]) -> dict[str, int]:
+        self._reach()
+        return {}
 
     async def lose(self, actor: str) -> list[str]:
         self._reach()

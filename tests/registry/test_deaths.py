@@ -9,6 +9,7 @@ import pytest
 
 from actors.core.errors import ActorAway
 from actors.ports.cluster import Cluster
+from actors.ports.ledger import Checkpoint
 from actors.registry.deaths import Deaths, OpenCompletions
 from tests.support.virtual_time import run_virtual
 
@@ -28,11 +29,17 @@ class PlayedLedger:
     def __init__(self, away: int) -> None:
         self.away = away
         self.asked = 0
+        self.heard_at_s = 0.0
 
-    async def lose(self, _actor: str) -> list[str]:
+    async def checkpoint(self, _actor: str, _stretches: list[Checkpoint]) -> dict[str, int]:
         self.asked += 1
         if self.asked <= self.away:
             raise ActorAway("The ledger is being restarted.")
+        self.heard_at_s = asyncio.get_running_loop().time()
+        return {}
+
+    async def lose(self, _actor: str) -> list[str]:
+        assert asyncio.get_running_loop().time() - self.heard_at_s == pytest.approx(2.0)
         return []
 
 
@@ -64,6 +71,7 @@ def test_a_ledger_that_stays_away_is_left_to_the_look_for_orphans() -> None:
         back, gone = PlayedLedger(3), PlayedLedger(10_000)
         await deaths(PlayedCluster(), back).lose("completion-1")
         assert back.asked == 4
+        assert back.heard_at_s == pytest.approx(0.6), "whoever mirrors it is heard after that"
         began_s = asyncio.get_running_loop().time()
         await deaths(PlayedCluster(), gone).lose("completion-1")
         assert asyncio.get_running_loop().time() - began_s == pytest.approx(30.0)

@@ -114,6 +114,7 @@ def show(outcome: Outcome) -> None:
     print(f"steps        {_counts(outcome.counted)}")
     print(f"completions  {sum(outcome.completions.values())}: {_counts(outcome.completions)}")
     print(f"deaths       {_counts(outcome.deaths)}; {outcome.rests} rests")
+    print(f"texts        {_counts(outcome.texts)}")
     print(f"transitions  {_counts(outcome.transitions)}")
     print(f"refusals     {_counts(outcome.refusals)}")
     print(f"cover        {cover_line(outcome)}")

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from enum import StrEnum
 from random import Random
 
+from actors.ledger.client import PATIENCE_S
 from tests.simulation.operator import Operator
 from tests.simulation.processes import RING_ROLES, Role, SimProcess
 from tests.simulation.ring import NODES, Ring
+from tests.simulation.texts import EVERYBODY, LEDGER, NO_END_S
 
 __all__ = ["Faults", "Kind"]
 
@@ -113,6 +115,7 @@ class Faults:
         ring.network.restore_all()
         for process in ring.processes.by_name.values():
             self._thaw(process)
+        ring.invariants.texts.mended()
 
     def _do(self, kind: Kind) -> None:
         rng, ring = self._rng, self._ring
@@ -134,25 +137,35 @@ class Faults:
         spoken_with = list(dict.fromkeys(end.peer.process for end in one.connections))
         other = rng.choice(spoken_with or [one])
         self._world.step("fault", f"{kind.value} {one.name} {other.name}")
+        disturbed = ring.invariants.texts.disturbed
         match kind:
             case Kind.FREEZE:
-                self._freeze(one, rng.choice((0.05, 0.5, 3.0, 8.0)))
+                for_s = rng.choice((0.05, 0.5, 3.0, 8.0))
+                disturbed([one.name], for_s)
+                self._freeze(one, for_s)
             case Kind.CUT:
+                disturbed([one.name, other.name], 1.0)
                 for after_s in _CUTS_S:  # A call that is made again may be cut again.
                     self._world.later(after_s, lambda: ring.network.cut(one, other))
             case Kind.SILENCE:
                 ring.network.silence(one, other)
-                self._after(rng.choice((0.2, 2.0, 7.0)), lambda: ring.network.restore(one, other))
+                for_s = rng.choice((0.2, 2.0, 7.0))
+                disturbed([one.name, other.name], for_s + 1.0)
+                self._after(for_s, lambda: ring.network.restore(one, other))
             case Kind.CLOCK:
                 one.loop.wall_offset_s += rng.choice((-30.0, -0.5, 0.5, 5.0))
                 if abs(one.loop.wall_offset_s) > 40.0:
                     one.loop.wall_offset_s = 0.0
             case Kind.COMMIT:
                 ring.commit_faults = 0.4
-                self._after(rng.choice((0.1, 1.0, 3.0)), self._commits_work)
+                for_s = rng.choice((0.1, 1.0, 3.0))
+                disturbed([LEDGER], for_s)
+                self._after(for_s, self._commits_work)
             case Kind.SLOW:
                 ring.network.late = 0.5
-                self._after(rng.choice((1.0, 3.0)), self._is_quick)
+                for_s = rng.choice((1.0, 3.0))
+                disturbed([EVERYBODY], for_s)
+                self._after(for_s, self._is_quick)
 
     def _kill(self, kind: Kind, living: list[SimProcess]) -> None:
         if kind is Kind.KILL_NODE:
@@ -175,7 +188,11 @@ class Faults:
             self._next_at_step = self._world.steps + _SOON_STEPS
             return
         self._world.step("fault", f"{Kind.FAIL_OVER.value} {old.node_id}")
-        self._freeze(old, self._rng.choice((0.0, 0.5, 3.0, 8.0)))
+        for_s = self._rng.choice((0.0, 0.5, 3.0, 8.0))
+        # Who has asked the old one waits for it as long as it has patience.
+        self._ring.invariants.texts.disturbed([EVERYBODY], for_s + PATIENCE_S["checkpoint"] + 1.0)
+        self._ring.invariants.texts.disturbed([LEDGER], NO_END_S)
+        self._freeze(old, for_s)
         other = next(node_id for node_id in NODES if node_id != old.node_id)
         self._ring.processes.start(old.name, Role.LEDGER, other)
 

@@ -33,6 +33,7 @@ from tests.simulation.bounds import lowered, passed
 from tests.simulation.process_loop import ProcessLoop
 from tests.simulation.processes import Role, SimProcess
 from tests.simulation.strangers import spoiling
+from tests.simulation.texts import LEDGER, Texts
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Invariants:
         self.unowned: dict[str, float] = {}  # open holds that nobody carries, since when
         self.terminals: dict[str, Finished] = {}
         self.logs: dict[str, Any] = {}
+        self.texts = Texts(world, self)
         self.starting: Counter[SimProcess] = Counter()  # starts under way, by replica
         self.started_with: dict[int, tuple[Slot, str]] = {}  # what each slot was last used for
         self._pending: list[Entry] = []
@@ -92,6 +94,8 @@ class Invariants:
             if is_shut_down and self.world.now_s > self.shuts_down_until_s:
                 self.broken("a shutdown that nobody ordered cancels what runs")
             effects = handle(completion, input, now_ns=now_ns)
+            if len(completion.log) != length:
+                self.texts.grew(completion.log)
             if (before, type(input)) in TRANSITIONS:
                 self.transitions[before, type(input)] += 1
             if before.is_terminal and completion.stream is not before:
@@ -137,6 +141,7 @@ class Invariants:
         with ExitStack() as stack:
             for place, name, hook in hooks:
                 stack.enter_context(patch.object(place, name, hook))
+            stack.enter_context(self.texts.watching())
             stack.enter_context(spoiling(self))
             stack.enter_context(lowered())
             yield
@@ -146,6 +151,7 @@ class Invariants:
     def committed(self, is_kept: bool) -> None:
         """A transaction ended: what it wrote stands, or never was."""
         entries, self._pending = self._pending, []
+        self.texts.committed(is_kept)
         if not is_kept:
             return
         for entry in entries:
@@ -208,6 +214,7 @@ class Invariants:
 
     def ledger_stands(self, service: LedgerService) -> None:
         self._pending = []
+        self.texts.mended(LEDGER)
 
     # Owners.
 
@@ -226,9 +233,9 @@ class Invariants:
             self.unowned[completion_id] = self.world.now_s
 
     def died(self, process: SimProcess) -> None:
-        if process.role is not Role.CARRIER:
-            return
-        for completion_id in [c for c, (p, _) in self.owners.items() if p is process]:
+        carried = [c for c, (p, _) in self.owners.items() if p is process]
+        self.texts.died(process, carried)
+        for completion_id in carried:
             del self.owners[completion_id]
             if completion_id in self.placed:
                 self.unowned[completion_id] = self.world.now_s
@@ -262,6 +269,8 @@ class Invariants:
         if any(isinstance(event, Finished) for event in before):
             self.broken(f"{completion_id} goes on after its end")
         theirs = before if isinstance(last, Finished) else events
+        if self.texts.read(completion_id, first, events):
+            theirs = []
         if theirs and tuple(log.read_after(first - 1, len(theirs))) != tuple(theirs):
             self.broken(f"a reader of {completion_id} read from {first} what is not in the log")
         if isinstance(last, Finished):
@@ -291,6 +300,7 @@ class Invariants:
     def forget(self, completion_id: str) -> None:
         """Nobody asks for it any more."""
         self.logs.pop(completion_id, None)
+        self.texts.forget(completion_id)
         self.terminals.pop(completion_id, None)
 
     # After each turn.

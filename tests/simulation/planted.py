@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from tests.simulation import mistakes, mistakes_in_calls, mistakes_in_slots
+from tests.simulation import mistakes, mistakes_in_calls, mistakes_in_slots, mistakes_in_texts
 
 __all__ = ["PLANTED", "Bug", "planted"]
 
@@ -118,6 +118,19 @@ PLANTED: dict[str, Bug] = {
         "a cancel was answered",
     ),
     "refused-is-not-told": Bug("CompletionDriver._refused", mistakes_in_calls.refused_is_not_told),
+    "first-mirror-stands": Bug(
+        "checkpointing._follows", mistakes_in_texts.first_mirror_stands, "in its record"
+    ),
+    "verdict-at-once": Bug("deaths._WITNESS_S", mistakes_in_texts.verdict_at_once, "mirrors"),
+    "checkpoints-dropped": Bug(
+        "Checkpointer._keep", mistakes_in_texts.checkpoints_dropped, "when its owner died"
+    ),
+    "checkpoints-stay": Bug(
+        "Transaction.drop_checkpoints", mistakes_in_texts.checkpoints_stay, "checkpoint"
+    ),
+    "finished-is-witnessed": Bug(
+        "checkpointing.checkpoint", mistakes_in_texts.finished_is_witnessed, "checkpoint"
+    ),
 }
 
 

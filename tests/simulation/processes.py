@@ -62,6 +62,7 @@ class SimProcess:
         self.born_at_s = world.now_s
         self.is_known_dead = False
         self.drains = False  # a replica that gets no new request, and ends when it has none
+        self.known_dead_at_s = 0.0
         self.frozen_s = 0.0
         self.frozen_at_s = 0.0
         self.on_death: list[Callable[[], None]] = []
@@ -167,6 +168,7 @@ class Processes:
 
     def _word(self, process: SimProcess) -> None:
         process.is_known_dead = True
+        process.known_dead_at_s = self.world.now_s
         if process.role is Role.CARRIER and self.by_name.get(process.name) is process:
             del self.by_name[process.name]
         told = [future for one, future in self._changed if one is process]

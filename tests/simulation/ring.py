@@ -32,13 +32,13 @@ from tests.simulation.invariants import Invariants
 from tests.simulation.network import Network, SimTransport
 from tests.simulation.processes import Processes, Role, SimProcess
 from tests.simulation.sim_store import SimStore
+from tests.simulation.texts import LEDGER
 from tests.simulation.upstream import SimProvider
 from tests.simulation.world import World
 from tests.support.faulty_store import Fault
 
 __all__ = ["LEDGER", "NODES", "TEAMS", "Ring"]
 
-LEDGER = "completion-ledger"
 NODES = ("n1", "n2")
 
 TEAMS: dict[str, tuple[int, TeamLimits, str]] = {
@@ -177,6 +177,7 @@ class Ring:
         process.service = carrier
         process.address = await Server(self.transport(process), {CARRIER: carrier}).start("sim")
         process.run(carrier.reporter.run(self.registry_of(process)))
+        process.run(carrier.checkpointer.run())
 
     async def _boot_replica(self, process: SimProcess) -> None:
         process.ledger_peer = self.peer(process, LEDGER)

@@ -72,5 +72,6 @@ def together(one: Outcome, other: Outcome) -> Outcome:
         transitions_missing=[n for n in map(transition_name, TRANSITIONS) if n not in transitions],
         refusals=added("refusals"),
         rests=one.rests + other.rests,
+        texts=added("texts"),
         faults=[],
     )

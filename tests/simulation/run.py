@@ -48,6 +48,7 @@ class Outcome:
     transitions_missing: list[str] = field(default_factory=list)
     refusals: dict[str, int] = field(default_factory=dict)
     rests: int = 0
+    texts: dict[str, int] = field(default_factory=dict)
     faults: list[int] = field(default_factory=list)
 
 
@@ -199,6 +200,7 @@ def _outcome(one: _Run, failure: str | None, seconds: float) -> Outcome:
         transitions_missing=[transition_name(pair) for pair in TRANSITIONS if not taken[pair]],
         refusals=dict(one.clients.errors),
         rests=one.rests,
+        texts=dict(invariants.texts.seen),
         faults=one.faults.happened,
     )
 

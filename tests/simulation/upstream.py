@@ -72,7 +72,7 @@ class _SimUpstream:
         self._news = asyncio.Event()
         self._is_closed = False
         self._is_over = False
-        self._pace_s = rng.choice((0.001, 0.01, 0.05, 0.5))
+        self._pace_s = rng.choice((0.001, 0.01, 0.05, 0.5, 1.0))
         self._left = rng.choice((1, 1, 1, 2, 3))  # segments of text
         self._ends_at_once = rng.random() < 0.7  # in the same moment as the last of them
 

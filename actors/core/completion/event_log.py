@@ -46,6 +46,11 @@ class EventLog:
         return f"<EventLog {len(self._events)} events, {self._bytes}/{self._bytes_max} bytes>"
 
     @property
+    def size_bytes(self) -> int:
+        """What the events weigh."""
+        return self._bytes
+
+    @property
     def is_full(self) -> bool:
         return self._bytes >= self._bytes_max
 

@@ -100,6 +100,15 @@ WHERE completions.completion_id IS NULL
    OR completions.charge_microcredits <> holds.charged_microcredits
 ORDER BY holds.hold_id
 """,
+    "checkpoint": """
+SELECT checkpoints.completion_id, completions.team, completions.status,
+       sum(checkpoints.events_count) AS events_kept
+FROM checkpoints
+LEFT JOIN completions ON completions.completion_id = checkpoints.completion_id
+WHERE coalesce(completions.status, '') <> 'running'
+GROUP BY checkpoints.completion_id, completions.team, completions.status
+ORDER BY checkpoints.completion_id
+""",
     "record": """
 SELECT completions.completion_id, completions.team, completions.status, completions.record_bytes
 FROM completions LEFT JOIN records ON records.completion_id = completions.completion_id

@@ -33,6 +33,11 @@ _STEPS: Mapping[int, tuple[str, ...]] = {
         "CREATE TABLE fence (epoch BIGINT NOT NULL, cluster TEXT NOT NULL, "
         "seen_at_s {double} NOT NULL)",
     ),
+    4: (
+        "CREATE TABLE checkpoints (completion_id TEXT NOT NULL, first INTEGER NOT NULL,"
+        " events_count INTEGER NOT NULL, events TEXT NOT NULL, PRIMARY KEY (completion_id, first),"
+        " FOREIGN KEY (completion_id) REFERENCES completions (completion_id))",
+    ),
 }
 
 _WORDS: Mapping[str, Mapping[str, str]] = {

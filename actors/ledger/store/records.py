@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from actors.core.record import CompletionHeader
-from actors.core.request import Dialect
+from actors.core.request import Dialect, Retention
 from actors.ledger.store.prepared import Prepared
 from actors.ledger.store.tables import RUNNING, completions, holds, records
 from actors.ports.ledger import CompletionFilter, CompletionKey, CompletionRow, Located
@@ -55,18 +55,22 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class OpenCompletion:
-    """What the ledger keeps in memory of a completion that runs."""
+    """What the ledger keeps in memory of a completion that runs.
+
+    `keeps_text` says whether its log may be written down before its end.
+    """
 
     located: Located
     key: CompletionKey
     is_cancelled_at_birth: bool
+    keeps_text: bool
 
     @classmethod
     def of(
         cls, header: CompletionHeader, key: CompletionKey, *, is_cancelled_at_birth: bool
     ) -> OpenCompletion:
         located = Located(header.completion_id, header.actor, header.node_id, is_settled=False)
-        return cls(located, key, is_cancelled_at_birth)
+        return cls(located, key, is_cancelled_at_birth, header.retention is Retention.FULL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +145,9 @@ def load_open(connection: Connection) -> Iterator[OpenCompletion]:
     """Yield the completions that run."""
     query = select(completions).join(holds).where(_IS_OPEN)
     for row in connection.execute(query):
-        yield OpenCompletion(
-            Located(row.completion_id, row.actor, row.node_id, is_settled=False),
-            CompletionKey(row.team, Dialect(row.dialect), row.wire_id),
-            row.is_cancelled_at_birth,
-        )
+        header = CompletionHeader.from_json(row.header)
+        key = CompletionKey(row.team, Dialect(row.dialect), row.wire_id)
+        yield OpenCompletion.of(header, key, is_cancelled_at_birth=row.is_cancelled_at_birth)
 
 
 def headers(connection: Connection, completion_ids: Sequence[str]) -> Iterator[CompletionHeader]:

@@ -32,6 +32,7 @@ from sqlalchemy import (
 __all__ = [
     "RUNNING",
     "SCHEMA_VERSION",
+    "checkpoints",
     "completions",
     "entries",
     "fence",
@@ -46,7 +47,7 @@ __all__ = [
     "tombstones",
 ]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raised with every change of a table, together with a step in `migrations`; a store of a newer schema is
 refused."""
 
@@ -202,6 +203,16 @@ records = Table(
     metadata,
     Column("completion_id", ForeignKey("completions.completion_id"), primary_key=True),
     Column("body", LargeBinary, nullable=False),
+)
+
+# Stretches of the logs of what runs, each the next of its completion's; gone with its settlement.
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("completion_id", ForeignKey("completions.completion_id"), primary_key=True),
+    Column("first", Integer, primary_key=True),  # the sequence of its first event
+    Column("events_count", Integer, nullable=False),
+    Column("events", Text, nullable=False),  # JSON, as in a record
 )
 
 tombstones = Table(

@@ -19,6 +19,7 @@ from actors.core.record import CompletionHeader
 from actors.ledger.store.prepared import Prepared
 from actors.ledger.store.tables import (
     RUNNING,
+    checkpoints,
     completions,
     entries,
     holds,
@@ -26,7 +27,7 @@ from actors.ledger.store.tables import (
     teams,
     tombstones,
 )
-from actors.ports.ledger import CompletionKey, Settlement
+from actors.ports.ledger import Checkpoint, CompletionKey, Settlement
 
 __all__ = ["Transaction"]
 
@@ -36,6 +37,7 @@ _INSERT_HOLD = Prepared(insert(holds))
 _INSERT_COMPLETION = Prepared(insert(completions))
 _INSERT_ENTRY = Prepared(insert(entries))
 _INSERT_RECORD = Prepared(insert(records))
+_INSERT_CHECKPOINT = Prepared(insert(checkpoints))
 
 _IS_OF_HOLD = holds.c.hold_id == bindparam("of_hold_id")
 _EXTEND_HOLD = Prepared(update(holds).where(_IS_OF_HOLD))
@@ -55,6 +57,10 @@ _MOVE_BALANCE = Prepared(
         credits_microcredits=teams.c.credits_microcredits + bindparam("credits_more"),
         held_microcredits=teams.c.held_microcredits + bindparam("held_more"),
     )
+)
+
+_DROP_CHECKPOINTS = Prepared(
+    delete(checkpoints).where(checkpoints.c.completion_id == bindparam("of_completion_id"))
 )
 
 _USE_TOMBSTONE = Prepared(
@@ -90,6 +96,8 @@ class Transaction:
                 _RESOLVE_HOLD,
                 _SETTLE_COMPLETION,
                 _INSERT_RECORD,
+                _INSERT_CHECKPOINT,
+                _DROP_CHECKPOINTS,
                 _USE_TOMBSTONE,
             )
         }
@@ -202,6 +210,21 @@ class Transaction:
         self._rows[_INSERT_RECORD].append(
             {"completion_id": settled.completion_id, "body": settled.body}
         )
+
+    def add_checkpoint(self, stretch: Checkpoint) -> None:
+        """Add the next stretch of a running completion's log."""
+        self._rows[_INSERT_CHECKPOINT].append(
+            {
+                "completion_id": stretch.completion_id,
+                "first": stretch.first,
+                "events_count": stretch.count,
+                "events": stretch.events,
+            }
+        )
+
+    def drop_checkpoints(self, completion_id: str) -> None:
+        """Add the removal of what is kept of a log: its record is there now."""
+        self._rows[_DROP_CHECKPOINTS].append({"of_completion_id": completion_id})
 
     def use_tombstone(self, key: CompletionKey) -> None:
         """Add the removal of a remembered cancellation that met its completion."""
