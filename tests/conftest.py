@@ -57,6 +57,7 @@ FAULTS += ("sim-garbage", "sim-half-frame", "sim-huge-frame")
 
 
 PROCESSES = (
+    "tests/chaos/test_chaos",
     "tests/clients/",
     "tests/ray/",
     "tests/two_node/",

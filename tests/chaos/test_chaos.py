@@ -1,0 +1,25 @@
+"""Goal: whoever dies or stalls, nothing is lost, doubled, owed or left behind. A minute of it."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.chaos.run import Options, run
+from tests.chaos.table import print_outcome
+
+pytestmark = pytest.mark.ray
+
+SECONDS = 60.0
+STREAMS = 40
+PAUSE_S = 6.0
+
+
+@pytest.mark.timeout(900)
+def test_a_minute_of_chaos_costs_nothing() -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    outcome = run(Options(SECONDS, seed, STREAMS, PAUSE_S))
+    print_outcome(outcome)
+    assert outcome.findings == [], f"again: python -m tests.chaos --minutes 1 --seed {seed}"
+    assert outcome.is_well, f"seed {seed}"
