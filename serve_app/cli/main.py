@@ -10,6 +10,7 @@ import logging
 import os
 import shlex
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,7 @@ from serve_app.cli import remote_commands as cli_remote
 from serve_app.cli.output import Output
 from serve_app.cli.remote import RemoteError
 from serve_app.cli.welcome import progress, welcome
+from serve_app.instance.backups import back_up_store, give_back_unresolved, restore_store
 from serve_app.instance.data_directory import DataDirectory, InstanceError
 from serve_app.instance.detached import start_in_background
 from serve_app.instance.environment import node_environment, serve_environment
@@ -41,6 +43,9 @@ app = typer.Typer(
 DataDir = Annotated[
     str | None, typer.Option(help="Where the instance keeps everything; ~/.midstream if not said.")
 ]
+Database = Annotated[
+    str | None, typer.Option(help="A postgresql:// URL (SQLite in the data directory).")
+]
 
 
 @app.command()
@@ -48,9 +53,7 @@ def up(
     host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (8000).")] = None,
     data_dir: DataDir = None,
-    database: Annotated[
-        str | None, typer.Option(help="A postgresql:// URL (SQLite in the data directory).")
-    ] = None,
+    database: Database = None,
     config: Annotated[
         str | None, typer.Option(help="YAML file of providers and models (simulated models).")
     ] = None,
@@ -122,6 +125,41 @@ def env(
         f"export MIDSTREAM_URL={note.url} MIDSTREAM_API_KEY={keys.demo} "
         f"MIDSTREAM_ADMIN_KEY={keys.admin}"
     )
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where to; it must not exist yet.")],
+    data_dir: DataDir = None,
+    database: Database = None,
+) -> None:
+    """Copy the store, while the instance runs or not."""
+    print(back_up_store(_settings(data_dir=data_dir, database=database), file))
+
+
+@app.command()
+def restore(
+    file: Annotated[
+        Path | None, typer.Argument(help="A backup; none after pg_restore did it.")
+    ] = None,
+    data_dir: DataDir = None,
+    database: Database = None,
+    give_back: Annotated[
+        bool, typer.Option("--give-back", help="Give back what is held since a restore instead.")
+    ] = False,
+) -> None:
+    """Put a backup in the place of the store of an instance that is stopped."""
+    settings = _settings(data_dir=data_dir, database=database)
+    directory = DataDirectory(settings.data_path)
+    directory.create()
+    if give_back:
+        if file is not None:
+            raise InstanceError("--give-back takes no file: it is about the store that is there.")
+        lines = give_back_unresolved(settings, directory)
+    else:
+        lines = restore_store(settings, directory, file)
+    for line in lines:
+        print(plain(line))
 
 
 cli_remote.register(app)

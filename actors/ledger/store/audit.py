@@ -96,7 +96,7 @@ SELECT holds.hold_id, holds.team, holds.state, completions.status,
 FROM holds LEFT JOIN completions ON completions.completion_id = holds.hold_id
 WHERE completions.completion_id IS NULL
    OR completions.team <> holds.team
-   OR (completions.status = 'running') <> (holds.state = 'pending')
+   OR (completions.status IN ('running', 'unresolved')) <> (holds.state = 'pending')
    OR completions.charge_microcredits <> holds.charged_microcredits
 ORDER BY holds.hold_id
 """,
@@ -105,7 +105,7 @@ SELECT checkpoints.completion_id, completions.team, completions.status,
        sum(checkpoints.events_count) AS events_kept
 FROM checkpoints
 LEFT JOIN completions ON completions.completion_id = checkpoints.completion_id
-WHERE coalesce(completions.status, '') <> 'running'
+WHERE coalesce(completions.status, '') NOT IN ('running', 'unresolved')
 GROUP BY checkpoints.completion_id, completions.team, completions.status
 ORDER BY checkpoints.completion_id
 """,
@@ -113,7 +113,7 @@ ORDER BY checkpoints.completion_id
 SELECT completions.completion_id, completions.team, completions.status, completions.record_bytes
 FROM completions LEFT JOIN records ON records.completion_id = completions.completion_id
 WHERE (records.completion_id IS NULL) <>
-      (completions.status = 'running' OR completions.content_deleted_at_s IS NOT NULL)
+      (completions.status IN ('running', 'unresolved') OR completions.content_deleted_at_s IS NOT NULL)
    OR completions.record_bytes <> coalesce(length(records.body), 0)
 ORDER BY completions.completion_id
 """,

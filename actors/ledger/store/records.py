@@ -143,7 +143,7 @@ def is_taken(connection: Connection, completion_id: str, key: CompletionKey) -> 
 
 def load_open(connection: Connection) -> Iterator[OpenCompletion]:
     """Yield the completions that run."""
-    query = select(completions).join(holds).where(_IS_OPEN)
+    query = select(completions).join(holds).where(_IS_OPEN, completions.c.status == RUNNING)
     for row in connection.execute(query):
         header = CompletionHeader.from_json(row.header)
         key = CompletionKey(row.team, Dialect(row.dialect), row.wire_id)

@@ -32,6 +32,7 @@ from sqlalchemy import (
 __all__ = [
     "RUNNING",
     "SCHEMA_VERSION",
+    "UNRESOLVED",
     "checkpoints",
     "completions",
     "entries",
@@ -53,6 +54,10 @@ refused."""
 
 RUNNING = "running"
 """`completions.status` until it is settled; afterwards it is the terminal state."""
+
+UNRESOLVED = "unresolved"
+"""`completions.status` of what ran when a backup was made that was restored since: its hold is open, and no
+ledger resolves it; see `backup`."""
 
 metadata = MetaData()
 
