@@ -5,7 +5,7 @@ settled. It knows nothing of the machine.
 
 Rules:
 - A ledger that is away is asked again until the hold has expired by itself; that is logged, once.
-- An exception that nobody foresaw is a bug of ours: logged each time, tried again a few times, and then
+- An exception that nobody foresaw is a bug of ours: logged once, tried again a few times, and then
   the completion ends as failed with nothing charged. Its hold is left to the ledger, which finds that
   nobody carries it.
 - A record is encoded once, however often it is sent, and a long one off the loop.
@@ -176,7 +176,8 @@ class HoldKeeper:
                 bugs += 1
                 if bugs >= _BUG_TRIES:
                     raise
-                _log.exception("settling %s failed", self._header.completion_id)
+                if bugs == 1:
+                    _log.exception("settling %s failed", self._header.completion_id)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, pause_max_s)
 

@@ -32,6 +32,7 @@ from actors.registry.draining import Drain, refusal
 from actors.registry.growth import Growth
 from actors.registry.locations import Locations
 from actors.registry.pool import CarrierState, Pool, SlotAsk
+from actors.registry.probes import PROBE_PAUSE_S, Probes
 from actors.registry.recalls import Recalls
 from actors.registry.waiters import Waiter, Waiters
 from actors.settings import Settings
@@ -55,6 +56,9 @@ _START_TIMEOUT_S = 30.0
 
 _SILENT_MAX_S = 180.0
 """How long a carrier that was started here may not answer before it is ended: it carries nothing."""
+
+_SILENT_BEFORE_MAX_S = 45.0
+"""How long one that an earlier registry started may not: it may hang, with all that it carries."""
 
 _FIRST_WORDS_S = 1.5
 """After a restart, until every replica has said which slots it holds: they renew each second."""
@@ -102,11 +106,10 @@ class RegistryService:
         self._recalls = Recalls()
         self._locations = Locations()
         self._deaths = Deaths(cluster, ledger, carried=self._carried)
+        self._probes = Probes(self._answers, own_node_id=identity.get("node_id", ""))
         self._tasks: set[asyncio.Task[None]] = set()
         self._not_ours: dict[str, float] = {}  # carriers of another release, since when
-        self._silent: dict[
-            str, float
-        ] = {}  # carriers started here that have not answered, since when
+        self._silent: dict[str, float] = {}  # carriers that have not answered, until they are ended
         self._grown = asyncio.Event()
         self._grants_from_s = 0.0
         self._drain = Drain(self._carriers, cluster)
@@ -124,6 +127,7 @@ class RegistryService:
         self._spawn(self._every(_TICK_S, self._tick))
         self._spawn(self._every(_REFRESH_S, self._refresh))
         self._spawn(self._every(_REAP_S, self._reap))
+        self._spawn(self._every(PROBE_PAUSE_S, self._probe))
 
     async def aclose(self) -> None:
         """Stop keeping house; the carriers go on."""
@@ -278,7 +282,7 @@ class RegistryService:
     async def _start_carrier(self, node_id: str) -> None:
         ulid = format_ulid(int(self._clock.wall_s() * 1000), self._randbits(80))
         name = f"{CARRIER_PREFIX}{ulid.lower()}"
-        self._silent[name] = _now_s()
+        self._silent[name] = _now_s() + _SILENT_MAX_S
         try:
             await self._cluster.start(name, node_id)
             await self._adopt(name, _START_TIMEOUT_S)
@@ -298,8 +302,8 @@ class RegistryService:
         unknown = [name for name in living if name not in self._pool]
         await asyncio.gather(*(self._adopt(name, _DESCRIBE_TIMEOUT_S) for name in unknown))
         self._not_ours = {n: since for n, since in self._not_ours.items() if n in living}
-        for name, since_s in tuple(self._silent.items()):
-            if _now_s() - since_s >= _SILENT_MAX_S:
+        for name, until_s in tuple(self._silent.items()):
+            if _now_s() >= until_s:
                 del self._silent[name]
                 await self._end(name)
 
@@ -315,7 +319,8 @@ class RegistryService:
         except CarrierLost:
             self._silent.pop(name, None)
         except (CompletionRuntimeError, TimeoutError):
-            pass  # The next look asks again.
+            # The next look asks again.
+            self._silent.setdefault(name, _now_s() + _SILENT_BEFORE_MAX_S)
         else:
             self._silent.pop(name, None)
             if name not in self._pool:
@@ -374,6 +379,14 @@ class RegistryService:
         except (CarrierLost, CompletionRuntimeError, TimeoutError):
             return None
 
+    async def _answers(self, name: str) -> bool:
+        """Whether a carrier answers, and not whether it can be reached."""
+        try:
+            await self._carriers.link(name).describe()
+        except (CarrierLost, CompletionRuntimeError):
+            return False
+        return True
+
     async def _carried(self, name: str) -> set[str] | None:
         facts = await self._describe(name)
         return None if facts is None else {row.id for row in facts.rows}
@@ -401,6 +414,11 @@ class RegistryService:
         warm = self._growth.slots_warm
         surplus = self._pool.surplus(idle_s=_IDLE_S, slots_warm=warm, now_s=now_s)
         await asyncio.gather(*map(self._end_idle, surplus))
+
+    async def _probe(self) -> None:
+        for name in await self._probes.look(self._pool.carriers):
+            _log.warning("%s lives and does nothing: it is ended, with what it carries", name)
+            await self._end(name)
 
     async def _refresh(self) -> None:
         self._growth.set_nodes(await self._cluster.nodes())

@@ -85,6 +85,10 @@ def test_a_killed_actor_fails_its_completion_and_voids_the_hold(midstream: Insta
     assert record["status"] == "failed"
     assert "error" in reader.last, "the reader is told by a typed frame"
     assert not reader.has_done
+    written = record["choices"][0]["message"]["content"]
+    assert "".join(reader.tokens) == written, "what was shown is what is recorded"
+    assert record["usage"]["completion_tokens"] == len(reader.tokens) >= 3
+    assert replay(midstream, name).count('"content":" ') == len(reader.tokens)
     assert record["usage"]["credits_charged"] == 0
     with midstream.client() as client:
         after = client.get("/v1/balance").json()
@@ -92,6 +96,50 @@ def test_a_killed_actor_fails_its_completion_and_voids_the_hold(midstream: Insta
     assert after["credits"] == before["credits"]
     admin_record = midstream.admin("GET", f"/admin/v1/completions/{name}")
     assert "completion_lost" in str(admin_record)
+
+
+def test_a_text_is_kept_where_nobody_mirrors_it(midstream: Instance) -> None:
+    """Owner and witness die together: what is missing is what came since the last checkpoint."""
+    reader = stream(
+        midstream, "sim-long", max_tokens=2_000, headers={"Midstream-On-Disconnect": "continue"}
+    ).wait_for_tokens(150)
+    name = reader.completion_id
+    shown = len(reader.tokens)
+    os.kill(int(reader.answer_headers["midstream-replica"].split("/")[1]), signal.SIGKILL)
+    kill(int(row(midstream, name)["pid"]))
+    record = wait_until(
+        lambda: (r := get(midstream, name))["status"] != "in_progress" and r, "it is lost", 15
+    )
+    reader.join()
+    written = record["choices"][0]["message"]["content"]
+    assert written.startswith("".join(reader.tokens[: shown - 100])), "two seconds' worth"
+    assert record["usage"]["credits_charged"] == 0
+
+
+def test_an_actor_that_hangs_is_found_and_its_text_is_kept(midstream: Instance) -> None:
+    reader = stream(midstream, "sim-long", max_tokens=2_000).wait_for_tokens(3)
+    name = reader.completion_id
+    pid = int(row(midstream, name)["pid"])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        record = wait_until(
+            lambda: _ended(midstream, name), "it is found, and what it carries is lost", 25
+        )
+        reader.join()
+        assert record["choices"][0]["message"]["content"] == "".join(reader.tokens)
+        wait_until(lambda: not is_alive(pid), "the process is gone", 15)
+    finally:
+        if is_alive(pid):
+            os.kill(pid, signal.SIGCONT)
+
+
+def _ended(instance: Instance, completion_id: str) -> dict[str, Any] | None:
+    """Return the record of a completion that has ended; None while its owner does not answer."""
+    with instance.client() as client:
+        answer = client.get(f"/v1/chat/completions/{completion_id}")
+    if answer.status_code != 200 or answer.json()["status"] == "in_progress":
+        return None
+    return dict(answer.json())
 
 
 def test_a_killed_registry_is_missed_by_nobody(midstream: Instance) -> None:

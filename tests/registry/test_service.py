@@ -387,6 +387,7 @@ def test_idle_carriers_beyond_the_warm_ones_end_and_rows_come_from_the_others() 
                 ("a", 1),
                 ("b", 1),
             ]
+            rig.cluster.carriers["completion-1"].is_silent = False
             await asyncio.sleep(125.0)
             assert len(rig.cluster.ended) == 1
 

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     KILL_NODE = "kill-node"
     FAIL_OVER = "fail-over"
     FREEZE = "freeze"
+    HANG = "hang"
     CUT = "cut"
     SILENCE = "silence"
     CLOCK = "clock"
@@ -82,6 +83,7 @@ class Faults:
         self._rng = Random(ring.world.rng.getrandbits(64))
         self._number = 0
         self.happened: list[int] = []
+        self._hung: list[SimProcess] = []
         self._next_at_step = 0
         self._rounds = 0
         self.is_on = False
@@ -123,8 +125,8 @@ class Faults:
         if kind in _ROLES or kind is Kind.KILL_NODE:
             self._kill(kind, living)
             return
-        if kind is Kind.FAIL_OVER:
-            self._fail_over(living)
+        if kind in (Kind.FAIL_OVER, Kind.HANG):
+            self._fail_over(living) if kind is Kind.FAIL_OVER else self._hang(living)
             return
         if kind in (Kind.DRAIN, Kind.REDEPLOY):
             self._world.step("fault", kind.value)
@@ -181,6 +183,19 @@ class Faults:
         for victim in victims:
             self._ring.processes.kill(victim)
 
+    def _hang(self, living: list[SimProcess]) -> None:
+        """A carrier beside the registry does nothing any more, for ever: one at a time."""
+        victims = [p for p in living if p.role is Role.CARRIER and p.node_id == NODES[0]]
+        if not victims or any(not process.is_dead for process in self._hung):
+            self._next_at_step = self._world.steps + _SOON_STEPS
+            return
+        victim = self._rng.choice(victims)
+        self._world.step("fault", f"{Kind.HANG.value} {victim.name}")
+        self._hung.append(victim)
+        self._ring.invariants.hung[victim] = self._world.now_s
+        self._ring.invariants.texts.disturbed([victim.name], NO_END_S)
+        self._world.freeze(victim.loop)
+
     def _fail_over(self, living: list[SimProcess]) -> None:
         """The ledger's node is taken for dead, and lives: a second ledger is started on another node."""
         old = next((process for process in living if process.role is Role.LEDGER), None)
@@ -209,7 +224,7 @@ class Faults:
             self._world.later(for_s, lambda: self._thaw(process))
 
     def _thaw(self, process: SimProcess) -> None:
-        if process.loop.is_frozen:
+        if process.loop.is_frozen and process not in self._hung:
             process.frozen_s += self._world.now_s - process.frozen_at_s
             self._world.thaw(process.loop)
 

@@ -24,7 +24,7 @@ from actors.core.request import StartCommand
 from actors.ledger.service import LedgerService
 from actors.ledger.store.transaction import Transaction
 from actors.ports.carrier import DRAIN_LEASE_S
-from actors.ports.registry import Slot
+from actors.ports.registry import REGISTRY_NAME, Slot
 from actors.registry.pool import Pool
 from actors.registry.service import RegistryService
 from actors.replica.slots import Slots
@@ -43,6 +43,9 @@ __all__ = ["Invariants"]
 
 _VERDICT_S_MAX = 120.0
 """How long a completion may be without an owner while faults go on."""
+
+_HUNG_S_MAX = 17.0
+"""How long a carrier may hang beside a registry that is well."""
 
 _LOOK_EVERY = 64
 
@@ -64,6 +67,7 @@ class Invariants:
         self.terminals: dict[str, Finished] = {}
         self.logs: dict[str, Any] = {}
         self.texts = Texts(world, self)
+        self.hung: dict[SimProcess, float] = {}  # carriers, since when
         self.starting: Counter[SimProcess] = Counter()  # starts under way, by replica
         self.started_with: dict[int, tuple[Slot, str]] = {}  # what each slot was last used for
         self._pending: list[Entry] = []
@@ -242,7 +246,7 @@ class Invariants:
 
     def is_ended(self, process: SimProcess) -> None:
         """The registry ends a carrier."""
-        if process.stands and process.service.running:
+        if process.stands and process.service.running and process not in self.hung:
             self.broken(f"{process.name} is ended, and carries {process.service!r}")
 
     def drained(self, registry: RegistryService, left: int) -> None:
@@ -318,6 +322,7 @@ class Invariants:
         self._looks += 1
         if self._looks % _LOOK_EVERY == 0:
             self._check_verdicts()
+            self._check_hung()
 
     def _check_carrier(self, name: str, carrier: Carrier) -> None:
         if len(carrier._running) > self.ring.settings.slots_max:
@@ -371,6 +376,18 @@ class Invariants:
             if now_s - since_s > _VERDICT_S_MAX:
                 self.broken(f"{completion_id} is open and nobody's for {_VERDICT_S_MAX} s")
                 return
+
+    def _check_hung(self) -> None:
+        registry = self.ring.processes.by_name.get(REGISTRY_NAME)
+        for process, since_s in tuple(self.hung.items()):
+            if process.is_dead:
+                del self.hung[process]
+            elif registry is None or not registry.stands or registry.born_at_s + 6.0 > since_s:
+                continue  # A new one looks for it longer.
+            elif self.world.now_s - since_s > _HUNG_S_MAX and self.texts.was_calm(
+                REGISTRY_NAME, self.world.now_s, _HUNG_S_MAX
+            ):
+                self.broken(f"{process.name} hangs and is not ended")
 
     # At rest.
 

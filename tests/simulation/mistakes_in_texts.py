@@ -10,6 +10,7 @@ from actors.completion.checkpointer import Checkpointer
 from actors.ledger import checkpointing
 from actors.ledger.store.transaction import Transaction
 from actors.registry import deaths
+from actors.registry.probes import Probes
 
 
 def first_mirror_stands() -> Any:
@@ -52,3 +53,10 @@ def finished_is_witnessed() -> Any:
         return counts
 
     return patch.object(checkpointing, "checkpoint", believed)
+
+
+def hung_is_not_looked_for() -> Any:
+    async def nothing(_probes: Probes, _carriers: Any) -> list[str]:
+        return []
+
+    return patch.object(Probes, "look", nothing)

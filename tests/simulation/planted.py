@@ -118,6 +118,9 @@ PLANTED: dict[str, Bug] = {
         "a cancel was answered",
     ),
     "refused-is-not-told": Bug("CompletionDriver._refused", mistakes_in_calls.refused_is_not_told),
+    "hung-is-not-looked-for": Bug(
+        "Probes.look", mistakes_in_texts.hung_is_not_looked_for, "hangs and is not ended|wait for"
+    ),
     "first-mirror-stands": Bug(
         "checkpointing._follows", mistakes_in_texts.first_mirror_stands, "in its record"
     ),

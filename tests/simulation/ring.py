@@ -155,6 +155,7 @@ class Ring:
             fingerprint=self.fingerprint,
             clock=SystemClock(),
             randbits=random.Random(bits).getrandbits,
+            identity={"node_id": process.node_id},
         )
         await service.open()
         process.service = service

@@ -24,7 +24,7 @@ _FEW_CLIENTS = 10
 """A storm with no more than these is a third as long: little happens at once."""
 
 _SETTLE_S_MAX = 200.0
-_REST_S_MAX = 60.0
+_REST_S_MAX = 120.0
 
 _EXPECTED_LOGS = (
     "were not committed",  # the store was told to fail

@@ -136,14 +136,14 @@ class Texts:
     def _check_witnesses(self, completion_id: str, kept: int) -> None:
         now_s = self.world.now_s
         owner, _ = self._deaths[completion_id]
-        if not owner.is_known_dead or now_s - owner.known_dead_at_s < _HEARD_S:
+        if not owner.is_known_dead:
             return
         for replica, mirror in self._witnesses[completion_id]:
             events = [event for event in mirror.events if not isinstance(event, Finished)]
             is_read = mirror.readers > 0 and bool(events)  # Else nobody was shown any of it.
             if replica.is_dead or not is_read:
                 continue
-            if not self._was_calm(replica.name, now_s, _HEARD_S):
+            if not self.was_calm(replica.name, now_s, _HEARD_S):
                 continue
             self.seen["witnessed"] += 1
             if len(events) > kept:
@@ -154,7 +154,7 @@ class Texts:
 
     def _check_checkpoints(self, completion_id: str, kept: int) -> None:
         owner, died_at_s = self._deaths[completion_id]
-        if not self._was_calm(owner.name, died_at_s, _KEPT_S):
+        if not self.was_calm(owner.name, died_at_s, _KEPT_S):
             return
         grown = self._grew.get(self._all.logs[completion_id], ())
         old = [count for at_s, count in grown if at_s <= died_at_s - _KEPT_S]
@@ -166,7 +166,7 @@ class Texts:
                     f"and {kept} of them are in its record"
                 )
 
-    def _was_calm(self, name: str, until_s: float, for_s: float) -> bool:
+    def was_calm(self, name: str, until_s: float, for_s: float) -> bool:
         return not any(
             since_s < until_s and to_s > until_s - for_s and whose in (name, LEDGER, EVERYBODY)
             for since_s, to_s, whose in self._disturbed
