@@ -139,7 +139,7 @@ TABLE: list[tuple[CompletionRuntimeError, Operation, int, str, str]] = [
         SERVER,
     ),
     (upstream(FailureCode.UPSTREAM_TIMEOUT), CREATE, 502, "chat_provider_unavailable", SERVER),
-    (upstream(FailureCode.COMPLETION_LOST), CREATE, 502, "chat_provider_unavailable", SERVER),
+    (upstream(FailureCode.COMPLETION_LOST), CREATE, 500, "internal_error", SERVER),
     (
         upstream(FailureCode.UPSTREAM_RATE_LIMITED, 429, 7.5),
         CREATE,

@@ -72,7 +72,7 @@ TABLE: list[tuple[CompletionRuntimeError, int, str]] = [
     (failed(FailureCode.UPSTREAM_UNAVAILABLE), 502, "api_error"),
     (failed(FailureCode.UPSTREAM_UNAUTHORIZED), 502, "api_error"),
     (failed(FailureCode.UPSTREAM_TIMEOUT), 502, "api_error"),
-    (failed(FailureCode.COMPLETION_LOST), 502, "api_error"),
+    (failed(FailureCode.COMPLETION_LOST), 500, "api_error"),
     (failed(FailureCode.UPSTREAM_RATE_LIMITED), 429, "rate_limit_error"),
     (failed(FailureCode.UPSTREAM_REJECTED), 400, "invalid_request_error"),
     (failed(FailureCode.INTERNAL), 500, "api_error"),

@@ -119,7 +119,7 @@ def test_the_published_literals(
         (failed(FailureCode.UPSTREAM_UNAVAILABLE), 502, "api_error", "api_error"),
         (failed(FailureCode.UPSTREAM_UNAUTHORIZED), 502, "api_error", "api_error"),
         (failed(FailureCode.UPSTREAM_TIMEOUT), 502, "api_error", "api_error"),
-        (failed(FailureCode.COMPLETION_LOST), 502, "api_error", "api_error"),
+        (failed(FailureCode.COMPLETION_LOST), 500, "api_error", "internal_error"),
         (failed(FailureCode.UPSTREAM_RATE_LIMITED), 429, "rate_limit_error", "rate_limit"),
         (failed(FailureCode.UPSTREAM_REJECTED), 400, INVALID, "invalid_request"),
         (failed(FailureCode.INTERNAL), 500, "api_error", "internal_error"),

@@ -98,7 +98,7 @@ ROWS: list[tuple[CompletionRuntimeError, int, str, str | None, str | None]] = [
     (upstream(FailureCode.UPSTREAM_UNAVAILABLE), 502, PROVIDER, None, None),
     (upstream(FailureCode.UPSTREAM_UNAUTHORIZED), 502, PROVIDER, None, None),
     (upstream(FailureCode.UPSTREAM_TIMEOUT), 502, PROVIDER, None, None),
-    (upstream(FailureCode.COMPLETION_LOST), 502, PROVIDER, "completion_lost", None),
+    (upstream(FailureCode.COMPLETION_LOST), 500, PROVIDER, "completion_lost", None),
     (upstream(FailureCode.UPSTREAM_RATE_LIMITED), 429, RATE, "rate_limit_exceeded", None),
     (upstream(FailureCode.UPSTREAM_REJECTED), 400, INVALID, None, None),
     (upstream(FailureCode.INTERNAL), 500, PROVIDER, None, None),

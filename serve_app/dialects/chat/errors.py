@@ -3,9 +3,8 @@
 Four things no row can hold: a fault of the request, of the key and of the rate say more of themselves,
 and what is missing in a create is another thing than what is missing in a cancel.
 
-`completion_lost` reads as `chat_provider_unavailable`, the code that clients of this API already
-treat as "failed, not charged, may be tried again"; `midstream.failure` beside the error tells it
-apart, and has the runtime's own word for every failure.
+`completion_lost` reads as `internal_error`: it is the runtime's fault and no provider's. `midstream.failure`
+beside the error has the runtime's own word for every failure.
 
 Source: contract of the chat dialect, section 8; design, section 7.
 """
@@ -81,6 +80,7 @@ CHAT_ERRORS = ErrorWords(
         ReplayGap: ErrorRow(400, _INVALID, "value_out_of_range", "starting_after"),
     },
     failures={
+        FailureCode.COMPLETION_LOST: ErrorRow(500, _SERVER, "internal_error"),
         FailureCode.UPSTREAM_RATE_LIMITED: ErrorRow(429, _RATE, "too_many_requests"),
         FailureCode.UPSTREAM_REJECTED: ErrorRow(400, _INVALID, "invalid_format"),
     },

@@ -100,7 +100,11 @@ MESSAGES_ERRORS = ErrorWords(
         Overloaded: _OVERLOADED,
         NotCancellable: _OVERLOADED,  # The cancel is on its way: the same call again will tell.
     },
-    failures={FailureCode.UPSTREAM_RATE_LIMITED: _RATE, FailureCode.UPSTREAM_REJECTED: _INVALID},
+    failures={
+        FailureCode.COMPLETION_LOST: ErrorRow(500, "api_error"),
+        FailureCode.UPSTREAM_RATE_LIMITED: _RATE,
+        FailureCode.UPSTREAM_REJECTED: _INVALID,
+    },
     unavailable=ErrorRow(502, "api_error"),
     internal=ErrorRow(500, "api_error", message=INTERNAL_SAYS),
 )

@@ -96,6 +96,7 @@ _ERRORS = ErrorWords(
         ReplayGap: ErrorRow(400, _INVALID, "invalid_parameter", "starting_after"),
     },
     failures={
+        FailureCode.COMPLETION_LOST: ErrorRow(500, "api_error", "internal_error"),
         FailureCode.UPSTREAM_RATE_LIMITED: ErrorRow(429, "rate_limit_error", "rate_limit"),
         FailureCode.UPSTREAM_REJECTED: ErrorRow(400, _INVALID, "invalid_request"),
     },

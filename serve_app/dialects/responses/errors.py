@@ -122,7 +122,7 @@ RESPONSES_ERRORS = ErrorWords(
         ReplayGap: ErrorRow(400, _INVALID, None, "starting_after"),
     },
     failures={
-        FailureCode.COMPLETION_LOST: ErrorRow(502, _PROVIDER, "completion_lost"),
+        FailureCode.COMPLETION_LOST: ErrorRow(500, _PROVIDER, "completion_lost"),
         FailureCode.UPSTREAM_RATE_LIMITED: ErrorRow(429, _RATE, "rate_limit_exceeded"),
         FailureCode.UPSTREAM_REJECTED: ErrorRow(400, _INVALID),
     },
