@@ -269,8 +269,11 @@ class _OneCarrier:
             raise CarrierLost
         return self._carrier
 
-    def forget(self, carrier: str) -> None:
+    async def look(self, carrier: str) -> None:
         pass  # It lives as long as this process.
+
+    def forget(self, carrier: str) -> None:
+        pass
 
 
 class _RegistryOfOne:

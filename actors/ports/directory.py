@@ -41,6 +41,13 @@ class Carriers(Protocol):
         """
         ...
 
+    async def look(self, carrier: str) -> None:
+        """Return when it says that it lives: a carrier that is silent may be long in saying so.
+
+        Raises: CarrierLost: it is dead, although a connection to it may stand. ActorAway: nobody says.
+        """
+        ...
+
     def forget(self, carrier: str) -> None:
         """The carrier is dead: end the way to it."""
         ...

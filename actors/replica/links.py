@@ -43,6 +43,9 @@ class Links:
             kept = self._links[carrier] = peer, CARRIER.client(peer)
         return kept[1]
 
+    async def look(self, carrier: str) -> None:
+        await self._directory.address(carrier)
+
     def forget(self, carrier: str) -> None:
         kept = self._links.pop(carrier, None)
         if kept is not None:

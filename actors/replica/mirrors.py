@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -208,13 +208,25 @@ class Mirrors:
                             break  # A batch is missing; the next lease sends it again.
         except CarrierLost:
             raise
-        except (TimeoutError, CompletionRuntimeError):
-            pass  # To a host that is cut off, a call neither ends nor breaks, not even afterwards.
+        except TimeoutError:
+            await self._look(carrier)
+        except CompletionRuntimeError:
+            pass
         except Exception:
             # A bug of ours must not leave the readers of a living completion waiting for ever.
             _log.exception("reading the channel of %s failed", carrier)
         if now_s() - began_s < POLL_S:
             await asyncio.sleep(POLL_S)  # What ended at once is not opened again at once.
+
+    async def _look(self, carrier: str) -> None:
+        """Ask whether a silent carrier is dead: one that hung until it was ended breaks no connection, and
+        to a host that is cut off a call neither ends nor breaks.
+
+        Raises: CarrierLost.
+        """
+        with suppress(TimeoutError, CompletionRuntimeError):
+            async with asyncio.timeout(self._silence_timeout_s):
+                await self._carriers.look(carrier)
 
     def _cursors(self, carrier: str) -> dict[str, int]:
         """Return what is read there, and the sequence of the last event that is here of each."""

@@ -77,6 +77,9 @@ class PlayedCarriers:
     def link(self, carrier: str) -> CarrierLink:
         return self._link
 
+    async def look(self, carrier: str) -> None:
+        pass
+
     def forget(self, carrier: str) -> None:
         raise AssertionError("it lives")
 
@@ -506,6 +509,9 @@ def test_a_start_that_goes_to_another_carrier_is_read_there() -> None:
             if self.first_died.is_set():
                 raise CarrierLost
             return self.first
+
+        async def look(self, carrier: str) -> None:
+            self.link(carrier)
 
     async def run() -> None:
         two = Two()

@@ -84,6 +84,9 @@ class CutOff:
     def link(self, carrier: str) -> CarrierLink:
         return self._link
 
+    async def look(self, carrier: str) -> None:
+        pass
+
     def forget(self, carrier: str) -> None:
         raise AssertionError("no slot was given")
 

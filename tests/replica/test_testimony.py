@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +13,13 @@ from actors.core.completion.partial_log import closings, joined
 from actors.core.errors import ActorAway
 from actors.core.events import Event, Finished, Started, TextDelta
 from actors.core.record import CompletionRecord
+from actors.ports.carrier import CarrierLink
+from actors.ports.directory import CarrierLost
 from actors.ports.ledger import NEVER_KEPT, Checkpoint, Located
+from actors.ports.runtime import ReaderLeft
 from actors.replica import testimony
 from actors.replica.mirror import Mirror
-from tests.replica.test_mirrors import ACTOR, NAME, DeadCarriers, mirrors
+from tests.replica.test_mirrors import ACTOR, NAME, DeadCarriers, PlayedLink, mirrors
 from tests.support.ledger import failed, header
 from tests.support.virtual_time import run_virtual
 
@@ -132,6 +136,42 @@ def test_a_reader_is_told_the_rest_and_one_end(recorded: int, mirrored: int) -> 
         shown = LOG[: max(recorded, mirrored)]
         assert tuple(events) == (*shown, *closings(shown))
         assert isinstance(end, Finished)
+        await reading.aclose()
+
+    run_virtual(run())
+
+
+class HungCarriers:
+    """Its connection stands and brings nothing; the cluster says that it is dead, after two looks."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def link(self, carrier: str) -> CarrierLink:
+        return PlayedLink()
+
+    async def look(self, carrier: str) -> None:
+        self.looks += 1
+        if self.looks == 1:
+            raise ActorAway("The cluster does not answer.")
+        if self.looks == 2:
+            await asyncio.Event().wait()
+        raise CarrierLost
+
+    def forget(self, carrier: str) -> None:
+        raise AssertionError("that is for whoever was told")
+
+
+def test_a_carrier_that_hung_until_it_was_ended_is_known_to_be_dead() -> None:
+    async def run() -> None:
+        carriers, verdict, lost = HungCarriers(), Verdict(3), list[str]()
+        reading = mirrors(carriers, verdict, on_lost=lost.append, silence_timeout_s=2.0)
+        reader = reading.open(ACTOR, NAME)
+        events: list[Event] = []
+        while not (events and isinstance(events[-1], Finished)):
+            events += await reader.read()
+        assert (lost, carriers.looks) == ([ACTOR], 3)
+        await reader.aclose(ReaderLeft.FINISHED)
         await reading.aclose()
 
     run_virtual(run())
