@@ -78,8 +78,9 @@ def has_mark(pid: int, data_dir: Path) -> bool:
 class Stream:
     """A client that reads a slow stream in a thread, to its end."""
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, *, tokens: int = 1_000) -> None:
         self._instance = instance
+        self._tokens = tokens
         self._first_token = threading.Event()
         self.body = b""
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -90,7 +91,7 @@ class Stream:
         body = {
             "model": "sim-long-slow",
             "stream": True,
-            "max_tokens": 1_000,
+            "max_tokens": self._tokens,
             "messages": [{"role": "user", "content": "Hi"}],
         }
         with (
@@ -155,6 +156,38 @@ def refuses_a_second(instance: Instance) -> None:
         f"export MIDSTREAM_URL={instance.url} MIDSTREAM_API_KEY={DEMO_KEY} "
         f"MIDSTREAM_ADMIN_KEY={ADMIN_KEY}\n"
     )
+
+
+def refusal_of(instance: Instance) -> httpx.Response | None:
+    """Ask for a start until it is refused; return how."""
+    body = {"model": "sim-instant", "messages": [{"role": "user", "content": "Hi"}]}
+    with instance.client() as client:
+        answer = client.post("/v1/chat/completions", json=body)
+    return answer if answer.status_code != 200 else None
+
+
+def test_a_stop_lets_streams_end_and_starts_nothing_new(tmp_path: Path) -> None:
+    instance = Instance(tmp_path, settings={"actors_warm": 1, "drain_timeout_s": 50})
+    instance.up()
+    ends, cut = Stream(instance, tokens=12), Stream(instance)
+    processes = started_by(instance)
+    up = instance.process
+    assert up is not None
+    up.send_signal(signal.SIGTERM)
+    refused = wait_until(lambda: refusal_of(instance), "new starts are refused")
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"] == "5"
+    assert refused.json()["error"]["code"] == "overloaded"
+    last = ends.end()
+    assert last["choices"][0]["finish_reason"] == "length"  # type: ignore[index]
+    with instance.client() as client:
+        assert client.get("/readyz").json() == {"status": "draining"}
+        assert client.get(f"/v1/chat/completions/{last['id']}").json()["status"] == "completed"
+    assert up.poll() is None, "one still runs"
+    up.send_signal(signal.SIGTERM)
+    assert cut.end()["midstream"]["source"] == "shutdown"  # type: ignore[index]
+    assert up.wait(30) == 0
+    assert_nothing_is_left(instance, processes)
 
 
 def test_ctrl_c_reaches_the_whole_group(instance: Instance) -> None:

@@ -42,7 +42,6 @@ _TRAFFIC = ((4, 1), (40, 1), (60, 30), (120, 60), (160, 80), (200, 100))
 
 _TRIES = 3
 _AGAIN_S = (1.0, 3.0, 8.0)
-_REFUSED_PAUSE_S = 1.0
 _LEAVES_S = (None, None, None, 0.0, 0.002, 0.004, 0.01, 0.2, 2.0)
 _EARLY_S = (0.06, 0.06, 0.2)
 
@@ -377,7 +376,7 @@ class _Client:
         name = f"{what}: {type(error).__name__}"
         self._all.errors[name] = self._all.errors.get(name, 0) + 1
         if isinstance(error, Overloaded):
-            self._all.comes_after_s = self._world.now_s + _REFUSED_PAUSE_S
+            self._all.comes_after_s = self._world.now_s + error.retry_after_s
         if isinstance(error, IllegalTransition):
             self._invariants.broken(f"{what} raised {error!r}")
         if what == "cancel" and isinstance(error, AdmissionError):

@@ -36,19 +36,19 @@ class Kind(StrEnum):
 _PRESENT = 0.6
 """How likely a kind of fault is to be of a storm."""
 
-_GAP_STEPS = (100, 250)
+_GAP_STEPS = (90, 225)
 _SOON_STEPS = 10
 """Until the next one, where there was nobody for it to befall."""
 
 _WEIGHTS = {
     Kind.KILL_REPLICA: 1.4,
     Kind.KILL_REGISTRY: 1.8,
-    Kind.KILL_CARRIER: 0.6,
-    Kind.KILL_LEDGER: 1.5,
+    Kind.KILL_CARRIER: 0.8,
+    Kind.KILL_LEDGER: 1.8,
     Kind.KILL_NODE: 1.0,
     Kind.FAIL_OVER: 0.6,
     Kind.SLOW: 0.8,
-    Kind.DRAIN: 0.6,
+    Kind.DRAIN: 0.5,
 }
 _OTHERS = 0.3
 """How often another fault comes, beside those."""
