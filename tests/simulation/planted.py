@@ -126,7 +126,7 @@ PLANTED: dict[str, Bug] = {
     ),
     "verdict-at-once": Bug("deaths._WITNESS_S", mistakes_in_texts.verdict_at_once, "mirrors"),
     "checkpoints-dropped": Bug(
-        "Checkpointer._keep", mistakes_in_texts.checkpoints_dropped, "when its owner died"
+        "Checkpointer._keep", mistakes_in_texts.checkpoints_dropped, "were kept|when its owner"
     ),
     "checkpoints-stay": Bug(
         "Transaction.drop_checkpoints", mistakes_in_texts.checkpoints_stay, "checkpoint"

@@ -21,7 +21,7 @@ from actors.core.record import CompletionRecord
 from actors.core.request import Retention
 from actors.ledger.losing import HOLD_EXPIRED, OWNER_DIED
 from actors.ledger.store.transaction import Transaction
-from actors.ports.ledger import Settlement
+from actors.ports.ledger import Checkpoint, Settlement
 from tests.simulation.processes import Role, SimProcess
 from tests.simulation.world import World
 
@@ -38,6 +38,9 @@ _HEARD_S = 1.2
 
 _KEPT_S = 3.0
 """A checkpoint a second, one that meets a full queue, and the way there."""
+
+_SETTLES_S = 1.5
+"""Until the record of what has ended is there."""
 
 NO_END_S = 1e9
 _MENDED_S = 0.3
@@ -57,17 +60,25 @@ class Texts:
         self._deaths: dict[str, tuple[SimProcess, float]] = {}  # owners', by completion
         self._witnesses: dict[str, list[tuple[SimProcess, Any]]] = {}
         self._lost: dict[str, tuple[Event, ...]] = {}  # the records of what was lost
+        self._kept: dict[str, int] = {}  # events at the ledger; of a commit that failed, too
         self._pending: list[Settlement] = []
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        add = Transaction.add_record
+        add, keep = Transaction.add_record, Transaction.add_checkpoint
 
         def added(transaction: Transaction, settled: Settlement, *args: Any, **kwargs: Any) -> None:
             self._pending.append(settled)
             add(transaction, settled, *args, **kwargs)
 
-        with patch.object(Transaction, "add_record", added):
+        def kept(transaction: Transaction, stretch: Checkpoint) -> None:
+            self._kept[stretch.completion_id] = stretch.first + stretch.count
+            keep(transaction, stretch)
+
+        with (
+            patch.object(Transaction, "add_record", added),
+            patch.object(Transaction, "add_checkpoint", kept),
+        ):
             yield
 
     def disturbed(self, names: Iterable[str], for_s: float) -> None:
@@ -95,7 +106,7 @@ class Texts:
             self._witnesses[completion_id] = list(self._mirrors(process.name, completion_id))
 
     def forget(self, completion_id: str) -> None:
-        for known in (self._deaths, self._witnesses, self._lost):
+        for known in (self._deaths, self._witnesses, self._lost, self._kept):
             known.pop(completion_id, None)
 
     def _mirrors(self, carrier: str, completion_id: str) -> Iterator[tuple[SimProcess, Any]]:
@@ -130,8 +141,10 @@ class Texts:
                 self._lost[completion_id] = record.events
                 self._check_witnesses(completion_id, kept)
                 self._check_checkpoints(completion_id, kept)
-        elif kept < len(log):
+            return
+        if kept < len(log):
             self._all.broken(f"{completion_id} is settled with {kept} of {len(log)} events")
+        self._check_was_kept(completion_id)
 
     def _check_witnesses(self, completion_id: str, kept: int) -> None:
         now_s = self.world.now_s
@@ -164,6 +177,22 @@ class Texts:
                 self._all.broken(
                     f"{completion_id} had {old[-1]} events for {_KEPT_S} s when its owner died, "
                     f"and {kept} of them are in its record"
+                )
+
+    def _check_was_kept(self, completion_id: str) -> None:
+        """What ends well was kept as well, as long as it ran."""
+        owner, now_s = self._all.owners.get(completion_id, (None, None))[0], self.world.now_s
+        since_s = _KEPT_S + _SETTLES_S
+        if owner is None or owner.is_dead or not self.was_calm(owner.name, now_s, since_s):
+            return
+        grown = self._grew.get(self._all.logs[completion_id], ())
+        old = [count for at_s, count in grown if at_s <= now_s - since_s]
+        if old and old[-1] > 1:
+            self.seen["kept"] += 1
+            if old[-1] > self._kept.get(completion_id, 0):
+                self._all.broken(
+                    f"{completion_id} had {old[-1]} events for {since_s} s, "
+                    f"and {self._kept.get(completion_id, 0)} of them were kept"
                 )
 
     def was_calm(self, name: str, until_s: float, for_s: float) -> bool:
