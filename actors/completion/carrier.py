@@ -17,7 +17,7 @@ from actors.completion.driver import CompletionDriver
 from actors.completion.reporter import Reporter
 from actors.core.completion.event_log import EventLog
 from actors.core.completion.readers import Departure
-from actors.core.errors import CarrierBusy, CompletionNotFound
+from actors.core.errors import CarrierBusy, CompletionNotFound, Overloaded
 from actors.core.events import CancelSource
 from actors.core.record import CompletionHeader, CompletionRecord
 from actors.core.request import StartCommand
@@ -33,6 +33,11 @@ __all__ = ["Carrier", "Owner"]
 _ANSWERS_MAX = 4_096
 """Latest starts whose answer is kept: one whose connection broke is made again, when the completion may
 have ended and been forgotten."""
+
+_PART = 0.8
+"""Of the time that a cancel may take: when a carrier says that it only waits for the ledger."""
+
+_STOPPED = "The completion was stopped; what became of it is known when the ledger answers again."
 
 
 def _nothing(_driver: CompletionDriver) -> None:
@@ -115,6 +120,12 @@ class Carrier:
     async def cancel(self, completion_id: str, source: CancelSource) -> CancelAnswer:
         driver = self._driver(completion_id)
         driver.cancel(source)
+        try:
+            async with asyncio.timeout(_PART * self._settings.cancel_timeout_s):
+                return CancelAnswer(CancelOutcome.JOINED, await driver.settled())
+        except TimeoutError:
+            if driver.waits_for_ledger:
+                raise Overloaded(_STOPPED) from None
         return CancelAnswer(CancelOutcome.JOINED, await driver.settled())
 
     async def record(self, completion_id: str) -> CompletionRecord:

@@ -177,6 +177,13 @@ class CompletionDriver:
         """Whether a provider was asked, and nothing has ended it yet."""
         return self.completion.stream in (StreamState.CONNECTING, StreamState.STREAMING)
 
+    @property
+    def waits_for_ledger(self) -> bool:
+        """Whether nothing is open at a provider, or will be, and only the ledger's word is missing."""
+        return self.completion.stream.is_terminal or (
+            self.completion.stream is StreamState.CANCELLING and not self._pump.is_open
+        )
+
     def fail(self, failure: Failure) -> None:
         """Close the upstream of a stream that may not go on here; what stands of it is the ledger's word."""
         if self.is_streaming:
@@ -294,16 +301,19 @@ class CompletionDriver:
         try:
             placed = await self._hold.place()
         except CompletionRuntimeError as error:
-            self._refused(error)
+            await self._refused(error)
             return
         if placed.is_cancelled:
             self.cancel(CancelSource.CLIENT_REQUEST)
         self._feed(HoldPlaced())
         self._placed.set_result(placed)
 
-    def _refused(self, error: CompletionRuntimeError) -> None:
+    async def _refused(self, error: CompletionRuntimeError) -> None:
         """End a completion that never was: its start is told why, and who cancels it that it is not."""
         self._feed(HoldRefused())
+        self._placed.set_exception(error)
+        self._placed.exception()  # Marked as seen: its caller may have left.
+        await self._hold.undo(error)
         self._end(error, CompletionNotFound())
 
     async def _extend(self, total_microcredits: int) -> None:

@@ -5,6 +5,7 @@ settled. It knows nothing of the machine.
 
 Rules:
 - A ledger that is away is asked again until the hold has expired by itself; that is logged, once.
+- A hold of which nobody said whether it was placed is undone: the start is told, and the slot waits.
 - An exception that nobody foresaw is a bug of ours: logged once, tried again a few times, and then
   the completion ends as failed with nothing charged. Its hold is left to the ledger, which finds that
   nobody carries it.
@@ -31,11 +32,13 @@ from actors.core.errors import (
     FailureCode,
     IllegalTransition,
     InsufficientCredit,
+    LedgerBusy,
+    OtherDeploy,
     Overloaded,
 )
-from actors.core.events import Charge, Finished, FinishReason, Status
+from actors.core.events import Charge, Finished, FinishReason, Status, Usage
 from actors.core.money.holds import HoldState
-from actors.core.record import CompletionHeader, CompletionRecord
+from actors.core.record import CompletionHeader, CompletionRecord, Timeline
 from actors.core.request import StartCommand
 from actors.ports.clock import Clock
 from actors.ports.ledger import HoldExtension, HoldLedger, HoldPlacement, Placed, Settlement
@@ -57,6 +60,10 @@ _BUG_TRIES = 3
 """A bug of ours is met again with every try, but for one that a race brought about."""
 
 _AWAY = Failure(FailureCode.COMPLETION_LOST, "The ledger was away until the hold expired.")
+_UNSURE = Failure(
+    FailureCode.INTERNAL,
+    "The ledger did not say in time whether this may start; nothing was asked.",
+)
 _BUG = Failure(FailureCode.INTERNAL, "The runtime failed while settling the completion.")
 
 
@@ -109,6 +116,25 @@ class HoldKeeper:
             raise IllegalTransition("The runtime failed while placing the hold.") from None
         self.is_charged = placed.is_charged
         return placed
+
+    async def undo(self, error: CompletionRuntimeError) -> None:
+        """Make sure that nothing is held, where a hold was refused in a way that leaves it open.
+
+        The record says that no provider was asked, so the start may be made again under its name.
+        """
+        if not isinstance(error, Overloaded) or isinstance(error, LedgerBusy | OtherDeploy):
+            return
+        end = Finished(
+            Status.FAILED,
+            FinishReason.ERROR,
+            None,
+            _UNSURE,
+            Usage(),
+            Charge(),
+            finished_at_s=self._clock.wall_s(),
+        )
+        timeline = Timeline(finished_at_s=end.finished_at_s)
+        await self.settle(CompletionRecord(self._header, (end,), timeline))
 
     async def extend(
         self, total_microcredits: int, *, is_wanted: Callable[[], bool]

@@ -17,6 +17,7 @@
     |  `- RateLimited             the team's own limit
     |- Overloaded                 no slot in time, or a part of the runtime is away
     |  |- CarrierBusy             this actor is full: ask for another slot
+    |  |- LedgerBusy              the ledger ends, or has too much to do: nothing was done
     |  |- OtherDeploy             it is of another deploy or version: nothing was done
     |  `- ActorAway               nobody answered: what was asked may have been done
     |- UpstreamError              the provider's fault; `failure` says what happened
@@ -52,6 +53,7 @@ __all__ = [
     "IllegalTransition",
     "InsufficientCredit",
     "InvalidRequest",
+    "LedgerBusy",
     "NativeUnsupported",
     "NotCancellable",
     "OtherDeploy",
@@ -246,6 +248,12 @@ class CarrierBusy(Overloaded):
     """The actor carries as many completions as it may, or drains; nothing was begun there."""
 
     code = "carrier_busy"
+
+
+class LedgerBusy(Overloaded):
+    """The ledger ends, or has as much to do as it may keep waiting: what it was asked was not looked at."""
+
+    code = "ledger_busy"
 
 
 class OtherDeploy(Overloaded):

@@ -7,7 +7,7 @@ Rules:
 1. Idle, it commits at once: the first change waits for nothing but the others of its own loop turn.
    Busy, it gathers: whatever came meanwhile, and a millisecond later, is the next batch.
 2. A caller is answered after the commit that has its change, never before.
-3. The queue is bounded: at the bound a change is refused with `Overloaded`, unseen.
+3. The queue is bounded: at the bound a change is refused with `LedgerBusy`, unseen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, Generic, TypeVar
 
-from actors.core.errors import IllegalTransition, Overloaded
+from actors.core.errors import IllegalTransition, LedgerBusy
 
 __all__ = ["BATCH_MAX", "QUEUE_MAX", "GroupCommit"]
 
@@ -84,9 +84,9 @@ class GroupCommit(Generic[C]):
         Cancel: the change is made all the same.
         """
         if self._is_closed:
-            raise Overloaded("The ledger is closed.")
+            raise LedgerBusy("The ledger is closed.")
         if len(self._queue) >= self._queue_max:
-            raise Overloaded("Too many changes wait for the ledger.")
+            raise LedgerBusy("Too many changes wait for the ledger.")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         self._queue.append((change, future))

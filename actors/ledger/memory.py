@@ -19,12 +19,17 @@ from actors.ledger.store.checkpoints import KeptLog
 from actors.ledger.store.records import OpenCompletion
 from actors.ports.ledger import CompletionKey, KeyRefusal, Principal
 
-__all__ = ["Memory"]
+__all__ = ["GIVEN_UP_MAX", "Memory"]
+
+GIVEN_UP_MAX = 8_192
+"""As many as changes may wait: what overtakes a hold overtakes no more than that."""
 
 
 @dataclass
 class Memory:
-    """`buckets` are not stored: a ledger that starts anew starts with full ones."""
+    """`buckets` are not stored: a ledger that starts anew starts with full ones. Nor are `given_up`: starts
+    that somebody made sure hold nothing, before they came; what was on its way to a ledger dies with it.
+    """
 
     accounts: Accounts = field(default_factory=Accounts)
     teams: dict[str, TeamRow] = field(default_factory=dict)
@@ -33,6 +38,7 @@ class Memory:
     open: dict[str, OpenCompletion] = field(default_factory=dict)  # by the completion's id
     tombstones: dict[str, dict[CompletionKey, float]] = field(default_factory=dict)  # by the team
     buckets: dict[str, RequestBucket] = field(default_factory=dict)  # by the team
+    given_up: dict[str, None] = field(default_factory=dict)
     kept: dict[str, KeptLog] = field(default_factory=dict)  # by the completion's id
     records_bytes: int = 0
 
@@ -60,6 +66,12 @@ class Memory:
         """Add a key, or replace what is known of it."""
         self.owners[owner.digest] = owner
         self.owners_by_id[owner.key_id] = owner
+
+    def give_up(self, completion_id: str) -> None:
+        """Refuse its hold, should it come yet; of the latest `GIVEN_UP_MAX`."""
+        self.given_up[completion_id] = None
+        if len(self.given_up) > GIVEN_UP_MAX:
+            del self.given_up[next(iter(self.given_up))]
 
     def account(self, team: str) -> Account:
         """Return the account of a team that exists."""

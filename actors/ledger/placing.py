@@ -50,6 +50,8 @@ def place(memory: Memory, transaction: Transaction, *, placement: HoldPlacement)
     standing = memory.open.get(header.completion_id)
     if standing is not None:
         return _repeat(memory, transaction, placement, key, standing)
+    if header.completion_id in memory.given_up:
+        raise AlreadyStarted("This start was given up before it came.")
     _check_key(memory, placement)
     unused = _check_idempotency(transaction, placement, key)
     is_taken = transaction.has_placed(header.completion_id, key) or records.is_taken(

@@ -19,7 +19,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from actors.core.errors import Failure, Overloaded
+from actors.core.errors import Failure, LedgerBusy
 from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey
 from actors.ledger import (
@@ -139,7 +139,7 @@ class LedgerService:
 
     async def place(self, placement: HoldPlacement) -> Placed:
         if self._is_draining:
-            raise Overloaded("Midstream is shutting down.")
+            raise LedgerBusy("Midstream is shutting down.")
         check_placement(placement)
         if placement.idempotency is not None:
             again = sealed(placement.idempotency, self._store.seal_key)

@@ -32,7 +32,7 @@ def settle(
     """
     completion = memory.open.get(settled.completion_id)
     if completion is None:
-        return _standing(transaction, settled)
+        return _standing(memory, transaction, settled)
     transaction.touch(memory.account(completion.key.team))
     if settled.is_void:
         result = memory.accounts.void(settled.completion_id, now_s=transaction.now_s)
@@ -48,12 +48,15 @@ def settle(
     return None
 
 
-def _standing(transaction: Transaction, settled: Settlement) -> bytes | None:
+def _standing(memory: Memory, transaction: Transaction, settled: Settlement) -> bytes | None:
     transaction.flush()  # The record that stands may be of this very transaction.
     stored = records.find_record(transaction.connection, settled.completion_id)
     if stored is None and settled.charge_microcredits > 0:
         raise CompletionNotFound
-    # Without a hold there is nothing to resolve: it is how a caller makes sure that there is none.
+    # Without a hold there is nothing to resolve: it is how a caller makes sure that there is none. It may
+    # have overtaken the hold on another connection, which is refused then.
+    if stored is None:
+        memory.give_up(settled.completion_id)
     if stored is None or stored.body is None or stored.body == settled.body:
         return None
     return stored.body

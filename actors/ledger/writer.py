@@ -57,13 +57,13 @@ class LedgerWriter:
         self._told: type | None = None
 
     def load(self) -> None:
-        """Read memory from the store; request buckets go on as they are.
+        """Read memory from the store; request buckets, and what was given up, go on as they are.
 
         Raises: what the store raises; memory is stale then, and `apply` loads it.
         """
         with self._store.begin() as connection:
             memory = Memory.load(connection)
-        memory.buckets = self.memory.buckets
+        memory.buckets, memory.given_up = self.memory.buckets, self.memory.given_up
         # One assignment: other threads read keys and teams from the old one or from the new.
         self.memory = memory
         self._is_stale = False

@@ -243,7 +243,8 @@ class HoldLedger(Protocol):
             InsufficientCredit, RateLimited, CompletionIdInUse, IdempotencyConflict, AlreadyStarted,
             Unauthenticated, InvalidRequest: nothing is held by this call. AlreadyStarted is also said of
                 a start that another actor had before.
-            Overloaded: the hold may exist, and then the caller voids it by `settle` or it expires.
+            LedgerBusy: nothing is held. Overloaded otherwise: the hold may exist, or come to exist, and the
+                caller makes sure that it does not by `settle`.
         Cancel: the hold may have been placed; the caller settles it.
         """
         ...

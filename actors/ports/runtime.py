@@ -137,7 +137,8 @@ class CompletionRuntime(Protocol):
 
         Raises:
             CompletionNotFound: unknown, or another team's.
-            NotCancellable: the owner did not settle it within `cancel_timeout_s`.
+            NotCancellable: its owner did not answer within `cancel_timeout_s`.
+            Overloaded: it was stopped, and the ledger that settles it is away: ask again.
         """
         ...
 

@@ -15,9 +15,11 @@ from functools import partial
 from typing import Any, TypeVar
 
 from actors.core.errors import (
+    ActorAway,
     CompletionNotFound,
     CompletionRuntimeError,
     NotCancellable,
+    OtherDeploy,
     Overloaded,
     UnknownProvider,
 )
@@ -283,7 +285,7 @@ class ReplicaRuntime:
             answer = await self._at_carrier(
                 located, lambda link: link.cancel(located.completion_id, source)
             )
-        except Overloaded:
+        except (ActorAway, OtherDeploy):
             raise NotCancellable(_NO_ANSWER) from None
         return answer or await self._answer_of_absent(sought)
 

@@ -14,7 +14,7 @@ import pytest
 from actors.completion.carrier import Carrier
 from actors.core.completion.readers import Departure
 from actors.core.completion.transitions import StreamState
-from actors.core.errors import CarrierBusy, InsufficientCredit
+from actors.core.errors import CarrierBusy, InsufficientCredit, Overloaded
 from actors.core.events import CancelSource, FinishReason, Started, TextDelta, Usage, UsageReported
 from actors.core.upstream import UpstreamBatch
 from actors.ports.carrier import ABSENT, DRAIN_LEASE_S
@@ -197,6 +197,42 @@ def test_a_refused_start_leaves_nothing_and_its_channel_is_told_that_it_is_absen
         assert repr(bench.carrier) == "<Carrier 0/9 []>"
 
     asyncio.run(run())
+
+
+def test_a_cancel_whose_upstream_is_closed_does_not_wait_for_a_ledger_that_is_away() -> None:
+    async def run() -> None:
+        bench = Bench()
+        await bench.start("cmp_1")
+        await settle_loop()
+        bench.ledger.hold_back()
+        with pytest.raises(Overloaded, match="was stopped"):
+            await bench.carrier.cancel("cmp_1", CancelSource.CLIENT_REQUEST)
+        assert bench.provider.upstreams[-1].is_closed
+        bench.ledger.let_go()
+        answer = await bench.carrier.cancel("cmp_1", CancelSource.CLIENT_REQUEST)
+        assert answer.record.finished is not None
+        assert answer.record.finished.source is CancelSource.CLIENT_REQUEST
+
+    run_virtual(run())
+
+
+def test_a_cancel_whose_upstream_does_not_close_waits_as_long_as_its_caller() -> None:
+    async def run() -> None:
+        bench = Bench()
+        await bench.start("cmp_1")
+        await settle_loop()
+        closing = asyncio.Event()
+        bench.provider.upstreams[-1].aclose = closing.wait  # type: ignore[method-assign]
+        asking = bench.carrier.cancel("cmp_1", CancelSource.CLIENT_REQUEST)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("actors.completion.upstream_pump._CLOSE_TIMEOUT_S", 60.0)
+            asked = asyncio.ensure_future(asking)
+            await asyncio.sleep(bench.settings.cancel_timeout_s)
+            assert not asked.done()
+            closing.set()
+            assert (await asked).record.finished is not None
+
+    run_virtual(run())
 
 
 def test_a_long_replay_goes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

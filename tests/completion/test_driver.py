@@ -18,12 +18,15 @@ from actors.core.completion.readers import Departure
 from actors.core.completion.token_meter import hold_microcredits
 from actors.core.completion.transitions import HoldState, StreamState
 from actors.core.errors import (
+    ActorAway,
     CompletionNotFound,
     CompletionRuntimeError,
     Failure,
     FailureCode,
     IllegalTransition,
     InsufficientCredit,
+    LedgerBusy,
+    OtherDeploy,
     Overloaded,
     UpstreamError,
 )
@@ -39,7 +42,7 @@ from actors.core.events import (
     Usage,
     UsageReported,
 )
-from actors.core.record import CompletionHeader
+from actors.core.record import CompletionHeader, CompletionRecord
 from actors.core.request import DisconnectPolicy, StartCommand
 from actors.core.upstream import UpstreamBatch
 from actors.ports.ledger import HoldExtension, HoldPlacement, Placed, Settlement
@@ -541,6 +544,40 @@ async def test_a_ledger_that_is_away_is_asked_again_until_it_settles() -> None:
     stage.upstream.send(END)
     await stage.driver.settled()
     assert len(stage.ledger.settlements) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "is_undone"),
+    [
+        (ActorAway("It did not answer in time."), True),
+        (Overloaded("The ledger could not commit."), True),
+        (LedgerBusy("Too many changes wait for the ledger."), False),
+        (OtherDeploy("It is of another release."), False),
+        (InsufficientCredit(needed_microcredits=2, available_microcredits=1), False),
+    ],
+)
+def test_a_hold_of_which_nobody_says_whether_it_was_placed_is_undone(
+    error: CompletionRuntimeError, is_undone: bool
+) -> None:
+    @staged
+    async def run() -> None:
+        away = ActorAway("Still.")
+        ledger = ScriptedLedger(place_errors=[error], settle_errors=[away] if is_undone else [])
+        stage = Stage(ledger=ledger)
+        stage.driver.start()
+        with pytest.raises(type(error)):
+            await stage.driver.placed()
+        assert bool(stage.settled) is not is_undone, "its start is told at once, its slot waits"
+        with pytest.raises(CompletionNotFound):
+            await stage.driver.settled()
+        assert stage.settled == [stage.driver]
+        assert len(ledger.settlements) == is_undone
+        if is_undone:
+            record = CompletionRecord.from_bytes(ledger.settlements[0].body)
+            assert ledger.settlements[0].is_void
+            assert not any(isinstance(event, Started) for event in record.events)
+
+    run()
 
 
 @staged

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from actors.core.errors import NotCancellable
+from actors.core.errors import CompletionRuntimeError, NotCancellable, Overloaded
 from actors.core.events import CancelSource, TextDelta
 from actors.ports.ledger import CompletionKey
 from actors.ports.runtime import CancelAnswer
@@ -296,13 +296,14 @@ def test_what_cannot_be_remembered(tmp_path: Path) -> None:
 
 
 class _Unreachable:
-    """A runtime whose owner of the completion does not answer a cancel."""
+    """A runtime whose owner of the completion, or the ledger behind it, does not answer a cancel."""
 
-    def __init__(self, run: Rig) -> None:
+    def __init__(self, run: Rig, error: CompletionRuntimeError) -> None:
         self._runtime = run.runtime
+        self._error = error
 
     async def cancel(self, key: CompletionKey, source: CancelSource) -> CancelAnswer:
-        raise NotCancellable("The completion's owner did not answer in time.")
+        raise self._error
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._runtime, name)
@@ -311,9 +312,32 @@ class _Unreachable:
 def test_an_owner_that_does_not_answer(tmp_path: Path) -> None:
     async def body() -> None:
         async with rig(tmp_path) as run:
-            run.app = create_app(_Unreachable(run), run.catalogue, run.settings)  # type: ignore[arg-type]
+            error = NotCancellable("The completion's owner did not answer in time.")
+            run.app = create_app(_Unreachable(run, error), run.catalogue, run.settings)  # type: ignore[arg-type]
             cancel = await run.ask("POST", f"{PATH}/x/cancel")
             assert cancel.status == 409
             assert cancel.json["error"]["code"] == "chat_cancel_target_not_cancellable"
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", f"{PATH}/x/cancel", 503),
+        ("POST", "/v1/responses/resp_x/cancel", 503),
+        ("POST", "/v1/messages/async/x/cancel", 529),
+        ("DELETE", "/v1/model/response/x?organizationId=org", 503),
+    ],
+)
+def test_a_cancel_that_stopped_it_while_the_ledger_is_away(
+    tmp_path: Path, method: str, path: str, status: int
+) -> None:
+    async def body() -> None:
+        async with rig(tmp_path) as run:
+            error = Overloaded("The completion was stopped.")
+            run.app = create_app(_Unreachable(run, error), run.catalogue, run.settings)  # type: ignore[arg-type]
+            cancel = await run.ask(method, path)
+            assert (cancel.status, cancel.headers["retry-after"]) == (status, "1")
 
     asyncio.run(body())

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from actors.core.errors import IllegalTransition, InvalidRequest, Overloaded
+from actors.core.errors import IllegalTransition, InvalidRequest, LedgerBusy, Overloaded
 from actors.core.record import CompletionHeader
 from actors.ledger import placing
 from actors.ledger.group_commit import GroupCommit
@@ -97,7 +97,7 @@ def test_a_batch_and_the_queue_are_bounded() -> None:
         gated.gate.release(10)
         outcomes = await at_once(*map(commits.submit, range(6)))
         assert outcomes[:4] == [0, 1, 2, 3]
-        assert [type(outcome) for outcome in outcomes[4:]] == [Overloaded, Overloaded]
+        assert [type(outcome) for outcome in outcomes[4:]] == [LedgerBusy, LedgerBusy]
         assert gated.batches == [[0, 1], [2, 3]]
         await commits.aclose()
 

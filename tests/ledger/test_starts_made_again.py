@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -28,9 +29,11 @@ from actors.core.events import (
 )
 from actors.core.record import CompletionHeader, CompletionRecord
 from actors.core.request import IdempotencyKey, Retention
+from actors.ledger import memory
 from actors.ledger.store import Store, tables
 from tests.ledger.test_service import refused, tell
 from tests.support.ledger import (
+    HOLD,
     TEAM,
     Ledger,
     cancelled,
@@ -38,6 +41,7 @@ from tests.support.ledger import (
     failed,
     header,
     key_of,
+    open_ledger,
     store_url,
 )
 from tests.support.postgres import postgres_server
@@ -238,3 +242,40 @@ def test_fingerprints_are_sealed_with_a_key_of_the_store(store_url: str) -> None
     assert len(keys) == 1, "it is made once"
     assert len(rows) == 2
     assert all(row.team == TEAM and row.fingerprint != "f1" for row in rows)
+
+
+def test_a_start_that_was_undone_is_made_again_under_its_name(store_url: str) -> None:
+    """Its carrier waited in vain for the ledger's word, and so knows that no provider was asked."""
+
+    async def story() -> None:
+        async with open_ledger(store_url) as ledger:
+            await ledger.make_team()
+            again = IdempotencyKey(None, "print", names_id=True)
+            for _ in range(3):
+                head = header(wire_id="mine")
+                await ledger.place(head, idempotency=again)
+                error = Failure(FailureCode.INTERNAL, "The ledger did not say in time.")
+                end = Finished(Status.FAILED, FinishReason.ERROR, None, error, Usage(), Charge())
+                await ledger.settle(CompletionRecord(head, (end,)))
+                assert await ledger.balance() == (10 * HOLD, 0)
+            await ledger.check()
+
+    asyncio.run(story())
+
+
+def test_a_hold_that_was_overtaken_by_its_undoing_is_not_placed(store_url: str) -> None:
+    async def story() -> None:
+        async with open_ledger(store_url) as ledger:
+            await ledger.make_team()
+            late = header()
+            await ledger.settle(failed(late))
+            await refused(AlreadyStarted, ledger.place(late))
+            ledger.service._writer.load()
+            await refused(AlreadyStarted, ledger.place(late))
+            assert await ledger.balance() == (10 * HOLD, 0)
+            for _ in range(2):
+                await ledger.settle(failed(header()))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "GIVEN_UP_MAX", 2)
+        asyncio.run(story())

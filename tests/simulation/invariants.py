@@ -17,6 +17,7 @@ from actors.completion.carrier import Carrier
 from actors.completion.driver import CompletionDriver
 from actors.core.completion.machine import Completion
 from actors.core.completion.transitions import TRANSITIONS, CancelRequested
+from actors.core.errors import LedgerBusy, OtherDeploy, Overloaded
 from actors.core.events import CancelSource, Event, Finished
 from actors.core.money.journal import Entry, EntryKind
 from actors.core.record import CompletionRecord
@@ -235,6 +236,11 @@ class Invariants:
         self.owners.pop(completion_id, None)
         if completion_id in self.placed:
             self.unowned[completion_id] = self.world.now_s
+            refusal = driver._placed.exception() if driver._placed.done() else None
+            if isinstance(refusal, Overloaded) and not isinstance(
+                refusal, LedgerBusy | OtherDeploy
+            ):
+                self.broken(f"{process.name} let go of {completion_id}, whose hold is open")
 
     def died(self, process: SimProcess) -> None:
         carried = [c for c, (p, _) in self.owners.items() if p is process]

@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 from actors.completion import hold_keeper
 from actors.completion.channel import ChannelSource
+from actors.completion.hold_keeper import HoldKeeper
 from actors.core.completion.machine import Completion
 from actors.core.completion.transitions import StreamState
 from actors.core.errors import Overloaded
@@ -98,6 +99,15 @@ def early_expiry() -> Any:
         return HoldPlacement(expires_at_s=expires_at_s - hold_keeper._HOLD_SLACK_S, **others)
 
     return patch.object(hold_keeper, "HoldPlacement", sooner)
+
+
+def hold_not_undone() -> Any:
+    """A start that was not answered in time leaves its hold to whoever looks for what nobody carries."""
+
+    async def nothing(_keeper: HoldKeeper, _error: Any) -> None:
+        return None
+
+    return patch.object(HoldKeeper, "undo", nothing)
 
 
 def batch_fails_together() -> Any:

@@ -53,6 +53,9 @@ PLANTED: dict[str, Bug] = {
     "batch-fails-together": Bug(
         "LedgerWriter.apply", mistakes.batch_fails_together, "to its batch"
     ),
+    "hold-not-undone": Bug(
+        "HoldKeeper.undo", mistakes.hold_not_undone, "whose hold is open", seed=1
+    ),
     "epoch-not-checked": Bug("fence.check", mistakes.epoch_not_checked, "writes in epoch"),
     "queue-without-bound": Bug(
         "GroupCommit.submit", mistakes.queue_without_bound, "wait for a commit"
