@@ -53,8 +53,9 @@ from actors.settings import Settings
 
 __all__ = ["ReplicaRuntime"]
 
-_LOCATE_TIMEOUT_S = 2.0
-"""After as long the store is asked instead of the registry: less than a cancel may take."""
+_LOCATE_TIMEOUT_S = 0.1
+"""After as long the store is asked instead of the registry, which answers within a few milliseconds: one
+that is being restarted answers in a second or two, and a cancel does not wait for that."""
 
 _ASK_AGAIN_S = 0.05
 """Before a carrier that is away is asked again: it takes a moment to tell a dead one from a busy one."""

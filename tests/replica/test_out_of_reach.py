@@ -31,7 +31,7 @@ from actors.ports.carrier import CarrierLink, ChannelBatch
 from actors.ports.directory import CarrierLost
 from actors.ports.ledger import CompletionKey, Ledger, Located, Placed
 from actors.ports.registry import Slot
-from actors.ports.runtime import CancelAnswer, CompletionRow, ReaderLeft
+from actors.ports.runtime import CancelAnswer, CancelOutcome, CompletionRow, ReaderLeft
 from actors.replica.mirrors import Mirrors
 from actors.replica.records import settled_record
 from actors.replica.runtime import ReplicaRuntime
@@ -142,6 +142,22 @@ def test_a_cancel_says_in_time_that_it_cannot(tmp_path: Path, finds: bool) -> No
         async with cut_off(tmp_path, finds=finds) as (runtime, _):
             with pytest.raises(NotCancellable):
                 await asyncio.wait_for(runtime.cancel(KEY, CancelSource.CLIENT_REQUEST), 20)
+
+    asyncio.run(whole())
+
+
+def test_a_cancel_goes_by_the_store_at_once_where_the_registry_is_silent(tmp_path: Path) -> None:
+    async def whole() -> None:
+        async with rig(tmp_path) as made:
+            call = made.create(headers={"Midstream-Completion-Id": "there"}, stream=True)
+            (await made.upstream()).open()
+            cluster = CutOff(made, finds=False, link=made.runtime.carrier)
+            # Less than a registry takes that is restarted.
+            runtime = runtime_over(cluster, made, cancel_timeout_s=1.0)
+            answer = await runtime.cancel(KEY, CancelSource.CLIENT_REQUEST)
+            assert answer.outcome is CancelOutcome.JOINED
+            await call.done()
+            await runtime.aclose()
 
     asyncio.run(whole())
 
