@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -23,14 +24,18 @@ from actors.core.errors import (
     NotCancellable,
     Overloaded,
 )
-from actors.core.events import CancelSource, Finished
+from actors.core.events import CancelSource
 from actors.core.record import CompletionRecord
 from actors.core.request import StartCommand
 from actors.ports.ledger import CompletionFilter, CompletionKey
-from actors.ports.runtime import ReaderLeft
+from actors.ports.runtime import StartedCompletion
+from serve_app.http.client_watch import ClientWatch
+from serve_app.http.event_stream import StreamReading
+from serve_app.http.watched_start import start_watched
+from tests.simulation.invariants import Invariants
 from tests.simulation.orders import draw_order
 from tests.simulation.processes import Role, SimProcess
-from tests.simulation.replica_request import ReplicaRequest, RequestGone
+from tests.simulation.replica_request import ReplicaRequest, RequestGone, Tale
 from tests.simulation.ring import NODES, Ring
 from tests.simulation.strangers import STRANGERS
 from tests.simulation.world import EPOCH_S
@@ -49,6 +54,45 @@ _STRANGE = 0.2
 """How often somebody comes with a wave who means no good."""
 
 _SLACK_S = 1.0
+
+_BACK_S = (0.0, 0.3, 1.0, 3.0)
+"""Until a client that lost its connection is back."""
+
+_ALL_LEAVE = 0.03
+"""How often, as a wave comes, most of those that read leave in the same moment."""
+
+_ALL_LEAVE_WITHIN_S = 0.05
+
+
+class _Lost:
+    """What a client has whose connection was lost, and who did not leave."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+LOST = _Lost()
+
+
+class _CountedStarts:
+    """A replica's runtime, whose starts are counted while they are under way."""
+
+    def __init__(self, runtime: Any, process: SimProcess, invariants: Invariants) -> None:
+        self._runtime = runtime
+        self._process = process
+        self._invariants = invariants
+
+    async def start(self, command: StartCommand) -> StartedCompletion:
+        self._invariants.starting[self._process] += 1
+        try:
+            started: StartedCompletion = await self._runtime.start(command)
+        except CompletionRuntimeError:
+            # Its client is told so, and reads nothing: where it runs all the same, it was left.
+            self._invariants.readers.left(command.completion_id)
+            raise
+        finally:
+            self._invariants.starting[self._process] -= 1
+        return started
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +123,7 @@ class Clients:
         self.process = SimProcess(ring.world, "clients", Role.CLIENTS, NODES[0], 0)
         ring.processes.by_loop[self.process.loop] = self.process
         self.active: dict[str, str] = {}  # what each client waits for, by its name
+        self.reading: dict[ReplicaRequest, None] = {}
         self.traffic = Traffic()
         self.is_open = False
         self.comes_after_s = 0.0  # who hears that others are refused comes later
@@ -100,6 +145,8 @@ class Clients:
                 self._come()
             if self.world.chance(_STRANGE):
                 self._come_strange()
+            if self.world.chance(_ALL_LEAVE):
+                self._leave_together()
 
     def _come(self) -> None:
         self._number += 1
@@ -107,6 +154,12 @@ class Clients:
         self.active[client.name] = "begins"
         is_plain = self.world.chance(self.traffic.plain)
         self.process.run(client.live(is_plain=is_plain))
+
+    def _leave_together(self) -> None:
+        self.world.step("act", f"{len(self.reading)} leave")
+        for request in self.reading:
+            if self.world.chance(0.9):
+                self.world.later(self.world.rng.uniform(0.0, _ALL_LEAVE_WITHIN_S), request.leave)
 
     def replica(self) -> SimProcess | None:
         replicas = self.ring.processes.of(Role.REPLICA)
@@ -207,41 +260,59 @@ class _Client:
     async def _start_and_read(self, order: StartCommand, leaves_s: float | None = None) -> bool:
         self._mine.append(order.completion_id)
 
-        async def start(runtime: Any, process: SimProcess) -> bool:
-            self._invariants.starting[process] += 1
-            try:
-                started = await runtime.start(order)
-            finally:
-                self._invariants.starting[process] -= 1
-            return await self._read(started.subscription, process)
+        tale = Tale(self._invariants)
 
-        return await self._served("start", start, leaves_s)
+        async def start(runtime: Any, process: SimProcess, request: ReplicaRequest) -> bool:
+            watch = request.watch()
+            counted: Any = _CountedStarts(runtime, process, self._invariants)
+            started = await start_watched(counted, order, watch, process.background)
+            return await self._read(started.subscription, request, watch, tale)
+
+        served = await self._served("start", start, leaves_s, reads=order.completion_id)
+        return await self._read_on(order.completion_id, tale, served)
 
     async def _read_by(self, key: CompletionKey, completion_id: str) -> bool:
-        async def read(runtime: Any, process: SimProcess) -> bool:
-            if self._rng.random() < 0.2:
-                return await self._read(await runtime.subscribe_by_id(completion_id), process)
-            return await self._read(await runtime.subscribe(key), process)
+        tale = Tale(self._invariants)
+        is_by_id = self._rng.random() < 0.2
+
+        async def read(runtime: Any, _process: SimProcess, request: ReplicaRequest) -> bool:
+            asked = runtime.subscribe_by_id(completion_id) if is_by_id else runtime.subscribe(key)
+            subscription = await asked
+            return await self._read(subscription, request, request.watch(), tale)
 
         leaves_s = self._rng.choice((None, None, 0.01, 1.0))
-        return await self._served("resume", read, leaves_s)
+        served = await self._served("resume", read, leaves_s, reads=completion_id)
+        return await self._read_on(completion_id, tale, served)
 
-    async def _read(self, subscription: Any, replica: SimProcess) -> bool:
-        """Read to the end, in the replica. Who leaves one that drains may just have been moved."""
-        count = 0
-        reason = ReaderLeft.CLIENT_GONE
-        try:
-            while True:
-                events = await subscription.read()
+    async def _read_on(self, completion_id: str, tale: Tale, served: Any) -> bool:
+        """Come back, where the connection was lost, and read on after what has been read."""
+        for _ in range(_TRIES):
+            if served is not LOST or self._rng.random() < 0.2:
+                break
+            await asyncio.sleep(self._rng.choice(_BACK_S))
+
+            async def read(runtime: Any, _process: SimProcess, request: ReplicaRequest) -> bool:
+                subscription = await runtime.subscribe_by_id(completion_id)
+                return await self._read(subscription, request, request.watch(), tale)
+
+            served = await self._served("read on", read, None, reads=completion_id)
+        return bool(served)
+
+    async def _read(
+        self, subscription: Any, request: ReplicaRequest, watch: ClientWatch, tale: Tale
+    ) -> bool:
+        """Read to the end, in the replica, and tell the client what it has not had."""
+        count, skipped = 0, tale.events
+        request.is_reading = True
+        async with StreamReading(subscription, watch, request.replica.background) as reading:
+            while reading.finished is None:
+                events = await reading.read()
                 self._invariants.read(subscription.completion_id, count, events)
+                fresh = events[max(0, skipped - count) :]
                 count += len(events)
-                if isinstance(events[-1], Finished):
-                    reason = ReaderLeft.FINISHED
-                    return True
-        finally:
-            if replica.drains and reason is ReaderLeft.CLIENT_GONE:
-                reason = ReaderLeft.DETACHED
-            await subscription.aclose(reason)
+                if fresh:
+                    request.tell(partial(tale.told, count - len(fresh), fresh))
+        return True
 
     # What is done beside it.
 
@@ -288,7 +359,7 @@ class _Client:
         source = self._rng.choice((CancelSource.CLIENT_REQUEST, CancelSource.ADMIN))
         timeout_s = self._ring.settings.cancel_timeout_s
 
-        async def cancel(runtime: Any, process: SimProcess) -> Any:
+        async def cancel(runtime: Any, process: SimProcess, _request: ReplicaRequest) -> Any:
             began_s, frozen_s = self._world.now_s, process.frozen_s
             try:
                 if is_by_id:
@@ -296,7 +367,7 @@ class _Client:
                 return await runtime.cancel(key, source)
             finally:
                 took_s = self._world.now_s - began_s - (process.frozen_s - frozen_s)
-                if took_s > timeout_s + _SLACK_S:
+                if took_s > timeout_s + _SLACK_S and not process.is_dead:
                     self._invariants.broken(f"a cancel took {took_s:.1f} s")
 
         answer = await self._served("cancel", cancel, None)
@@ -316,7 +387,7 @@ class _Client:
             self._invariants.record(found.header.completion_id, found)
 
     async def _delete(self, key: CompletionKey) -> None:
-        async def delete(runtime: Any, _process: SimProcess) -> bool:
+        async def delete(runtime: Any, _process: SimProcess, _request: ReplicaRequest) -> bool:
             await runtime.delete(key)
             return True
 
@@ -334,7 +405,7 @@ class _Client:
     async def _asked(self, what: str, act: Callable[[Any], Awaitable[Any]]) -> Any:
         """Return what the runtime answers; None where it refuses or is away."""
 
-        async def ask(runtime: Any, _process: SimProcess) -> Any:
+        async def ask(runtime: Any, _process: SimProcess, _request: ReplicaRequest) -> Any:
             return await act(runtime)
 
         return await self._served(what, ask, None)
@@ -342,7 +413,7 @@ class _Client:
     async def _asked_ledger(self, what: str, act: Callable[[Any], Awaitable[Any]]) -> Any:
         """The same of what a replica asks the ledger without its runtime."""
 
-        async def ask(_runtime: Any, process: SimProcess) -> Any:
+        async def ask(_runtime: Any, process: SimProcess, _request: ReplicaRequest) -> Any:
             return await act(process.ledger)
 
         return await self._served(what, ask, None)
@@ -350,27 +421,34 @@ class _Client:
     async def _served(
         self,
         what: str,
-        act: Callable[[Any, SimProcess], Coroutine[Any, Any, Any]],
+        act: Callable[[Any, SimProcess, ReplicaRequest], Coroutine[Any, Any, Any]],
         leaves_s: float | None,
+        *,
+        reads: str | None = None,
     ) -> Any:
-        """Do it in a replica; False where it was refused, or the client left or lost it."""
+        """Do it in a replica; false where it was refused, the client left, or it is LOST."""
         self._waits(what)
         replica = self._all.replica()
-        if replica is None:
+        proxy = self._ring.proxies.draw(self._world.rng.choice)
+        if replica is None or proxy is None:
             await asyncio.sleep(0.2)
             return False
         self._world.step("act", f"{what} {self.name} {replica.name}")
-        request = ReplicaRequest(self._all.process, replica)
+        request = ReplicaRequest(self._all.process, replica, proxy, self._invariants, reads=reads)
+        if reads is not None:
+            self._all.reading[request] = None
         replica.run(request.serve(act))
         if leaves_s is not None:
             self._world.later(leaves_s, request.leave)
         try:
             return await request.answer
         except RequestGone:
-            return False
+            return False if request.has_left else LOST
         except CompletionRuntimeError as error:
             self._refused(what, error)
             return False
+        finally:
+            self._all.reading.pop(request, None)
 
     def _refused(self, what: str, error: CompletionRuntimeError) -> None:
         name = f"{what}: {type(error).__name__}"

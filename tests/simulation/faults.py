@@ -22,6 +22,8 @@ class Kind(StrEnum):
     KILL_LEDGER = "kill-ledger"
     KILL_NODE = "kill-node"
     FAIL_OVER = "fail-over"
+    KILL_PROXY = "kill-proxy"
+    STALL = "stall"
     FREEZE = "freeze"
     HANG = "hang"
     CUT = "cut"
@@ -36,7 +38,7 @@ class Kind(StrEnum):
 _PRESENT = 0.6
 """How likely a kind of fault is to be of a storm."""
 
-_GAP_STEPS = (90, 225)
+_GAP_STEPS = (80, 190)
 _SOON_STEPS = 10
 """Until the next one, where there was nobody for it to befall."""
 
@@ -47,11 +49,17 @@ _WEIGHTS = {
     Kind.KILL_LEDGER: 1.8,
     Kind.KILL_NODE: 1.0,
     Kind.FAIL_OVER: 0.6,
+    Kind.KILL_PROXY: 2.0,
+    Kind.STALL: 1.0,
     Kind.SLOW: 0.8,
     Kind.DRAIN: 0.5,
 }
 _OTHERS = 0.3
 """How often another fault comes, beside those."""
+
+_STALLS_S = (3.0, 3.0, 10.0)
+_PATIENCE_S = 2.2
+"""After as long the proxies end what waits for a replica that stands still: it knows then that it has."""
 
 _CUTS_S = (0.0, 0.01, 0.02, 0.04)
 
@@ -141,6 +149,10 @@ class Faults:
         self._world.step("fault", f"{kind.value} {one.name} {other.name}")
         disturbed = ring.invariants.texts.disturbed
         match kind:
+            case Kind.KILL_PROXY:
+                self._kill_proxy()
+            case Kind.STALL:
+                self._stall([p for p in living if p.role is Role.REPLICA])
             case Kind.FREEZE:
                 for_s = rng.choice((0.05, 0.5, 3.0, 8.0))
                 disturbed([one.name], for_s)
@@ -211,6 +223,11 @@ class Faults:
         other = next(node_id for node_id in NODES if node_id != old.node_id)
         self._ring.processes.start(old.name, Role.LEDGER, other)
 
+    def _kill_proxy(self) -> None:
+        proxy = self._ring.proxies.draw(self._rng.choice)
+        if proxy is not None:
+            self._ring.proxies.kill(proxy)
+
     def _commits_work(self) -> None:
         self._ring.commit_faults = 0.0
 
@@ -223,9 +240,17 @@ class Faults:
             self._world.freeze(process.loop)
             self._world.later(for_s, lambda: self._thaw(process))
 
+    def _stall(self, replicas: list[SimProcess]) -> None:
+        """Let a replica stand still for so long that the proxies end what waits for it."""
+        if replicas:
+            replica = self._rng.choice(replicas)
+            self._freeze(replica, self._rng.choice(_STALLS_S))
+            self._world.later(_PATIENCE_S, lambda: self._ring.proxies.give_up(replica))
+
     def _thaw(self, process: SimProcess) -> None:
         if process.loop.is_frozen and process not in self._hung:
             process.frozen_s += self._world.now_s - process.frozen_at_s
+            process.thawed_at_s = self._world.now_s
             self._world.thaw(process.loop)
 
     def _after(self, delay_s: float, act: Callable[[], None]) -> None:

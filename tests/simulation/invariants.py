@@ -33,6 +33,7 @@ from actors.replica.starts import Starts
 from tests.simulation.bounds import lowered, passed
 from tests.simulation.process_loop import ProcessLoop
 from tests.simulation.processes import Role, SimProcess
+from tests.simulation.reader_book import ReaderBook
 from tests.simulation.strangers import spoiling
 from tests.simulation.texts import LEDGER, Texts
 from tests.simulation.world import World
@@ -49,6 +50,9 @@ _HUNG_S_MAX = 17.0
 """How long a carrier may hang beside a registry that is well."""
 
 _LOOK_EVERY = 64
+
+_UNCLAIMED_S_MAX = 40.0
+"""A lease, and however long the registry and the replica may not have spoken with one another."""
 
 
 class Invariants:
@@ -71,6 +75,8 @@ class Invariants:
         self.hung: dict[SimProcess, float] = {}  # carriers, since when
         self.starting: Counter[SimProcess] = Counter()  # starts under way, by replica
         self.started_with: dict[int, tuple[Slot, str]] = {}  # what each slot was last used for
+        self.readers = ReaderBook(world, self.broken)
+        self._unclaimed_since_s: dict[tuple[str, str], float] = {}
         self._pending: list[Entry] = []
         self._exempt = {"free"}
         self._looks = 0
@@ -147,6 +153,7 @@ class Invariants:
             for place, name, hook in hooks:
                 stack.enter_context(patch.object(place, name, hook))
             stack.enter_context(self.texts.watching())
+            stack.enter_context(self.readers.watching())
             stack.enter_context(spoiling(self))
             stack.enter_context(lowered())
             yield
@@ -312,6 +319,7 @@ class Invariants:
         self.logs.pop(completion_id, None)
         self.texts.forget(completion_id)
         self.terminals.pop(completion_id, None)
+        self.readers.forget(completion_id)
 
     # After each turn.
 
@@ -329,6 +337,23 @@ class Invariants:
         if self._looks % _LOOK_EVERY == 0:
             self._check_verdicts()
             self._check_hung()
+            if process.role is Role.REGISTRY:
+                self._check_claims(process)
+
+    def _check_claims(self, process: SimProcess) -> None:
+        """What the registry has leased, a replica holds; or it was silent, and is heard of no more."""
+        now_s, unclaimed = self.world.now_s, {}
+        for state in process.service._pool.carriers:
+            for name, count in state.leased.items():
+                replica = self.ring.processes.by_name.get(name)
+                runtime = replica.service if replica is not None else None
+                if runtime is None or runtime._slots._leases._held[state.name] < count:
+                    unclaimed[name, state.name] = now_s
+        before = self._unclaimed_since_s
+        self._unclaimed_since_s = {key: before.get(key, now_s) for key in unclaimed}
+        for (name, carrier), since_s in self._unclaimed_since_s.items():
+            if now_s - since_s > _UNCLAIMED_S_MAX:
+                self.broken(f"{name} has slots of {carrier} for the registry, and does not know it")
 
     def _check_carrier(self, name: str, carrier: Carrier) -> None:
         if len(carrier._running) > self.ring.settings.slots_max:

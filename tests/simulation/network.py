@@ -145,6 +145,7 @@ class Network:
         self._open: dict[SimConnection, None] = {}
         self._ports = 0
         self.late = _LATE
+        self.silent_at_s: dict[str, float] = {}  # by process: when a link of it was silent last
 
     def delay_s(self) -> float:
         rng = self.world.rng
@@ -212,6 +213,7 @@ class Network:
 
     def silence(self, one: SimProcess, other: SimProcess) -> None:
         self._silent.setdefault(_pair(one, other), [])
+        self.silent_at_s |= dict.fromkeys((one.name, other.name), self.world.now_s)
 
     def restore(self, one: SimProcess, other: SimProcess) -> None:
         """Frames that waited arrive now."""

@@ -13,7 +13,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from tests.simulation import mistakes, mistakes_in_calls, mistakes_in_slots, mistakes_in_texts
+from tests.simulation import (
+    mistakes,
+    mistakes_in_calls,
+    mistakes_in_readers,
+    mistakes_in_slots,
+    mistakes_in_texts,
+)
 
 __all__ = ["PLANTED", "Bug", "planted"]
 
@@ -100,6 +106,21 @@ PLANTED: dict[str, Bug] = {
         "ChannelSource.mark", mistakes_in_calls.started_waits, "nothing will send it"
     ),
     "closing-is-cut": Bug("UpstreamPump.close", mistakes_in_calls.closing_is_cut, "was cut"),
+    "dead-proxy-is-leaving": Bug(
+        "leaving.departure_of", mistakes_in_readers.dead_proxy_is_leaving, "no client left"
+    ),
+    "stall-is-leaving": Bug(
+        "StallClock.has_stalled", mistakes_in_readers.stall_is_leaving, "no client left"
+    ),
+    "lost-is-not-awaited": Bug(
+        "Readers.leave", mistakes_in_readers.lost_is_not_awaited, "no client left"
+    ),
+    "back-in-vain": Bug(
+        "Readers.handle_timer", mistakes_in_readers.back_in_vain, "while it is read"
+    ),
+    "given-up-start-is-read-on": Bug(
+        "watched_start._give_up", mistakes_in_readers.given_up_start_is_read_on
+    ),
     "no-verdict": Bug("Deaths.lose, .find_orphans", mistakes_in_calls.no_verdict),
     "location-stays": Bug("Locations.forget", mistakes_in_calls.location_stays, "still locates"),
     "lost-while-carried": Bug(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from typing import Any
@@ -58,6 +59,8 @@ class SimProcess:
         self.ledger: Any = None  # a replica's way to it
         self.ledger_peer: Any = None
         self.keys: Any = None  # who knows whose a key is
+        self.leaving: Any = None  # who judges what a reader's end was
+        self.background: Any = None  # what goes on though its request has ended
         self.died_at_s: float | None = None
         self.born_at_s = world.now_s
         self.is_known_dead = False
@@ -65,6 +68,7 @@ class SimProcess:
         self.known_dead_at_s = 0.0
         self.frozen_s = 0.0
         self.frozen_at_s = 0.0
+        self.thawed_at_s = -math.inf
         self.on_death: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:

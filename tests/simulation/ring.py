@@ -27,10 +27,14 @@ from actors.rpc.peer import Peer
 from actors.rpc.serving import Server
 from actors.settings import Settings
 from serve_app.http.authentication import Authenticator
+from serve_app.http.background import Background
+from serve_app.http.leaving import Leaving
 from tests.simulation.bounds import QUEUE_MAX, narrow
 from tests.simulation.invariants import Invariants
 from tests.simulation.network import Network, SimTransport
 from tests.simulation.processes import Processes, Role, SimProcess
+from tests.simulation.proxies import Proxies
+from tests.simulation.reader_book import READER_GRACE_S
 from tests.simulation.sim_store import SimStore
 from tests.simulation.texts import LEDGER
 from tests.simulation.upstream import SimProvider
@@ -61,6 +65,7 @@ class Ring:
         self.world = world
         self.invariants = invariants
         self.network = Network(world)
+        self.proxies = Proxies(world, NODES)
         self.settings = Settings(
             actors_per_node=world.rng.choice((2, 2, 3)),
             actors_warm=1,
@@ -70,7 +75,7 @@ class Ring:
             connect_timeout_s=4.0,
             first_token_timeout_s=6.0,
             idle_timeout_s=5.0,
-            reader_grace_s=5.0,
+            reader_grace_s=READER_GRACE_S,
             record_ttl_s=60.0,
             responses_ttl_s=60.0,
             cancel_timeout_s=5.0,
@@ -192,6 +197,8 @@ class Ring:
             replica=process.name,
             node_id=process.node_id,
         )
+        process.leaving = Leaving(lambda: process.drains, self.proxies)
+        process.background = Background()
         process.service = runtime
         narrow(process)
         process.address = self.network.listen(process, lambda _end: None)

@@ -66,6 +66,7 @@ class _Run:
         self.invariants = Invariants(self.world)
         self.ring = Ring(self.world, self.invariants)
         self.invariants.ring = self.ring
+        self.invariants.readers.network = self.ring.network
         self.faults = Faults(self.ring, kinds, faults)
         self.clients = Clients(self.ring)
         self.clients_max = clients
@@ -227,13 +228,15 @@ def _logs(world: World) -> Iterator[None]:
             if not any(word in text for word in _EXPECTED_LOGS):
                 world.trouble.append(f"logged as an error: {text}")
 
-    root = logging.getLogger("actors")
+    roots = [logging.getLogger(name) for name in ("actors", "serve_app")]
     listener = Listener(logging.ERROR)
-    root.addHandler(listener)
-    was = root.propagate, root.level
-    root.propagate = False
+    was = [root.propagate for root in roots]
+    for root in roots:
+        root.addHandler(listener)
+        root.propagate = False
     try:
         yield
     finally:
-        root.removeHandler(listener)
-        root.propagate = was[0]
+        for root, propagates in zip(roots, was, strict=True):
+            root.removeHandler(listener)
+            root.propagate = propagates

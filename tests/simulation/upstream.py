@@ -33,6 +33,9 @@ _CLOSE_S_MAX = 0.9
 
 _ANSWERS_S = (0.002, 0.01, 0.01, 0.03, 0.12)
 
+_PACES_S = (0.001, 0.01, 0.05, 0.5, 1.0, 4.0)
+_PACES_WEIGHTS = (5, 5, 5, 5, 5, 2)
+
 _WEIGHTS = {
     Story.WELL: 70,
     Story.REFUSED: 6,
@@ -72,8 +75,9 @@ class _SimUpstream:
         self._news = asyncio.Event()
         self._is_closed = False
         self._is_over = False
-        self._pace_s = rng.choice((0.001, 0.01, 0.05, 0.5, 1.0))
-        self._left = rng.choice((1, 1, 1, 2, 3))  # segments of text
+        self._pace_s = rng.choices(_PACES_S, _PACES_WEIGHTS)[0]
+        # Segments of text; a slow one is long, so that much may happen to its readers.
+        self._left = 4 if self._pace_s == _PACES_S[-1] else rng.choice((1, 1, 1, 2, 3))
         self._ends_at_once = rng.random() < 0.7  # in the same moment as the last of them
 
     async def connect(self) -> None:
