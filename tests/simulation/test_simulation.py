@@ -18,7 +18,7 @@ from tests.simulation.planted import PLANTED
 from tests.simulation.processes import RING_ROLES
 from tests.simulation.run import Outcome
 
-QUICKLY_FOUND = ("balance-not-written", "dead-slots-stay", "two-ends")
+QUICKLY_FOUND = ("balance-not-written", "lost-is-not-awaited", "two-ends")
 
 
 def simulate(*arguments: str, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
