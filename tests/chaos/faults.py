@@ -157,8 +157,9 @@ class Processes:
         async def is_back() -> bool:
             if is_alive(pid):
                 return False
-            # As many carriers as are needed are started; others carry on meanwhile.
-            count = 0 if self._role is Role.CARRIER else len(pids)
+            # Of carriers as many are started as are needed; of proxies there are more for a while, since
+            # each reload, and each stand-in, leaves an old one to its connections.
+            count = 0 if self._role in (Role.CARRIER, Role.PROXY) else len(pids)
             return len((await self._by_role()).get(self._role, ())) >= count
 
         return is_back

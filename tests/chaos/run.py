@@ -21,7 +21,7 @@ from tests.benchmarks.upstream import running_upstream
 from tests.chaos.faults import ROLES, Happening, Mischief, Processes, Target
 from tests.chaos.hosts import Cable, Machine, launched, three_hosts
 from tests.chaos.streams import Client, Site, Story
-from tests.chaos.witness import Finding, Truth, find, gather
+from tests.chaos.witness import READER_GRACE_S, Finding, Truth, find, gather
 from tests.support.instance import ADMIN_KEY, Instance
 
 __all__ = ["Options", "Outcome", "run"]
@@ -44,6 +44,7 @@ _SETTINGS = {
     "idle_timeout_s": 30.0,  # Longer than a cable is pulled: that is no fault of the upstream's.
     "first_token_timeout_s": 20.0,
     "replicas_per_node": 2,
+    "reader_grace_s": READER_GRACE_S,
 }
 _CREDITS = 1_000_000.0
 _CANARY_TIMEOUT_S = 5.0

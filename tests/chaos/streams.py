@@ -80,7 +80,11 @@ class Site:
 
 @dataclass(slots=True)
 class Story:
-    """What one client saw of its completion. `cursor` is the number of the last frame it has."""
+    """What one client saw of its completion.
+
+    `cursor` is the number of the last frame that it has; `away_s` the longest time in which it heard nothing,
+    not even a keep-alive, which come every two seconds: so long it was not let back in.
+    """
 
     wire_id: str
     fate: Fate
@@ -92,7 +96,8 @@ class Story:
     texts: list[str] = field(default_factory=list)
     missed: int = 0
     repeated: int = 0
-    reconnects: int = 0
+    heard_s: float | None = None
+    away_s: float = 0.0
     is_over: bool = False
     finish: str = ""
     error: str = ""
@@ -122,6 +127,13 @@ class Story:
             if text:
                 self.texts.append(text)
             self.finish = choice.get("finish_reason") or self.finish
+
+    def heard(self) -> None:
+        """Note that it is being answered."""
+        now_s = time.monotonic()
+        if self.heard_s is not None:
+            self.away_s = max(self.away_s, now_s - self.heard_s)
+        self.heard_s = now_s
 
     def refused(self, verdict: Verdict, error: str) -> None:
         self.error = error
@@ -225,7 +237,6 @@ class Client:
                 await asyncio.sleep(self._random.uniform(0.0, 3.0))
             except _Again:
                 await asyncio.sleep(_PAUSE_S)
-            story.reconnects += 1
             if story.cursor > frames:
                 deadline_s = time.monotonic() + _START_TIMEOUT_S
             elif time.monotonic() > deadline_s:
@@ -248,6 +259,7 @@ class Client:
                 return
             number = -1
             async for raw in _lines(answer):
+                story.heard()
                 if raw.startswith("id: "):
                     number = int(raw.removeprefix("id: "))
                 elif raw.startswith("data: "):

@@ -86,6 +86,13 @@ def test_each_wrong_has_its_name() -> None:
     assert Kind.ORPHAN in kinds(read, open_still) & kinds(read, twice)
 
 
+def test_who_was_kept_out_for_longer_than_the_grace_may_find_it_cancelled() -> None:
+    story, gone = told(Fate.READ, Verdict.CANCELLED), truth("cancelled", "client_disconnect")
+    assert kinds(story, gone) == {Kind.WRONG_END}
+    story.away_s = 31.0
+    assert kinds(story, gone) == set()
+
+
 def test_a_story_counts_what_was_lost_and_what_came_twice() -> None:
     story = told(Fate.CUT, Verdict.STUCK)
     story.take(2, "[DONE]")

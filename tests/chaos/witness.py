@@ -17,10 +17,16 @@ import aiohttp
 
 from tests.chaos.streams import Fate, Site, Story, Verdict
 
-__all__ = ["Finding", "Kind", "Truth", "find", "gather"]
+__all__ = ["READER_GRACE_S", "Finding", "Kind", "Truth", "find", "gather"]
 
 _INPUT, _OUTPUT = 75, 450
 """Micro-credits a token of every model here."""
+
+READER_GRACE_S = 30.0
+"""How long a completion waits for a reader whom the faults kept out."""
+
+_GRACE_SLACK_S = 5.0
+"""The wait begins when the loss is seen, which may be before its client sees it."""
 
 _CALM_TIMEOUT_S = 90.0
 _POLL_S = 0.5
@@ -134,8 +140,9 @@ def _may_end(story: Story, row: dict[str, Any], record: dict[str, Any]) -> bool:
     if status == "failed":
         return story.fate is Fate.BROKEN or record["failure"] == "completion_lost"
     if status == "cancelled":
-        source = {Fate.LEAVE: "client_disconnect", Fate.CANCEL: "client_request"}.get(story.fate)
-        return bool(row["source"] == source)
+        if row["source"] == "client_disconnect":
+            return story.fate is Fate.LEAVE or story.away_s > READER_GRACE_S - _GRACE_SLACK_S
+        return bool(row["source"] == "client_request") and story.fate is Fate.CANCEL
     return bool(status == "completed") and story.fate is not Fate.BROKEN
 
 
