@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="drawn if not given")
     parser.add_argument("--streams", type=int, default=200, help="live at every moment")
     parser.add_argument("--pause", type=float, default=4.0, help="seconds each role is left alone")
+    parser.add_argument("--at-once", type=int, default=16, help="strikes not recovered from yet")
     parser.add_argument("--store", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--nodes", type=int, choices=[1, 3], default=1)
     parser.add_argument(
@@ -35,6 +36,7 @@ def main() -> int:
             seed=seed,
             streams=args.streams,
             pause_s=args.pause,
+            at_once=args.at_once,
             nodes=args.nodes,
             database=database,
             only=tuple(args.only),

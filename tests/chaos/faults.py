@@ -83,15 +83,23 @@ class Mischief:
     Args:
         is_well: whether a small completion is answered at this moment.
         pause_s: about how long each target is left alone in between.
+        at_once: how many strikes may be on their way, or not recovered from, at one moment.
     """
 
     def __init__(
-        self, targets: Sequence[Target], is_well: Condition, *, seed: int, pause_s: float
+        self,
+        targets: Sequence[Target],
+        is_well: Condition,
+        *,
+        seed: int,
+        pause_s: float,
+        at_once: int,
     ) -> None:
         self._targets = targets
         self._is_well = is_well
         self._seed = seed
         self._pause_s = pause_s
+        self._room = asyncio.Semaphore(at_once)
         self.happened: list[Happening] = []
 
     @property
@@ -110,10 +118,11 @@ class Mischief:
         count = 0
         while True:
             await asyncio.sleep(dice.uniform(0.5, 1.5) * self._pause_s)
-            if time.monotonic() >= until_s:
-                return
-            # In turn, so that each is done as often as the others.
-            await self._strike(target, target.acts[count % len(target.acts)], dice)
+            async with self._room:
+                if time.monotonic() >= until_s:
+                    return
+                # In turn, so that each is done as often as the others.
+                await self._strike(target, target.acts[count % len(target.acts)], dice)
             count += 1
 
     async def _strike(self, target: Target, act: str, dice: random.Random) -> None:

@@ -56,15 +56,17 @@ _ENDING_S = 180.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is run. `streams` are live at every moment; `database` is a URL, "" for SQLite.
+    """What is run: `streams` live at every moment, `at_once` strikes at the most.
 
-    `only` are the names of the targets that are struck, all of them if it is empty.
+    `database` is a URL, "" for SQLite; `only` are the names of the targets that are struck, all of them if
+    it is empty.
     """
 
     seconds: float
     seed: int
     streams: int = 200
     pause_s: float = 4.0
+    at_once: int = 16
     nodes: int = 1
     database: str = ""
     only: tuple[str, ...] = ()
@@ -195,6 +197,7 @@ async def _under_load(outcome: Outcome, ground: _Ground) -> Truth:
             lambda: _is_well(http, ground.reachable(), site.key),
             seed=options.seed,
             pause_s=options.pause_s,
+            at_once=options.at_once,
         )
         outcome.faults = mischief.faults
         load = _Load(options, http, site)
