@@ -94,6 +94,7 @@ TABLE: list[tuple[CompletionRuntimeError, Operation, int, str, str]] = [
     ),
     (errors.Overloaded("Full.", retry_after_s=3), CREATE, 503, "overloaded", SERVER),
     (errors.ActorAway("Away."), CREATE, 503, "overloaded", SERVER),
+    (errors.LedgerBusy("Full."), CREATE, 503, "overloaded", SERVER),
     (errors.OtherDeploy("Another."), CREATE, 503, "overloaded", SERVER),
     (errors.CompletionNotFound(), READ, 404, "resource_not_found", "not_found"),
     (errors.CompletionNotFound(), CANCEL, 404, "chat_cancel_target_not_found", "not_found"),
