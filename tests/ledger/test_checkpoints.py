@@ -19,8 +19,9 @@ from actors.ledger.checkpointing import KEPT_PER_LOG_BYTE
 from actors.ledger.store import tables
 from actors.ports.ledger import NEVER_KEPT, Checkpoint
 from tests.support.ledger import HOLD, Ledger, completed, header, open_ledger, store_url
+from tests.support.postgres import postgres_server
 
-__all__ = ["store_url"]
+__all__ = ["postgres_server", "store_url"]
 
 ACTOR = "completion-1"
 LOG: tuple[Event, ...] = (Started(12), *(TextDelta(0, f" w{n}", 1) for n in range(9)))
