@@ -65,7 +65,7 @@ class Phase(StrEnum):
 class _SlowAnswers(LedgerService):
     """A ledger whose answer to a placement is late although the hold is durable."""
 
-    delay_s = 0.06
+    delay_s = 0.15
     extended: ClassVar[set[HoldExtension]] = set()
 
     async def place(self, placement: HoldPlacement) -> Placed:
