@@ -142,6 +142,7 @@ def test_a_stop_ends_although_ray_is_dying(instance: Instance) -> None:
     assert up is not None
     up.send_signal(signal.SIGTERM)
     began_s = time.monotonic()
-    assert up.wait(KILLED_TIMEOUT_S + 30) in (0, 3)
+    # 1 is Ray's own word: it ends a process whose raylet does not answer it.
+    assert up.wait(KILLED_TIMEOUT_S + 30) in (0, 1, 3)
     print(f"stopped after {time.monotonic() - began_s:.2f} s")
     assert_nothing_is_left(instance, processes)
