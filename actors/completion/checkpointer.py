@@ -8,7 +8,7 @@ Rules:
 - The ledger says how much it has; what a lost answer took is not sent again.
 - What the ledger does not know as open was given its verdict: its upstream is closed, and the verdict stands.
 - Whoever has not reached the ledger for `_ALONE_S_MAX` is cut off: everybody else takes it for dead, or
-  soon will, so it closes its upstreams.
+  soon will, so it closes its upstreams. A ledger that answers, and cannot write, is reached.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from collections.abc import Callable, Sequence
 
 from actors.completion.driver import CompletionDriver
 from actors.core.completion.partial_log import packed
-from actors.core.errors import CompletionRuntimeError, Failure, FailureCode
+from actors.core.errors import (
+    ActorAway,
+    CompletionRuntimeError,
+    Failure,
+    FailureCode,
+    OtherDeploy,
+    Overloaded,
+)
 from actors.core.request import Retention
 from actors.ports.ledger import Checkpoint, HoldLedger
 
@@ -108,6 +115,10 @@ class Checkpointer:
             kept = await self._ledger.checkpoint(self._actor, stretches)
         except Exception as error:
             self._tell(error)
+            if isinstance(error, Overloaded) and not isinstance(error, ActorAway | OtherDeploy):
+                self._reached_at_s = (
+                    now_s()
+                )  # It answers, and cannot write: it gives no verdict either.
             if now_s() - self._reached_at_s >= _ALONE_S_MAX:
                 for driver in drivers:
                     driver.fail(_ALONE)

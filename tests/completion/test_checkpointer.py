@@ -19,7 +19,7 @@ from actors.completion.carrier import Carrier
 from actors.completion.driver import CompletionDriver
 from actors.core.completion.partial_log import joined
 from actors.core.completion.transitions import StreamState
-from actors.core.errors import ActorAway
+from actors.core.errors import ActorAway, Overloaded
 from actors.core.events import Event, TextDelta
 from actors.core.request import Retention, StartCommand
 from actors.core.upstream import UpstreamBatch
@@ -204,6 +204,19 @@ def test_whoever_is_cut_off_from_the_ledger_closes_its_upstreams_after_half_a_mi
             assert not bench.provider.upstreams[0].is_closed
             await asyncio.sleep(3.0)
             assert bench.provider.upstreams[0].is_closed
+
+    run_virtual(run())
+
+
+def test_a_ledger_that_answers_and_cannot_write_cuts_nobody_off() -> None:
+    """A disk may be full for an hour."""
+
+    async def run() -> None:
+        errors = [Overloaded("The ledger could not commit.")] * 1_000
+        async with keeping(checkpoint_errors=errors) as bench:
+            driver = await bench.start()
+            await asyncio.sleep(120.0)
+            assert driver.is_streaming
 
     run_virtual(run())
 
