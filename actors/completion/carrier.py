@@ -147,6 +147,9 @@ class Carrier:
             self._detach(completion_id, channel, Departure.LOST)
         return source.batches(reading)
 
+    async def ping(self) -> None:
+        pass
+
     async def describe(self) -> CarrierFacts:
         owner = self._owner
         return CarrierFacts(

@@ -101,6 +101,10 @@ class CarrierLink(Protocol):
 
     # What the registry asks.
 
+    async def ping(self) -> None:
+        """Answer, as whoever hangs does not."""
+        ...
+
     async def describe(self) -> CarrierFacts: ...
 
     async def drain(self, *, cancels: bool) -> int:

@@ -382,7 +382,7 @@ class RegistryService:
     async def _answers(self, name: str) -> bool:
         """Whether a carrier answers, and not whether it can be reached."""
         try:
-            await self._carriers.link(name).describe()
+            await self._carriers.link(name).ping()
         except (CarrierLost, CompletionRuntimeError):
             return False
         return True

@@ -51,6 +51,9 @@ class FakeCarrier:
         news = tuple(Began(one, key_of(one)) for one in began)
         return CarrierReport(self.name, self.number, len(self.running), news, tuple(ended))
 
+    async def ping(self) -> None:
+        await self._answers()
+
     async def describe(self) -> CarrierFacts:
         await self.ready.wait()
         await self._answers()
