@@ -19,7 +19,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from actors.core.errors import Failure, LedgerBusy
+from actors.core.errors import Failure, LedgerBusy, Overloaded
 from actors.core.record import CompletionRecord
 from actors.core.request import IdempotencyKey
 from actors.ledger import (
@@ -74,6 +74,9 @@ from actors.ports.threads import Threads
 from actors.settings import Settings
 
 __all__ = ["LedgerService"]
+
+_READ_IN_VAIN_MAX = 10
+"""How often what a loss needs is read again, where more of it was kept meanwhile, before another tries it."""
 
 _PASSES_MAX = 32
 """Passes of each kind in one housekeeping; the rest waits for the next."""
@@ -332,8 +335,12 @@ class LedgerService:
     async def _lose(
         self, whose: Callable[[Memory, float], list[str]], failure: Failure
     ) -> list[str]:
-        """Fail what `whose` finds to be open, again and again until that is nothing more."""
+        """Fail what `whose` finds to be open, again and again until that is nothing more.
+
+        Raises: Overloaded: what is read of their logs is never what is kept.
+        """
         lost: list[str] = []
+        in_vain = 0
         read: dict[str, losing.KeptRecord] = {}
 
         def change(memory: Memory, transaction: Transaction) -> losing.Losses:
@@ -349,7 +356,10 @@ class LedgerService:
         while True:
             losses = await self._commit(change)
             lost += losses.lost
+            in_vain = 0 if losses.lost else in_vain + 1
             if losses.unread:
+                if in_vain > _READ_IN_VAIN_MAX:
+                    raise Overloaded("What is kept of the logs could not be read.")
                 unread = losses.unread[: losing.READ_MAX]
                 read = await self._reads.run(losing.read_kept, unread, failure, self._clock())
             elif not losses.has_more:

@@ -216,6 +216,26 @@ def test_what_is_added_while_it_is_read_is_read_again(
     tell(store_url, story)
 
 
+def test_what_is_never_read_as_it_is_kept_is_left_for_later(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(ledger: Ledger) -> None:
+        one = (await ledger.place()).completion_id
+        await keep(ledger, stretch(one, 0, 3))
+        run = ledger.service._reads.run
+
+        async def nothing(question: Any, *args: Any) -> Any:
+            return {} if question is losing.read_kept else await run(question, *args)
+
+        monkeypatch.setattr(ledger.service._reads, "run", nothing)
+        with pytest.raises(Overloaded, match="could not be read"):
+            await ledger.service.lose(ACTOR)
+        monkeypatch.undo()
+        assert await ledger.service.lose(ACTOR) == [one]
+
+    tell(store_url, story)
+
+
 def test_a_store_that_cannot_be_read_loses_nothing(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
